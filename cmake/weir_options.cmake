@@ -1,0 +1,30 @@
+# The one place for warnings, sanitizers and hardening. Every target links `weir_warnings`.
+option(WEIR_TESTS "Build the tests" ON)
+set(WEIR_SANITIZE "" CACHE STRING "Sanitizers, as in -fsanitize=: empty, address,undefined or thread")
+
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+# CMake's own default adds -DNDEBUG; assertions stay on in release.
+set(CMAKE_C_FLAGS_RELEASE "-O2 -g")
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+add_library(weir_warnings INTERFACE)
+target_compile_options(weir_warnings INTERFACE
+  -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes
+  -fno-omit-frame-pointer -fstack-protector-strong)
+target_compile_definitions(weir_warnings INTERFACE _GNU_SOURCE)
+target_include_directories(weir_warnings INTERFACE ${CMAKE_SOURCE_DIR})
+
+if(WEIR_SANITIZE)
+  add_compile_options(-fsanitize=${WEIR_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${WEIR_SANITIZE})
+else()
+  add_link_options(-Wl,-z,relro,-z,now)
+endif()

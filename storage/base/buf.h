@@ -1,0 +1,76 @@
+/* A growable run of bytes that owns its memory.
+ *
+ * Appending cannot fail: out of memory stops the process, because every caller is in the middle of
+ * building something that must not be half there. Bound what outsiders can make grow before
+ * appending. */
+#ifndef STORAGE_BASE_BUF_H
+#define STORAGE_BASE_BUF_H
+#include "storage/base/slice.h"
+
+struct buf {
+    uint8_t *ptr;
+    size_t len;
+    size_t cap;
+};
+
+#define BUF_EMPTY ((struct buf){NULL, 0, 0})
+
+/* Free the memory; the buffer is empty and usable again. */
+void buf_close(struct buf *b);
+
+/* Make room for @extra more bytes and return where they begin; the length is unchanged. */
+uint8_t *buf_reserve(struct buf *b, size_t extra);
+
+void buf_append(struct buf *b, const void *ptr, size_t len);
+void buf_append_slice(struct buf *b, struct slice s);
+void buf_append_str(struct buf *b, const char *s);
+void buf_append_u8(struct buf *b, uint8_t v);
+/* Little-endian. */
+void buf_append_u16(struct buf *b, uint16_t v);
+void buf_append_u32(struct buf *b, uint32_t v);
+void buf_append_u64(struct buf *b, uint64_t v);
+/* LEB128, at most 10 bytes. */
+void buf_append_varint(struct buf *b, uint64_t v);
+void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Drop the first @n bytes, which must be there. */
+void buf_consume(struct buf *b, size_t n);
+
+static inline void buf_clear(struct buf *b)
+{
+    b->len = 0;
+}
+
+static inline struct slice buf_slice(const struct buf *b)
+{
+    return (struct slice){b->ptr, b->len};
+}
+
+/* Cursor over bytes from outside: each read fails, once and for all, instead of running over the
+ * end. */
+struct reader {
+    const uint8_t *ptr;
+    size_t len;
+    bool failed; /* Sticky; check it once, after the last read. */
+};
+
+static inline struct reader reader_of(struct slice s)
+{
+    return (struct reader){s.ptr, s.len, false};
+}
+
+uint8_t reader_u8(struct reader *r);
+uint16_t reader_u16(struct reader *r);
+uint32_t reader_u32(struct reader *r);
+uint64_t reader_u64(struct reader *r);
+uint64_t reader_varint(struct reader *r);
+/* A view of the next @len bytes, or empty with `failed` set. */
+struct slice reader_bytes(struct reader *r, size_t len);
+
+/* malloc, calloc and strndup that stop the process with a message when memory is out. */
+void *xmalloc(size_t size);
+void *xcalloc(size_t n, size_t size);
+void *xrealloc(void *ptr, size_t size);
+char *xstrndup(const char *s, size_t len);
+char *xslicedup(struct slice s); /* With a NUL at the end. */
+#endif

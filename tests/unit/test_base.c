@@ -1,0 +1,88 @@
+#include <criterion/criterion.h>
+
+#include "storage/base/buf.h"
+#include "storage/base/crc32c.h"
+#include "storage/base/err.h"
+#include "storage/base/list.h"
+
+Test(crc32c, matches_the_vectors_of_rfc_3720)
+{
+    uint8_t bytes[32] = {0};
+    cr_expect_eq(crc32c(0, bytes, 32), 0x8a9136aau);
+    memset(bytes, 0xff, 32);
+    cr_expect_eq(crc32c(0, bytes, 32), 0x62a8ab43u);
+    for (uint8_t i = 0; i < 32; i++) {
+        bytes[i] = i;
+    }
+    cr_expect_eq(crc32c(0, bytes, 32), 0x46dd794eu);
+    cr_expect_eq(crc32c(crc32c(0, bytes, 5), bytes + 5, 27), 0x46dd794eu);
+}
+
+Test(buf, numbers_survive_a_round_trip)
+{
+    struct buf b = BUF_EMPTY;
+    static const uint64_t values[] = {0, 1, 127, 128, 300, UINT32_MAX, UINT64_MAX};
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        buf_append_varint(&b, values[i]);
+        buf_append_u64(&b, values[i]);
+    }
+    struct reader r = reader_of(buf_slice(&b));
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        cr_expect_eq(reader_varint(&r), values[i]);
+        cr_expect_eq(reader_u64(&r), values[i]);
+    }
+    cr_expect_not(r.failed);
+    cr_expect_eq(r.len, 0);
+    buf_close(&b);
+}
+
+Test(buf, reading_past_the_end_fails_for_good)
+{
+    struct reader r = reader_of(SLICE_LIT("\x01\x02"));
+    cr_expect_eq(reader_u32(&r), 0);
+    cr_expect(r.failed);
+    cr_expect_eq(reader_u8(&r), 0);
+    cr_expect(r.failed);
+}
+
+Test(buf, a_varint_too_long_for_64_bits_is_refused)
+{
+    struct reader r = reader_of(SLICE_LIT("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"));
+    reader_varint(&r);
+    cr_expect(r.failed);
+}
+
+Test(buf, printf_and_consume_keep_the_rest)
+{
+    struct buf b = BUF_EMPTY;
+    buf_printf(&b, "%s-%d", "seq", 7);
+    buf_append_str(&b, "!");
+    buf_consume(&b, 4);
+    cr_expect(slice_eq(buf_slice(&b), SLICE_LIT("7!")));
+    buf_close(&b);
+}
+
+Test(list, splice_keeps_the_order)
+{
+    struct list a;
+    struct list b;
+    struct list items[4];
+    list_init(&a);
+    list_init(&b);
+    for (int i = 0; i < 4; i++) {
+        list_push_back(i < 2 ? &a : &b, &items[i]);
+    }
+    list_splice(&a, &b);
+    cr_expect(list_is_empty(&b));
+    for (int i = 0; i < 4; i++) {
+        cr_expect_eq(list_pop_front(&a), &items[i]);
+    }
+    cr_expect_null(list_pop_front(&a));
+}
+
+Test(err, each_code_has_a_text)
+{
+    cr_expect_str_eq(err_text(0), "ok");
+    cr_expect_str_eq(err_text(ERR_CORRUPT), "data is corrupt");
+    cr_expect_str_eq(err_text(-9999), "unknown error");
+}
