@@ -1,0 +1,63 @@
+/* The configuration of a stream: reference/jetstream-api.md 2.1, with every field of API level 0.
+ *
+ * The struct is complete and normalised: limits are -1 or positive, defaults are filled in. Strings
+ * are owned and NUL-terminated; NULL is "absent". Its JSON codec and checks stand in
+ * stream_config.c. */
+#ifndef BROKER_STREAM_CONFIG_H
+#define BROKER_STREAM_CONFIG_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "storage/base/buf.h"
+
+enum stream_retention { RETENTION_LIMITS, RETENTION_INTEREST, RETENTION_WORKQUEUE };
+enum stream_discard { DISCARD_OLD, DISCARD_NEW };
+enum stream_storage { STORAGE_FILE, STORAGE_MEMORY };
+
+struct metadata_item {
+    char *key;
+    char *value;
+};
+
+struct stream_config {
+    char *name;
+    char *description;
+    char **subjects;
+    size_t subjects_count;
+    enum stream_retention retention;
+    enum stream_discard discard;
+    enum stream_storage storage;
+    int64_t max_consumers; /* -1 = unlimited, as for all limits here. */
+    int64_t max_msgs;
+    int64_t max_bytes;
+    int64_t max_msgs_per_subject;
+    int32_t max_msg_size;        /* Headers and payload. */
+    int64_t max_age_ns;          /* 0 = off. */
+    int64_t duplicate_window_ns; /* 0 = off. */
+    int replicas_count;          /* 1 to 5. */
+    uint64_t first_seq;          /* 0 = absent. */
+    bool discard_new_per_subject;
+    bool no_ack;
+    bool allow_direct;
+    bool mirror_direct;
+    bool sealed;
+    bool deny_delete;
+    bool deny_purge;
+    bool allow_rollup_hdrs;
+    struct metadata_item *metadata; /* Sorted by key. */
+    size_t metadata_count;
+};
+
+/* Everything at the defaults of an empty request: limits -1, file, limits retention, R1, 2 min
+ * window. */
+void stream_config_init(struct stream_config *c);
+void stream_config_close(struct stream_config *c);
+void stream_config_copy(struct stream_config *to, const struct stream_config *from);
+bool stream_config_eq(const struct stream_config *a, const struct stream_config *b);
+
+/* Append the canonical JSON: what CONFIG ops, checkpoints and API replies carry. */
+void stream_config_print(const struct stream_config *c, struct buf *out);
+/* Read what stream_config_print wrote. Returns 0 or ERR_INVALID; @c is untouched on error. */
+int stream_config_parse(struct stream_config *ret_c, struct slice json);
+#endif
