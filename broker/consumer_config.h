@@ -29,9 +29,10 @@ struct consumer_config {
     int64_t max_deliver;       /* -1 = unlimited. */
     int64_t *backoff_ns;
     size_t backoff_count;
-    char **filter_subjects; /* One or many; which JSON key it came from is is_filter_single. */
+    char *
+        filter_subject; /* Set if it came by the single key; then it is also the list's only one. */
+    char **filter_subjects; /* All filters, whichever key they came from; none = everything. */
     size_t filter_subjects_count;
-    bool is_filter_single;
     uint64_t rate_limit_bps;
     char *sample_freq;
     int64_t max_waiting;

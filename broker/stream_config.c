@@ -1,0 +1,122 @@
+#include "broker/stream_config.h"
+
+#include "broker/config_fields.h"
+#include "storage/base/err.h"
+
+static const char *const retention_names[] = {"limits", "interest", "workqueue", NULL};
+static const char *const discard_names[] = {"old", "new", NULL};
+static const char *const storage_names[] = {"file", "memory", NULL};
+
+#define AT(member) .offset = offsetof(struct stream_config, member)
+#define OE .flags = FIELD_OMIT_EMPTY
+
+/* In the reference's order of output. */
+const struct field stream_config_fields[] = {
+    {.name = "name", .kind = FIELD_STRING, AT(name)},
+    {.name = "description", .kind = FIELD_STRING, OE, AT(description)},
+    {.name = "subjects",
+     .kind = FIELD_STRINGS,
+     OE,
+     AT(subjects),
+     .count_offset = offsetof(struct stream_config, subjects_count)},
+    {.name = "retention", .kind = FIELD_ENUM, AT(retention), .names = retention_names},
+    {.name = "max_consumers", .kind = FIELD_I64, AT(max_consumers)},
+    {.name = "max_msgs", .kind = FIELD_I64, AT(max_msgs)},
+    {.name = "max_bytes", .kind = FIELD_I64, AT(max_bytes)},
+    {.name = "max_age", .kind = FIELD_I64, AT(max_age_ns)},
+    {.name = "max_msgs_per_subject", .kind = FIELD_I64, AT(max_msgs_per_subject)},
+    {.name = "max_msg_size", .kind = FIELD_I32, OE, AT(max_msg_size)},
+    {.name = "discard", .kind = FIELD_ENUM, AT(discard), .names = discard_names},
+    {.name = "storage", .kind = FIELD_ENUM, AT(storage), .names = storage_names},
+    {.name = "num_replicas", .kind = FIELD_INT, AT(replicas_count)},
+    {.name = "no_ack", .kind = FIELD_BOOL, OE, AT(no_ack)},
+    {.name = "duplicate_window", .kind = FIELD_I64, OE, AT(duplicate_window_ns)},
+    {.name = "placement", .kind = FIELD_LATER},
+    {.name = "mirror", .kind = FIELD_LATER},
+    {.name = "sources", .kind = FIELD_LATER},
+    {.name = "compression", .kind = FIELD_LATER, .literal = "\"none\""},
+    {.name = "first_seq", .kind = FIELD_U64, OE, AT(first_seq)},
+    {.name = "subject_transform", .kind = FIELD_LATER},
+    {.name = "republish", .kind = FIELD_LATER},
+    {.name = "sealed", .kind = FIELD_BOOL, AT(sealed)},
+    {.name = "deny_delete", .kind = FIELD_BOOL, AT(deny_delete)},
+    {.name = "deny_purge", .kind = FIELD_BOOL, AT(deny_purge)},
+    {.name = "allow_rollup_hdrs", .kind = FIELD_BOOL, AT(allow_rollup_hdrs)},
+    {.name = "allow_direct", .kind = FIELD_BOOL, AT(allow_direct)},
+    {.name = "mirror_direct", .kind = FIELD_BOOL, AT(mirror_direct)},
+    {.name = "discard_new_per_subject", .kind = FIELD_BOOL, OE, AT(discard_new_per_subject)},
+    {.name = "consumer_limits", .kind = FIELD_LATER, .literal = "{}"},
+    {.name = "metadata",
+     .kind = FIELD_METADATA,
+     OE,
+     AT(metadata),
+     .count_offset = offsetof(struct stream_config, metadata_count)},
+    /* Features of 2.11 and later. */
+    {.name = "allow_msg_ttl", .kind = FIELD_LATER},
+    {.name = "subject_delete_marker_ttl", .kind = FIELD_LATER},
+    {.name = "allow_msg_counter", .kind = FIELD_LATER},
+    {.name = "allow_atomic", .kind = FIELD_LATER},
+    {.name = "allow_msg_schedules", .kind = FIELD_LATER},
+    {.name = "persist_mode", .kind = FIELD_LATER},
+    {.name = "allow_batched", .kind = FIELD_LATER},
+};
+const size_t stream_config_fields_count =
+    sizeof stream_config_fields / sizeof stream_config_fields[0];
+
+void stream_config_init(struct stream_config *c)
+{
+    *c = (struct stream_config){
+        .max_consumers = -1,
+        .max_msgs = -1,
+        .max_bytes = -1,
+        .max_msgs_per_subject = -1,
+        .max_msg_size = -1,
+        .replicas_count = 1,
+        .duplicate_window_ns = DUPLICATE_WINDOW_DEFAULT_NS,
+    };
+}
+
+void stream_config_close(struct stream_config *c)
+{
+    fields_close(stream_config_fields, stream_config_fields_count, c);
+}
+
+void stream_config_copy(struct stream_config *to, const struct stream_config *from)
+{
+    *to = *from;
+    fields_dup(stream_config_fields, stream_config_fields_count, to);
+}
+
+bool stream_config_eq(const struct stream_config *a, const struct stream_config *b)
+{
+    return fields_eq(stream_config_fields, stream_config_fields_count, a, b);
+}
+
+void stream_config_print(const struct stream_config *c, struct buf *out)
+{
+    buf_append_u8(out, '{');
+    fields_print(stream_config_fields, stream_config_fields_count, c, out);
+    buf_append_u8(out, '}');
+}
+
+int stream_config_parse(struct stream_config *ret_c, struct slice json)
+{
+    struct field_error error;
+    json_t *object = json_parse(json, &error);
+    if (object == NULL) {
+        return ERR_INVALID;
+    }
+    struct stream_config c;
+    stream_config_init(&c);
+    c.duplicate_window_ns = 0; /* Omitted when it is off. */
+    c.max_msg_size = 0;
+    int rv = fields_read(stream_config_fields, stream_config_fields_count, object, "StreamConfig",
+                         &c, &error);
+    json_decref(object);
+    if (rv != 0 || error.later != NULL || c.name == NULL) {
+        stream_config_close(&c);
+        return ERR_INVALID;
+    }
+    *ret_c = c;
+    return 0;
+}
