@@ -96,6 +96,16 @@ int wal_batch_write(struct wal *w, const char **ret_path);
 /* Publish the batch in flight as durable. */
 void wal_batch_done(struct wal *w);
 
+/* The writer has had nothing to do for this long: call wal_idle. */
+#define WAL_IDLE_MS 50
+/* Queue a WATERMARK if records were made durable that no later frame vouches for, so that losing
+ * them is always noticed; true if the caller should take and write now. Nothing in flight. Under
+ * the driver's lock. */
+bool wal_idle(struct wal *w);
+/* Create the next segment ahead of need, if the present one is past half. Writer; no batch in
+ * flight; not under the lock. Errors are those of wal_batch_write, and as final. */
+int wal_prepare(struct wal *w, const char **ret_path);
+
 /* How many sealed segments there are, and the LSN with which the newest segment begins. The host
  * writes a CHECKPOINT record each few segments and flushes groups that pin old ones. */
 unsigned wal_sealed_count(const struct wal *w);
