@@ -3,13 +3,13 @@
  * A tree of directories and files. Each file has a volatile image (what reads see) and a durable
  * one (what a power cut leaves), compared sector by sector, 512 bytes each. Directory entries
  * (create, mkdir, rename, unlink) are volatile until sync_dir of the directory; a rename between
- * two directories is durable in each when that one is synced. `sync` makes a file's contents and
+ * two directories is one change, durable when either is synced. `sync` makes a file's contents and
  * size durable, but not its name. Writes to a file opened FILE_DIRECT are durable when they return
  * (O_DSYNC), their extent included.
  *
  * A power cut keeps a random subset of what was not synced: each dirty sector stays or goes by
  * itself, so writes are torn at 512 bytes and reordered; each pending directory change stays or
- * goes, in order per directory (a journal: a prefix of the changes survives). Rename is atomic.
+ * goes by itself. Rename is atomic.
  *
  * Deterministic: the seed and the calls decide everything. Paths are absolute or relative, taken as
  * text; "/" separates. Threads: one mutex around each call, so the WAL thread may use it too. */
