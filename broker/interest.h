@@ -48,11 +48,11 @@ struct interest_set {
     uint32_t local_count;
 
     uint32_t subs_cap; /* Private from here on. */
-    uint32_t epoch;
     struct interest_sub *one;
     struct interest_node *node;
-    struct interest_set *next; /* Of the same node. */
-    struct list link;          /* In the order of creation. */
+    uint64_t hash;
+    struct list node_link; /* In the order of creation, of the same node. */
+    struct list link;      /* In the order of creation, of all. */
 };
 
 /* What matches a subject. `plain` sets all get it; `queues` are sorted into groups: sets of

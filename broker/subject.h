@@ -23,7 +23,7 @@ bool subject_is_valid_publish(struct slice s);
 /* Whether some token is a wildcard; the empty string has none. */
 bool subject_has_wildcard(struct slice s);
 
-/* Walks tokens: `struct slice rest = s, token; while (subject_next_token(&rest, &token))`.
+/* Walks tokens: `it = subject_iter(s); while (subject_next(&it, &token))`.
  * `a..b` gives an empty token in the middle; the empty subject gives one empty token. */
 struct subject_iter {
     struct slice rest;

@@ -1,0 +1,783 @@
+/* Literal children of all nodes are in one hash table, keyed by (parent, token), and all sets in
+ * another, keyed by (node, queue name): a node costs some 80 bytes however many there are, and no
+ * operation depends on how many siblings it has. `*` and `>` children hang off their parent. */
+#include "broker/interest.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "broker/subject.h"
+#include "storage/base/buf.h"
+#include "storage/base/err.h"
+
+/* Longer subjects and wider results are not cached, to bound the cache's memory. */
+#define CACHE_SUBJECT_BYTES_MAX 256u
+#define CACHE_SETS_MAX 1024u
+
+struct interest_node {
+    struct interest_node *parent; /* NULL: the root. */
+    struct interest_node *star;
+    struct interest_node *tail;
+    struct list sets;
+    uint64_t hash;
+    uint32_t children_count; /* Literal ones, and star and tail. */
+    uint32_t token_len;
+    uint8_t token[];
+};
+
+/* Open addressing, linear probing. */
+struct slot {
+    uint64_t hash;
+    void *item; /* NULL: free. */
+};
+
+struct table {
+    struct slot *slots;
+    uint64_t mask; /* Slots less one; a power of two less one. */
+    uint64_t count;
+};
+
+/* A result with room to grow. */
+struct found {
+    struct interest_result result;
+    uint32_t plain_cap;
+    uint32_t queues_cap;
+    bool is_multi; /* Queue sets of more than one node. */
+};
+
+struct cached {
+    uint64_t hash;
+    uint64_t generation; /* 0: free. */
+    uint8_t *subject;
+    uint32_t subject_len;
+    uint32_t subject_cap;
+    struct found found;
+};
+
+struct interest {
+    struct interest_options options;
+    struct interest_node *root;
+    struct table nodes;
+    struct table sets;
+    struct list all_sets;
+    uint64_t subs_count;
+    uint64_t generation; /* Of the cache: raised when a pattern with wildcards comes or goes. */
+    struct cached *cache;
+    uint64_t cache_mask;
+    uint64_t cache_hits;
+    uint64_t cache_misses;
+    struct found scratch; /* The result of what is not cached. */
+};
+
+/* ---- The table. ---- */
+
+#define TABLE_SLOTS_MIN 16u
+
+static void table_init(struct table *t)
+{
+    t->mask = TABLE_SLOTS_MIN - 1;
+    t->count = 0;
+    t->slots = xcalloc(TABLE_SLOTS_MIN, sizeof *t->slots);
+}
+
+static void table_put(struct table *t, uint64_t hash, void *item)
+{
+    uint64_t i = hash & t->mask;
+    while (t->slots[i].item != NULL) {
+        i = (i + 1) & t->mask;
+    }
+    t->slots[i] = (struct slot){hash, item};
+    t->count++;
+}
+
+static void table_resize(struct table *t, uint64_t slots_count)
+{
+    struct table old = *t;
+    t->slots = xcalloc(slots_count, sizeof *t->slots);
+    t->mask = slots_count - 1;
+    t->count = 0;
+    for (uint64_t i = 0; i <= old.mask; i++) {
+        if (old.slots[i].item != NULL) {
+            table_put(t, old.slots[i].hash, old.slots[i].item);
+        }
+    }
+    assert(t->count == old.count);
+    free(old.slots);
+}
+
+static void table_insert(struct table *t, uint64_t hash, void *item)
+{
+    if ((t->count + 1) * 3 > (t->mask + 1) * 2) {
+        table_resize(t, (t->mask + 1) * 2);
+    }
+    table_put(t, hash, item);
+}
+
+static void table_remove(struct table *t, uint64_t hash, const void *item)
+{
+    uint64_t i = hash & t->mask;
+    while (t->slots[i].item != item) {
+        assert(t->slots[i].item != NULL);
+        i = (i + 1) & t->mask;
+    }
+    /* Close the gap: move up whatever its own place does not forbid. */
+    for (uint64_t j = (i + 1) & t->mask; t->slots[j].item != NULL; j = (j + 1) & t->mask) {
+        uint64_t home = t->slots[j].hash & t->mask;
+        if (((j - home) & t->mask) >= ((j - i) & t->mask)) {
+            t->slots[i] = t->slots[j];
+            i = j;
+        }
+    }
+    t->slots[i] = (struct slot){0, NULL};
+    t->count--;
+    if (t->mask + 1 > TABLE_SLOTS_MIN && t->count * 8 < t->mask + 1) {
+        table_resize(t, (t->mask + 1) / 2);
+    }
+}
+
+/* ---- Nodes. ---- */
+
+static uint64_t hash_bytes(const struct interest *in, struct slice s)
+{
+    return XXH3_64bits_withSeed(s.ptr, s.len, in->options.seed);
+}
+
+/* The hash of a child: of the parent's and the token's. */
+static uint64_t hash_mix(uint64_t parent, uint64_t token)
+{
+    uint64_t h = (parent ^ token) * 0x9e3779b97f4a7c15u + parent;
+    return h ^ (h >> 32);
+}
+
+static struct interest_node *find_child(const struct interest *in,
+                                        const struct interest_node *parent, struct slice token,
+                                        uint64_t token_hash)
+{
+    const struct table *t = &in->nodes;
+    uint64_t hash = hash_mix(parent->hash, token_hash);
+    for (uint64_t i = hash & t->mask; t->slots[i].item != NULL; i = (i + 1) & t->mask) {
+        if (t->slots[i].hash == hash) {
+            struct interest_node *n = t->slots[i].item;
+            if (n->parent == parent && slice_eq(slice_of(n->token, n->token_len), token)) {
+                return n;
+            }
+        }
+    }
+    return NULL;
+}
+
+static struct interest_node *new_node(struct interest_node *parent, struct slice token,
+                                      uint64_t hash)
+{
+    struct interest_node *n = xcalloc(1, sizeof *n + token.len);
+    n->parent = parent;
+    n->hash = hash;
+    n->token_len = (uint32_t)token.len;
+    if (token.len > 0) {
+        memcpy(n->token, token.ptr, token.len);
+    }
+    list_init(&n->sets);
+    if (parent != NULL) {
+        parent->children_count++;
+    }
+    return n;
+}
+
+static bool is_token(struct slice token, char c)
+{
+    return token.len == 1 && token.ptr[0] == (uint8_t)c;
+}
+
+static struct interest_node *make_child(struct interest *in, struct interest_node *parent,
+                                        struct slice token)
+{
+    uint64_t token_hash = hash_bytes(in, token);
+    uint64_t hash = hash_mix(parent->hash, token_hash);
+    if (is_token(token, '*') || is_token(token, '>')) {
+        struct interest_node **child = token.ptr[0] == '*' ? &parent->star : &parent->tail;
+        if (*child == NULL) {
+            *child = new_node(parent, token, hash);
+        }
+        return *child;
+    }
+    struct interest_node *n = find_child(in, parent, token, token_hash);
+    if (n == NULL) {
+        n = new_node(parent, token, hash);
+        table_insert(&in->nodes, hash, n);
+    }
+    return n;
+}
+
+static struct interest_node *make_path(struct interest *in, struct slice subject)
+{
+    struct interest_node *n = in->root;
+    struct subject_iter it = subject_iter(subject);
+    struct slice token;
+    while (subject_next(&it, &token)) {
+        n = make_child(in, n, token);
+    }
+    return n;
+}
+
+/* Free @n and those above it that nothing needs any more. */
+static void prune(struct interest *in, struct interest_node *n)
+{
+    while (n->parent != NULL && n->children_count == 0 && list_is_empty(&n->sets)) {
+        struct interest_node *parent = n->parent;
+        if (parent->star == n) {
+            parent->star = NULL;
+        } else if (parent->tail == n) {
+            parent->tail = NULL;
+        } else {
+            table_remove(&in->nodes, n->hash, n);
+        }
+        parent->children_count--;
+        free(n);
+        n = parent;
+    }
+}
+
+/* ---- The cache. ---- */
+
+static void found_close(struct found *f)
+{
+    free(f->result.plain);
+    free(f->result.queues);
+    *f = (struct found){.is_multi = false};
+}
+
+/* A set of @subject came or went: forget what that makes wrong. */
+static void invalidate(struct interest *in, struct slice subject)
+{
+    if (in->cache == NULL) {
+        return;
+    }
+    if (subject_has_wildcard(subject)) {
+        in->generation++;
+        return;
+    }
+    uint64_t hash = hash_bytes(in, subject);
+    for (uint64_t way = 0; way < 2; way++) {
+        struct cached *c = &in->cache[(hash & in->cache_mask) ^ way];
+        if (c->hash == hash) {
+            c->generation = 0;
+        }
+    }
+}
+
+static struct cached *cache_find(struct interest *in, struct slice subject, uint64_t hash)
+{
+    for (uint64_t way = 0; way < 2; way++) {
+        struct cached *c = &in->cache[(hash & in->cache_mask) ^ way];
+        if (c->hash == hash && c->generation == in->generation &&
+            slice_eq(slice_of(c->subject, c->subject_len), subject)) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+/* Remember in->scratch as the result of @subject, in exchange for an older entry's memory. */
+static const struct interest_result *cache_store(struct interest *in, struct slice subject,
+                                                 uint64_t hash)
+{
+    struct cached *c = &in->cache[hash & in->cache_mask];
+    struct cached *other = &in->cache[(hash & in->cache_mask) ^ 1];
+    if (c->generation == in->generation) {
+        struct cached moved = *other;
+        *other = *c;
+        *c = moved;
+    }
+    if (c->subject_cap < subject.len) {
+        c->subject = xrealloc(c->subject, subject.len);
+        c->subject_cap = (uint32_t)subject.len;
+    }
+    memcpy(c->subject, subject.ptr, subject.len);
+    c->subject_len = (uint32_t)subject.len;
+    c->hash = hash;
+    c->generation = in->generation;
+    struct found moved = c->found;
+    c->found = in->scratch;
+    in->scratch = moved;
+    return &c->found.result;
+}
+
+/* ---- Sets. ---- */
+
+static struct interest_set *find_set(const struct interest *in, const struct interest_node *node,
+                                     struct slice queue, uint64_t hash)
+{
+    const struct table *t = &in->sets;
+    for (uint64_t i = hash & t->mask; t->slots[i].item != NULL; i = (i + 1) & t->mask) {
+        struct interest_set *s = t->slots[i].item;
+        if (t->slots[i].hash == hash && s->node == node && slice_eq(s->queue, queue)) {
+            return s;
+        }
+    }
+    return NULL;
+}
+
+static struct interest_set *make_set(struct interest *in, struct interest_node *node,
+                                     struct slice subject, struct slice queue)
+{
+    uint64_t hash = hash_mix(node->hash, hash_bytes(in, queue));
+    struct interest_set *s = find_set(in, node, queue, hash);
+    if (s != NULL) {
+        return s;
+    }
+    s = xcalloc(1, sizeof *s + subject.len + queue.len);
+    uint8_t *text = (uint8_t *)(s + 1);
+    memcpy(text, subject.ptr, subject.len);
+    if (queue.len > 0) {
+        memcpy(text + subject.len, queue.ptr, queue.len);
+    }
+    s->subject = slice_of(text, subject.len);
+    s->queue = slice_of(text + subject.len, queue.len);
+    s->node = node;
+    s->hash = hash;
+    s->subs = &s->one;
+    s->subs_cap = 1;
+    list_push_back(&node->sets, &s->node_link);
+    list_push_back(&in->all_sets, &s->link);
+    table_insert(&in->sets, hash, s);
+    invalidate(in, s->subject);
+    return s;
+}
+
+static void free_set(struct interest *in, struct interest_set *s)
+{
+    struct interest_node *node = s->node;
+    invalidate(in, s->subject);
+    table_remove(&in->sets, s->hash, s);
+    list_remove(&s->node_link);
+    list_remove(&s->link);
+    if (s->subs != &s->one) {
+        free(s->subs);
+    }
+    free(s);
+    prune(in, node);
+}
+
+static void set_place(struct interest_set *s, uint32_t pos, struct interest_sub *sub)
+{
+    s->subs[pos] = sub;
+    sub->pos = pos;
+}
+
+static void set_add(struct interest_set *s, struct interest_sub *sub)
+{
+    if (s->subs_count == s->subs_cap) {
+        uint32_t cap = s->subs_cap * 2;
+        struct interest_sub **grown = xmalloc(cap * sizeof(*grown));
+        memcpy(grown, s->subs, s->subs_count * sizeof(*grown));
+        if (s->subs != &s->one) {
+            free(s->subs);
+        }
+        s->subs = grown;
+        s->subs_cap = cap;
+    }
+    uint32_t pos = s->subs_count++;
+    if (sub->kind == INTEREST_LOCAL) {
+        if (pos != s->local_count) {
+            set_place(s, pos, s->subs[s->local_count]);
+        }
+        pos = s->local_count++;
+    }
+    set_place(s, pos, sub);
+    sub->set = s;
+}
+
+static void set_take(struct interest_set *s, struct interest_sub *sub)
+{
+    uint32_t hole = sub->pos;
+    assert(hole < s->subs_count);
+    assert(s->subs[hole] == sub);
+    if (hole < s->local_count) {
+        set_place(s, hole, s->subs[--s->local_count]);
+        hole = s->local_count;
+    }
+    set_place(s, hole, s->subs[--s->subs_count]);
+    sub->set = NULL;
+}
+
+static void tell_local(const struct interest *in, const struct interest_set *s, bool is_added)
+{
+    if (in->options.local_cb == NULL) {
+        return;
+    }
+    if (s->queue.len > 0 || s->local_count == (is_added ? 1 : 0)) {
+        in->options.local_cb(in->options.ctx, s->subject, s->queue, s->local_count);
+    }
+}
+
+int interest_insert(struct interest *in, struct interest_sub *sub, struct slice subject,
+                    struct slice queue)
+{
+    assert(sub->set == NULL);
+    assert(sub->kind == INTEREST_LOCAL || sub->kind == INTEREST_REMOTE);
+    if (!subject_is_valid(subject)) {
+        return ERR_INVALID;
+    }
+    if (subject_token_count(subject) > INTEREST_TOKENS_MAX) {
+        return ERR_TOOBIG;
+    }
+    if (in->options.subs_max > 0 && in->subs_count >= in->options.subs_max) {
+        return ERR_FULL;
+    }
+    struct interest_set *s = make_set(in, make_path(in, subject), subject, queue);
+    set_add(s, sub);
+    in->subs_count++;
+    if (sub->kind == INTEREST_LOCAL) {
+        tell_local(in, s, true);
+    }
+    return 0;
+}
+
+void interest_remove(struct interest *in, struct interest_sub *sub)
+{
+    struct interest_set *s = sub->set;
+    if (s == NULL) {
+        return;
+    }
+    set_take(s, sub);
+    in->subs_count--;
+    if (sub->kind == INTEREST_LOCAL) {
+        tell_local(in, s, false);
+    }
+    if (s->subs_count == 0) {
+        free_set(in, s);
+    }
+}
+
+/* ---- Matching. ---- */
+
+static void add_set(struct interest_set ***sets, uint32_t *count, uint32_t *cap,
+                    struct interest_set *s)
+{
+    if (*count == *cap) {
+        *cap = *cap == 0 ? 2 : *cap * 2;
+        *sets = xrealloc(*sets, *cap * sizeof(**sets));
+    }
+    (*sets)[(*count)++] = s;
+}
+
+static void add_node(struct found *f, const struct interest_node *n)
+{
+    struct interest_result *r = &f->result;
+    uint32_t queues_before = r->queues_count;
+    LIST_FOR(it, &n->sets)
+    {
+        struct interest_set *s = container_of(it, struct interest_set, node_link);
+        if (s->queue.len == 0) {
+            add_set(&r->plain, &r->plain_count, &f->plain_cap, s);
+        } else {
+            add_set(&r->queues, &r->queues_count, &f->queues_cap, s);
+        }
+    }
+    f->is_multi = f->is_multi || (queues_before > 0 && r->queues_count > queues_before);
+}
+
+static int compare_queues(const void *a, const void *b)
+{
+    const struct interest_set *x = *(struct interest_set *const *)a;
+    const struct interest_set *y = *(struct interest_set *const *)b;
+    int rv = slice_cmp(x->queue, y->queue);
+    return rv != 0 ? rv : slice_cmp(x->subject, y->subject);
+}
+
+/* Depth first with a stack of our own: each node leaves at most two behind it, one level down. */
+static void walk(const struct interest *in, const struct slice *tokens, uint32_t count,
+                 struct found *f)
+{
+    struct step {
+        const struct interest_node *node;
+        uint32_t depth;
+    } stack[INTEREST_TOKENS_MAX + 2];
+    uint64_t hashes[INTEREST_TOKENS_MAX];
+    for (uint32_t i = 0; i < count; i++) {
+        hashes[i] = hash_bytes(in, tokens[i]);
+    }
+    uint32_t top = 0;
+    stack[top++] = (struct step){in->root, 0};
+    while (top > 0) {
+        struct step at = stack[--top];
+        if (at.depth == count) {
+            add_node(f, at.node);
+            continue;
+        }
+        if (at.node->tail != NULL) {
+            add_node(f, at.node->tail);
+        }
+        if (at.node->star != NULL) {
+            stack[top++] = (struct step){at.node->star, at.depth + 1};
+        }
+        const struct interest_node *child =
+            at.node->children_count == 0
+                ? NULL
+                : find_child(in, at.node, tokens[at.depth], hashes[at.depth]);
+        if (child != NULL) {
+            stack[top++] = (struct step){child, at.depth + 1};
+        }
+        assert(top <= count + 1);
+    }
+}
+
+static void find(const struct interest *in, struct slice subject, struct found *f)
+{
+    f->result.plain_count = 0;
+    f->result.queues_count = 0;
+    f->is_multi = false;
+    struct slice tokens[INTEREST_TOKENS_MAX];
+    uint32_t count = 0;
+    struct subject_iter it = subject_iter(subject);
+    struct slice token;
+    while (subject_next(&it, &token)) {
+        if (token.len == 0 || count == INTEREST_TOKENS_MAX) {
+            return;
+        }
+        tokens[count++] = token;
+    }
+    walk(in, tokens, count, f);
+    if (f->is_multi) {
+        qsort(f->result.queues, f->result.queues_count, sizeof(*f->result.queues), compare_queues);
+    }
+}
+
+const struct interest_result *interest_match(struct interest *in, struct slice subject)
+{
+    if (in->cache == NULL || subject.len > CACHE_SUBJECT_BYTES_MAX || subject.len == 0) {
+        find(in, subject, &in->scratch);
+        return &in->scratch.result;
+    }
+    uint64_t hash = hash_bytes(in, subject);
+    struct cached *c = cache_find(in, subject, hash);
+    if (c != NULL) {
+        in->cache_hits++;
+        return &c->found.result;
+    }
+    in->cache_misses++;
+    find(in, subject, &in->scratch);
+    const struct interest_result *r = &in->scratch.result;
+    return r->plain_count + r->queues_count > CACHE_SETS_MAX ? r : cache_store(in, subject, hash);
+}
+
+bool interest_is_any(struct interest *in, struct slice subject)
+{
+    const struct interest_result *r = interest_match(in, subject);
+    return r->plain_count > 0 || r->queues_count > 0;
+}
+
+/* Every member counts as it weighs: nats-server weighs remote ones by their subscribers. */
+static uint64_t weight_of(const struct interest_sub *sub)
+{
+    return sub->weight == 0 ? 1 : sub->weight;
+}
+
+struct interest_sub *interest_pick(struct interest_set *const *sets, uint32_t count,
+                                   uint64_t random, bool is_local_only)
+{
+    uint64_t locals = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        locals += sets[i]->local_count;
+    }
+    if (locals > 0) {
+        uint64_t at = random % locals;
+        for (uint32_t i = 0; i < count; i++) {
+            if (at < sets[i]->local_count) {
+                return sets[i]->subs[at];
+            }
+            at -= sets[i]->local_count;
+        }
+    }
+    uint64_t weights = 0;
+    for (uint32_t i = 0; i < count && !is_local_only; i++) {
+        for (uint32_t j = 0; j < sets[i]->subs_count; j++) {
+            weights += weight_of(sets[i]->subs[j]);
+        }
+    }
+    uint64_t at = weights == 0 ? 0 : random % weights;
+    for (uint32_t i = 0; i < count && weights > 0; i++) {
+        for (uint32_t j = 0; j < sets[i]->subs_count; j++) {
+            uint64_t weight = weight_of(sets[i]->subs[j]);
+            if (at < weight) {
+                return sets[i]->subs[j];
+            }
+            at -= weight;
+        }
+    }
+    return NULL;
+}
+
+uint32_t interest_group_len(const struct interest_result *result, uint32_t begin)
+{
+    uint32_t end = begin;
+    while (end < result->queues_count &&
+           slice_eq(result->queues[end]->queue, result->queues[begin]->queue)) {
+        end++;
+    }
+    return end - begin;
+}
+
+static void route_add(struct interest_route *route, struct interest_sub *const *subs,
+                      uint32_t count)
+{
+    if (route->subs_cap - route->subs_count < count) {
+        uint32_t cap = route->subs_cap * 2 + 8;
+        route->subs_cap = cap - route->subs_count < count ? route->subs_count + count : cap;
+        route->subs = xrealloc(route->subs, route->subs_cap * sizeof(*route->subs));
+    }
+    if (count > 0) {
+        memcpy(route->subs + route->subs_count, subs, count * sizeof(*subs));
+    }
+    route->subs_count += count;
+}
+
+static bool is_named(struct slice queue, const struct slice *queues, uint32_t queues_count)
+{
+    for (uint32_t i = 0; i < queues_count; i++) {
+        if (slice_eq(queue, queues[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void interest_route(struct interest *in, struct slice subject, uint64_t random, bool is_local_only,
+                    const struct slice *queues, uint32_t queues_count, struct interest_route *route)
+{
+    const struct interest_result *r = interest_match(in, subject);
+    route->subs_count = 0;
+    for (uint32_t i = 0; i < r->plain_count; i++) {
+        const struct interest_set *s = r->plain[i];
+        route_add(route, s->subs, is_local_only ? s->local_count : s->subs_count);
+    }
+    route->plain_count = route->subs_count;
+    uint32_t len = 0;
+    for (uint32_t i = 0; i < r->queues_count; i += len) {
+        len = interest_group_len(r, i);
+        if (is_local_only && !is_named(r->queues[i]->queue, queues, queues_count)) {
+            continue;
+        }
+        struct interest_sub *sub = interest_pick(r->queues + i, len, random, is_local_only);
+        if (sub != NULL) {
+            route_add(route, &sub, 1);
+        }
+        /* The next group draws another number from the same one (splitmix64's step). */
+        random = (random ^ (random >> 31)) * 0x94d049bb133111ebu + 0x9e3779b97f4a7c15u;
+    }
+}
+
+void interest_route_close(struct interest_route *route)
+{
+    free(route->subs);
+    *route = (struct interest_route){NULL, 0, 0, 0};
+}
+
+/* ---- The whole. ---- */
+
+struct interest *interest_new(const struct interest_options *options)
+{
+    struct interest *in = xcalloc(1, sizeof *in);
+    in->options = *options;
+    in->root = new_node(NULL, SLICE_EMPTY, options->seed);
+    in->generation = 1;
+    table_init(&in->nodes);
+    table_init(&in->sets);
+    list_init(&in->all_sets);
+    if (options->cache_max > 0) {
+        uint64_t slots = 2;
+        while (slots < options->cache_max) {
+            slots *= 2;
+        }
+        in->cache = xcalloc(slots, sizeof *in->cache);
+        in->cache_mask = slots - 1;
+    }
+    return in;
+}
+
+void interest_free(struct interest *in)
+{
+    if (in == NULL) {
+        return;
+    }
+    LIST_FOR_SAFE(it, tmp, &in->all_sets)
+    {
+        free_set(in, container_of(it, struct interest_set, link));
+    }
+    assert(in->nodes.count == 0);
+    for (uint64_t i = 0; in->cache != NULL && i <= in->cache_mask; i++) {
+        free(in->cache[i].subject);
+        found_close(&in->cache[i].found);
+    }
+    free(in->cache);
+    found_close(&in->scratch);
+    free(in->nodes.slots);
+    free(in->sets.slots);
+    free(in->root);
+    free(in);
+}
+
+void interest_each_local(const struct interest *in, interest_local_cb cb, void *ctx)
+{
+    LIST_FOR(it, &in->all_sets)
+    {
+        const struct interest_set *s = container_of(it, struct interest_set, link);
+        if (s->local_count > 0) {
+            cb(ctx, s->subject, s->queue, s->local_count);
+        }
+    }
+}
+
+uint64_t interest_subs_count(const struct interest *in)
+{
+    return in->subs_count;
+}
+
+uint64_t interest_sets_count(const struct interest *in)
+{
+    return in->sets.count;
+}
+
+uint64_t interest_cache_hits(const struct interest *in)
+{
+    return in->cache_hits;
+}
+
+uint64_t interest_cache_misses(const struct interest *in)
+{
+    return in->cache_misses;
+}
+
+void interest_check(const struct interest *in)
+{
+    uint64_t subs = 0;
+    uint64_t sets = 0;
+    LIST_FOR(it, &in->all_sets)
+    {
+        const struct interest_set *s = container_of(it, struct interest_set, link);
+        assert(s->subs_count > 0);
+        assert(s->subs_count <= s->subs_cap);
+        assert(s->local_count <= s->subs_count);
+        assert(find_set(in, s->node, s->queue, s->hash) == s);
+        for (uint32_t i = 0; i < s->subs_count; i++) {
+            assert(s->subs[i]->set == s);
+            assert(s->subs[i]->pos == i);
+            assert((s->subs[i]->kind == INTEREST_LOCAL) == (i < s->local_count));
+        }
+        subs += s->subs_count;
+        sets++;
+    }
+    assert(subs == in->subs_count);
+    assert(sets == in->sets.count);
+    for (uint64_t i = 0; i <= in->nodes.mask; i++) {
+        const struct interest_node *n = in->nodes.slots[i].item;
+        if (n != NULL) {
+            struct slice token = slice_of(n->token, n->token_len);
+            assert(n->children_count > 0 || !list_is_empty(&n->sets));
+            assert(find_child(in, n->parent, token, hash_bytes(in, token)) == n);
+        }
+    }
+}
