@@ -159,8 +159,8 @@ typedef void (*store_item_cb)(void *arg, struct slice key, struct slice value);
 /* After opening (or a stage switch): hand out the live messages in sequence order, then the
  * checkpoint items in the order in which their keys came. Either callback may be NULL. Reads
  * indexes and the journal; blocks that turn out damaged are reported and left out.
- * Must be called with an @info callback once before anything else is done to a loaded stream: only
- * this learns which sequences are in the blocks. Returns 0 or ERR_IO. */
+ * No flush job may exist. Must be called with an @info callback once before anything else is done
+ * to a loaded stream: only this learns which sequences are in the blocks. Returns 0 or ERR_IO. */
 int store_stream_load(struct store_stream *s, store_info_cb info, store_item_cb item, void *arg);
 
 /* Subject, headers and payload are copied. */
@@ -218,6 +218,7 @@ struct store_read {
     uint64_t index_off;
     uint64_t first_seq;
     uint64_t last_seq;
+    uint32_t records_count;
     uint32_t crc;
     struct store_mem *mem;
     int status;

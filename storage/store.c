@@ -1,0 +1,849 @@
+#include "storage/store.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "storage/base/err.h"
+#include "storage/store_internal.h"
+
+#define KIND_BIT(kind) (1u << (kind))
+
+/* ---- Small things shared ---- */
+
+void store_file_path(const struct store *st, uint64_t number, char *out)
+{
+    snprintf(out, STORE_PATH_BYTES, "%s/data-%016" PRIx64 ".wblk", st->dir, number);
+}
+
+struct data_file *file_find(struct store *st, uint64_t number)
+{
+    struct data_file *f;
+    HASH_FIND(hh, st->files, &number, sizeof number, f);
+    return f;
+}
+
+struct data_file *file_new(struct store *st, uint64_t number)
+{
+    struct data_file *f = xcalloc(1, sizeof *f);
+    f->number = number;
+    list_init(&f->blocks);
+    HASH_ADD(hh, st->files, number, sizeof f->number, f);
+    return f;
+}
+
+void file_free(struct store *st, struct data_file *f)
+{
+    if (st->shared_file == f) {
+        st->shared_file = NULL;
+    }
+    struct store_stream *s, *tmp;
+    HASH_ITER(hh, st->streams, s, tmp)
+    {
+        s->own_file = s->own_file == f ? NULL : s->own_file;
+    }
+    HASH_DEL(st->files, f);
+    free(f);
+}
+
+void store_report(struct store *st, const struct store_damage *damage)
+{
+    if (st->options.damage != NULL) {
+        st->options.damage(st->options.damage_arg, damage);
+    }
+}
+
+void store_fail(struct store *st, const char *path)
+{
+    snprintf(st->error_path, sizeof st->error_path, "%s", path);
+}
+
+const char *store_error_path(const struct store *st)
+{
+    return st->error_path;
+}
+
+void store_count_totals(struct store *st)
+{
+    struct store_totals t = {.dirty_bytes = st->totals.dirty_bytes};
+    struct data_file *f, *tmp;
+    HASH_ITER(hh, st->files, f, tmp)
+    {
+        t.files++;
+        t.disk_bytes += f->bytes;
+        t.dead_bytes += f->died_generation != 0 ? f->bytes : 0;
+    }
+    t.journal_bytes = checkpoint_bytes(st->checkpoint);
+    st->totals = t;
+}
+
+void store_totals(const struct store *st, struct store_totals *ret_totals)
+{
+    *ret_totals = st->totals;
+    ret_totals->cache_bytes = st->cache_bytes;
+}
+
+void gone_push(struct gone_list *l, uint64_t id, struct data_file *f)
+{
+    if (l->count == l->cap) {
+        l->cap = l->cap == 0 ? 8 : l->cap * 2;
+        l->items = xrealloc(l->items, l->cap * sizeof *l->items);
+    }
+    l->items[l->count++] = (struct gone_block){id, f};
+}
+
+void block_encode(const struct block *b, uint64_t file_number, uint8_t *out)
+{
+    put_u64(out, file_number);
+    put_u64(out + 8, b->off);
+    put_u32(out + 16, b->bytes);
+    put_u32(out + 20, b->index_off);
+    put_u64(out + 24, b->first_seq);
+    put_u64(out + 32, b->last_seq);
+    put_u64(out + 40, (uint64_t)b->time_min_ns);
+    put_u64(out + 48, (uint64_t)b->time_max_ns);
+    put_u32(out + 56, b->records_count);
+    put_u32(out + 60, b->crc);
+}
+
+bool block_decode(struct block *b, uint64_t *ret_file, struct slice value)
+{
+    if (value.len != BLOCK_VALUE_BYTES) {
+        return false;
+    }
+    const uint8_t *p = value.ptr;
+    *ret_file = get_u64(p);
+    b->off = get_u64(p + 8);
+    b->bytes = get_u32(p + 16);
+    b->index_off = get_u32(p + 20);
+    b->first_seq = get_u64(p + 24);
+    b->last_seq = get_u64(p + 32);
+    b->time_min_ns = (int64_t)get_u64(p + 40);
+    b->time_max_ns = (int64_t)get_u64(p + 48);
+    b->records_count = get_u32(p + 56);
+    b->crc = get_u32(p + 60);
+    b->state = BLOCK_DISK;
+    return b->first_seq <= b->last_seq && b->last_seq - b->first_seq < BLOCK_SPAN_MAX &&
+           b->records_count > 0 && b->records_count <= b->last_seq - b->first_seq + 1 &&
+           b->index_off >= BLOCK_HEADER_BYTES && b->index_off <= b->bytes &&
+           b->bytes - b->index_off >= BLOCK_FOOTER_BYTES && b->off <= UINT64_MAX - b->bytes;
+}
+
+struct block_meta block_meta_of(const struct block *b)
+{
+    return (struct block_meta){.first_seq = b->first_seq,
+                               .last_seq = b->last_seq,
+                               .time_min_ns = b->time_min_ns,
+                               .time_max_ns = b->time_max_ns,
+                               .count = b->records_count,
+                               .index_off = b->index_off,
+                               .bytes = b->bytes,
+                               .crc = b->crc};
+}
+
+/* ---- Streams ---- */
+
+struct store_stream *stream_new(struct store *st, uint64_t gid, uint64_t sid)
+{
+    struct store_stream *s = xcalloc(1, sizeof *s);
+    s->store = st;
+    s->gid = gid;
+    s->sid = sid;
+    HASH_ADD(hh, st->streams, gid, sizeof s->gid, s);
+    return s;
+}
+
+void stream_free(struct store_stream *s)
+{
+    struct store *st = s->store;
+    for (size_t i = s->head; i < s->end; i++) {
+        struct block *b = s->blocks[i];
+        block_detach_file(b);
+        block_uncache(b);
+        if (b->in_job) {
+            b->is_dead = true;
+            b->s = NULL;
+        } else {
+            block_free(b);
+        }
+    }
+    st->totals.dirty_bytes -= s->dirty_bytes;
+    free(s->blocks);
+    free(s->gone.items);
+    free(s);
+}
+
+struct store_stream *store_find(struct store *st, uint64_t gid)
+{
+    struct store_stream *s;
+    HASH_FIND(hh, st->streams, &gid, sizeof gid, s);
+    return s;
+}
+
+struct store_stream *store_stream_create(struct store *st, uint64_t gid, uint64_t sid)
+{
+    assert(gid != 0);
+    assert(store_find(st, gid) == NULL);
+    struct store_stream *s = stream_new(st, gid, sid);
+    s->is_loaded = true;
+    return s;
+}
+
+void store_stream_delete(struct store_stream *s)
+{
+    struct store *st = s->store;
+    assert(!stage_is_switching(st, s->gid));
+    struct dropped *d = xcalloc(1, sizeof *d);
+    d->gid = s->gid;
+    d->next = st->dropped;
+    st->dropped = d;
+    for (size_t i = s->head; i < s->end; i++) {
+        struct block *b = s->blocks[i];
+        /* What is in a job is accounted for at the job's end, when it is known where it lies. */
+        if (b->state == BLOCK_DISK && !b->in_job) {
+            gone_push(&d->blocks, b->id, b->file);
+        }
+    }
+    for (size_t i = 0; i < s->gone.count; i++) {
+        gone_push(&d->blocks, s->gone.items[i].id, s->gone.items[i].file);
+    }
+    HASH_DEL(st->streams, s);
+    if (!s->in_job) {
+        stream_free(s);
+        return;
+    }
+    /* The job still knows it. Its end frees it. */
+    s->is_deleted = true;
+    for (size_t i = s->head; i < s->end; i++) {
+        struct block *b = s->blocks[i];
+        block_uncache(b);
+        if (!b->in_job) {
+            block_detach_file(b);
+            block_free(b);
+        } else {
+            b->is_dead = true;
+        }
+    }
+    s->head = s->end;
+    s->gone.count = 0;
+}
+
+uint64_t store_stream_gid(const struct store_stream *s)
+{
+    return s->gid;
+}
+
+uint64_t store_stream_sid(const struct store_stream *s)
+{
+    return s->sid;
+}
+
+void store_stream_applied(const struct store_stream *s, uint64_t *ret_index, uint64_t *ret_term)
+{
+    *ret_index = s->applied_index;
+    *ret_term = s->applied_term;
+}
+
+static int by_gid(const void *a, const void *b)
+{
+    uint64_t x = (*(struct store_stream *const *)a)->gid;
+    uint64_t y = (*(struct store_stream *const *)b)->gid;
+    return (x > y) - (x < y);
+}
+
+void store_each_stream(struct store *st, store_stream_cb cb, void *arg)
+{
+    size_t count = HASH_COUNT(st->streams);
+    struct store_stream **all = xcalloc(count, sizeof(struct store_stream *));
+    size_t n = 0;
+    struct store_stream *s, *tmp;
+    HASH_ITER(hh, st->streams, s, tmp)
+    {
+        all[n++] = s;
+    }
+    qsort(all, n, sizeof *all, by_gid);
+    for (size_t i = 0; i < n; i++) {
+        cb(arg, all[i]);
+    }
+    free(all);
+}
+
+static uint64_t edge_seq(const struct block *b, bool is_first)
+{
+    uint64_t seq = is_first ? b->first_seq : b->last_seq;
+    while (bitset_has(&b->gone, (uint32_t)(seq - b->first_seq))) {
+        seq = is_first ? seq + 1 : seq - 1;
+    }
+    return seq;
+}
+
+void store_stream_stats(const struct store_stream *s, struct store_stats *ret_stats)
+{
+    struct store_stats r = {.messages = s->messages,
+                            .bytes = s->bytes,
+                            .dirty_bytes = s->dirty_bytes,
+                            .dirty_messages = s->dirty_messages,
+                            .is_damaged = s->is_damaged};
+    for (size_t i = s->head; i < s->end; i++) {
+        const struct block *b = s->blocks[i];
+        if (b->state == BLOCK_DISK) {
+            r.blocks++;
+            r.disk_bytes += b->bytes;
+        } else if (r.dirty_since_ns == 0) {
+            r.dirty_since_ns = b->time_min_ns;
+        }
+    }
+    if (s->end > s->head) {
+        r.first_seq = edge_seq(s->blocks[s->head], true);
+        r.last_seq = edge_seq(s->blocks[s->end - 1], false);
+    }
+    *ret_stats = r;
+}
+
+/* ---- Loading a stream: indexes, then items ---- */
+
+struct dead_set {
+    UT_hash_handle hh;
+    uint64_t id;
+    struct buf value;
+};
+
+struct loading {
+    store_item_cb item;
+    void *arg;
+    struct dead_set *dead;
+};
+
+static void on_load_item(void *arg, uint8_t kind, struct slice key, struct slice value)
+{
+    struct loading *ld = arg;
+    if (kind == KIND_ITEM) {
+        ld->item(ld->arg, key, value);
+    } else if (kind == KIND_DEAD && key.len == 8) {
+        struct dead_set *d = xcalloc(1, sizeof *d);
+        d->id = get_u64(key.ptr);
+        buf_append_slice(&d->value, value);
+        HASH_ADD(hh, ld->dead, id, sizeof d->id, d);
+    }
+}
+
+/* Read the bytes of a block from its index on. */
+static int read_tail(struct block *b, struct buf *out)
+{
+    struct store *st = b->s->store;
+    char path[STORE_PATH_BYTES];
+    store_file_path(st, b->file->number, path);
+    struct file *f;
+    int rv = st->ops->open(st->ops->ctx, path, FILE_READ, &f);
+    if (rv != 0) {
+        return rv;
+    }
+    buf_clear(out);
+    size_t bytes = b->bytes - b->index_off;
+    buf_reserve(out, bytes);
+    size_t n = 0;
+    rv = st->ops->pread(st->ops->ctx, f, out->ptr, bytes, b->off + b->index_off, &n);
+    st->ops->close(st->ops->ctx, f);
+    out->len = n;
+    if (rv == ERR_IO) {
+        store_fail(st, path);
+    }
+    return rv;
+}
+
+static void emit_index(struct block *b, const struct block_index *ix, store_info_cb cb, void *arg)
+{
+    struct store_info info = {.block = b->id};
+    uint32_t slot = 0;
+    for (uint32_t i = 0; i < ix->count; i++, slot++) {
+        while (bitset_has(&ix->absent, slot)) {
+            slot++;
+        }
+        if (bitset_has(&b->gone, slot)) {
+            continue;
+        }
+        const uint8_t *e = ix->entries + (size_t)i * INDEX_ENTRY_BYTES;
+        uint64_t delta = 0;
+        memcpy(&delta, e + 6, 6);
+        info.header_bytes = 0;
+        memcpy(&info.header_bytes, e + 3, 3);
+        info.seq = b->first_seq + slot;
+        info.time_ns = b->time_min_ns + (int64_t)delta;
+        info.payload_bytes = get_u32(e + 12);
+        info.flags = e[2];
+        info.subject_slot = get_u16(e);
+        info.subject = ix->subjects[info.subject_slot];
+        cb(arg, &info);
+    }
+}
+
+/* The index is damaged: find the messages by their records. */
+static void emit_records(struct block *b, store_info_cb cb, void *arg)
+{
+    struct store_info info = {.block = b->id};
+    for (uint64_t seq = b->first_seq; seq <= b->last_seq; seq++) {
+        uint32_t slot = (uint32_t)(seq - b->first_seq);
+        const uint8_t *r = b->mem->records[slot];
+        if (r == NULL) {
+            bitset_set(&b->gone, slot);
+        }
+        if (r == NULL || r == RECORD_DAMAGED || bitset_has(&b->gone, slot)) {
+            continue;
+        }
+        info.seq = seq;
+        info.time_ns = record_time(r);
+        info.header_bytes = record_header_bytes(r);
+        info.payload_bytes = record_payload_bytes(r);
+        info.flags = r[5];
+        info.subject = slice_of(r + RECORD_HEADER_BYTES, record_subject_bytes(r));
+        cb(arg, &info);
+        info.subject_slot++; /* Each its own: equal slots mean equal subjects, not the reverse. */
+    }
+}
+
+static int load_damaged(struct block *b, store_info_cb cb, void *arg)
+{
+    struct store *st = b->s->store;
+    struct block_owner owner = {.gid = b->s->gid, .sid = b->s->sid};
+    struct block_meta meta = block_meta_of(b);
+    struct store_mem *mem = NULL;
+    bool is_index_bad;
+    int rv = block_read(st, &owner, b->file->number, b->off, &meta, &mem, &is_index_bad);
+    if (mem == NULL) {
+        if (rv == ERR_IO) {
+            return rv;
+        }
+        b->is_unreadable = true;
+        block_report(b, STORE_DAMAGE_BLOCK);
+        return 0;
+    }
+    block_cache(b, mem);
+    emit_records(b, cb, arg);
+    block_report(b, mem->damaged_count > 0 ? STORE_DAMAGE_RECORDS : STORE_DAMAGE_INDEX);
+    store_cache_trim(st);
+    return 0;
+}
+
+static int load_block(struct block *b, struct loading *ld, store_info_cb cb, struct buf *scratch)
+{
+    uint32_t span = (uint32_t)(b->last_seq - b->first_seq + 1);
+    bool is_dead_set_bad = false;
+    b->gone = (struct bitset){.bits = span};
+    struct dead_set *d;
+    HASH_FIND(hh, ld->dead, &b->id, sizeof b->id, d);
+    if (d != NULL) {
+        is_dead_set_bad = !bitset_decode(&b->gone, span, buf_slice(&d->value));
+        b->gone.bits = span;
+    }
+    int rv = read_tail(b, scratch);
+    if (rv == ERR_IO) {
+        return rv;
+    }
+    struct block_owner owner = {.gid = b->s->gid, .sid = b->s->sid};
+    struct block_meta meta = block_meta_of(b);
+    struct block_index ix;
+    if (rv == 0) {
+        rv = block_index_parse(buf_slice(scratch), &owner, &meta, &ix);
+    }
+    if (rv == 0) {
+        bitset_merge(&b->gone, &ix.absent, 0);
+        emit_index(b, &ix, cb, ld->arg);
+        block_index_close(&ix);
+    } else {
+        rv = load_damaged(b, cb, ld->arg);
+        if (rv != 0) {
+            return rv;
+        }
+    }
+    if (is_dead_set_bad) {
+        block_report(b, STORE_DAMAGE_INDEX);
+    }
+    uint64_t records_bytes = b->index_off - BLOCK_HEADER_BYTES;
+    b->live_count = span - b->gone.count;
+    b->file->live_bytes -= b->live_bytes;
+    b->live_bytes = b->live_count >= b->records_count
+                        ? records_bytes
+                        : records_bytes * b->live_count / b->records_count;
+    b->file->live_bytes += b->live_bytes;
+    b->s->messages += b->live_count;
+    b->s->bytes += b->live_bytes;
+    return 0;
+}
+
+int store_stream_load(struct store_stream *s, store_info_cb info, store_item_cb item, void *arg)
+{
+    struct store *st = s->store;
+    assert(st->job == NULL);
+    struct loading ld = {item, arg, NULL};
+    int rv = 0;
+    if (info != NULL) {
+        assert(!s->is_loaded);
+        rv = checkpoint_read(st->checkpoint, s->gid, KIND_BIT(KIND_DEAD), on_load_item, &ld);
+        struct buf scratch = BUF_EMPTY;
+        for (size_t i = s->head; i < s->end && rv == 0; i++) {
+            rv = load_block(s->blocks[i], &ld, info, &scratch);
+        }
+        buf_close(&scratch);
+        s->is_loaded = true;
+    }
+    struct dead_set *d, *tmp;
+    HASH_ITER(hh, ld.dead, d, tmp)
+    {
+        HASH_DEL(ld.dead, d);
+        buf_close(&d->value);
+        free(d);
+    }
+    if (rv == 0 && item != NULL) {
+        rv = checkpoint_read(st->checkpoint, s->gid, KIND_BIT(KIND_ITEM), on_load_item, &ld);
+    }
+    return rv;
+}
+
+/* ---- Opening ---- */
+
+struct opening {
+    struct store *st;
+    struct store_stream *s;
+    bool is_bad;
+};
+
+static void on_global(void *arg, uint8_t kind, struct slice key, struct slice value)
+{
+    struct opening *o = arg;
+    struct store *st = o->st;
+    if (kind == KIND_FILE && key.len == 8 && value.len == FILE_VALUE_BYTES) {
+        struct data_file *f = file_new(st, get_u64(key.ptr));
+        f->bytes = get_u64(value.ptr);
+        f->created_generation = get_u64(value.ptr + 8);
+        f->died_generation = get_u64(value.ptr + 16);
+        f->dead_pass = get_u64(value.ptr + 24);
+    } else if (kind == KIND_COUNTERS && value.len == 16) {
+        st->next_file = get_u64(value.ptr);
+        st->next_block = get_u64(value.ptr + 8);
+    } else {
+        o->is_bad = true;
+    }
+}
+
+static void on_stream_item(void *arg, uint8_t kind, struct slice key, struct slice value)
+{
+    struct opening *o = arg;
+    struct store_stream *s = o->s;
+    if (kind == KIND_STREAM) {
+        if (value.len != STREAM_VALUE_BYTES) {
+            o->is_bad = true;
+            return;
+        }
+        s->sid = get_u64(value.ptr);
+        s->applied_index = get_u64(value.ptr + 8);
+        s->applied_term = get_u64(value.ptr + 16);
+        s->last_seq = get_u64(value.ptr + 24);
+        return;
+    }
+    struct block *b = block_new(s);
+    uint64_t number;
+    if (key.len != 8 || !block_decode(b, &number, value)) {
+        o->is_bad = true;
+        block_free(b);
+        return;
+    }
+    b->id = get_u64(key.ptr);
+    struct data_file *f = file_find(o->st, number);
+    if (f == NULL) {
+        f = file_new(o->st, number);
+        o->is_bad = true;
+    }
+    f->blocks_count++;
+    b->live_bytes = b->index_off - BLOCK_HEADER_BYTES;
+    block_attach_file(b, f);
+    blocks_push(s, b);
+}
+
+static void on_group(void *arg, uint64_t gid)
+{
+    struct opening *o = arg;
+    if (gid != 0) {
+        stream_new(o->st, gid, 0);
+    }
+}
+
+static int load_tables(struct store *st)
+{
+    struct opening o = {.st = st};
+    checkpoint_each_group(st->checkpoint, on_group, &o);
+    int rv = checkpoint_read(st->checkpoint, 0, KIND_BIT(KIND_FILE) | KIND_BIT(KIND_COUNTERS),
+                             on_global, &o);
+    struct store_stream *s, *tmp;
+    HASH_ITER(hh, st->streams, s, tmp)
+    {
+        if (rv != 0) {
+            break;
+        }
+        o.s = s;
+        rv = checkpoint_read(st->checkpoint, s->gid, KIND_BIT(KIND_STREAM) | KIND_BIT(KIND_BLOCK),
+                             on_stream_item, &o);
+        blocks_sort(s);
+    }
+    /* Checksums were right: what makes no sense was written so. */
+    return rv == 0 && o.is_bad ? ERR_CORRUPT : rv;
+}
+
+struct listing {
+    struct store *st;
+    struct name {
+        char text[256];
+    } * names;
+    size_t count;
+};
+
+static void on_name(void *arg, const char *name)
+{
+    struct listing *l = arg;
+    if (strlen(name) >= sizeof l->names->text) {
+        return;
+    }
+    l->names = xrealloc(l->names, (l->count + 1) * sizeof *l->names);
+    snprintf(l->names[l->count++].text, sizeof l->names->text, "%s", name);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(((const struct name *)a)->text, ((const struct name *)b)->text);
+}
+
+static bool is_listed(const struct listing *l, const char *name)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        if (strcmp(l->names[i].text, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Nothing may be lost that somebody could want to look at: renamed, never deleted. */
+static int quarantine(struct store *st, const struct listing *l, const char *name,
+                      struct store_recovery *rec)
+{
+    char aside[512];
+    snprintf(aside, sizeof aside, "%s.quarantine", name);
+    for (unsigned n = 2; is_listed(l, aside); n++) {
+        snprintf(aside, sizeof aside, "%s.%u.quarantine", name, n);
+    }
+    char from[STORE_PATH_BYTES * 2];
+    char to[STORE_PATH_BYTES * 2];
+    snprintf(from, sizeof from, "%s/%s", st->dir, name);
+    snprintf(to, sizeof to, "%s/%s", st->dir, aside);
+    int rv = st->ops->rename(st->ops->ctx, from, to);
+    if (rv != 0) {
+        return rv;
+    }
+    rec->quarantined_count++;
+    struct store_damage d = {STORE_DAMAGE_QUARANTINE, 0, 0, 0, to};
+    store_report(st, &d);
+    return 0;
+}
+
+static int drop_name(struct store *st, const char *name)
+{
+    char path[STORE_PATH_BYTES * 2];
+    snprintf(path, sizeof path, "%s/%s", st->dir, name);
+    return st->ops->unlink(st->ops->ctx, path);
+}
+
+/* Cut what stands beyond the length that the checkpoint names: replay writes it again. */
+static int cut(struct store *st, struct data_file *f, struct store_recovery *rec)
+{
+    char path[STORE_PATH_BYTES];
+    store_file_path(st, f->number, path);
+    struct file *file;
+    int rv = st->ops->open(st->ops->ctx, path, FILE_READ | FILE_WRITE, &file);
+    if (rv != 0) {
+        store_fail(st, path);
+        return rv;
+    }
+    uint64_t size;
+    rv = st->ops->size(st->ops->ctx, file, &size);
+    if (rv == 0 && size > f->bytes) {
+        rec->cut_bytes += size - f->bytes;
+        rv = st->ops->truncate(st->ops->ctx, file, f->bytes);
+    }
+    st->ops->close(st->ops->ctx, file);
+    if (rv != 0) {
+        store_fail(st, path);
+    }
+    return rv;
+}
+
+static int recover_name(struct store *st, const struct listing *l, const char *name,
+                        struct store_recovery *rec)
+{
+    uint64_t number;
+    int end = 0;
+    size_t len = strlen(name);
+    if (len > 6 && (strcmp(name + len - 6, ".stage") == 0)) {
+        return drop_name(st, name); /* A catch-up that was cut short; the peer has it all. */
+    }
+    if (len > 4 && strncmp(name, "ckpt-", 5) == 0 && strcmp(name + len - 4, ".tmp") == 0) {
+        return drop_name(st, name); /* A generation that never began. */
+    }
+    if (sscanf(name, "ckpt-%16" SCNx64 ".journal%n", &number, &end) == 1 && end == (int)len) {
+        uint64_t loaded = checkpoint_generation(st->checkpoint);
+        if (number > loaded) {
+            return quarantine(st, l, name, rec); /* Unreadable: loading has passed it over. */
+        }
+        if (number < loaded && number > st->previous_generation) {
+            st->previous_generation = number;
+        }
+        return 0;
+    }
+    if (sscanf(name, "data-%16" SCNx64 "%n", &number, &end) != 1 || end < 21) {
+        return 0; /* Not ours. */
+    }
+    if (number >= st->next_file && number < UINT64_MAX) {
+        st->next_file = number + 1;
+    }
+    if (strcmp(name + end, ".wblk") != 0) {
+        return 0;
+    }
+    struct data_file *f = file_find(st, number);
+    if (f == NULL) {
+        return quarantine(st, l, name, rec);
+    }
+    return f->died_generation != 0 ? 0 : cut(st, f, rec);
+}
+
+static void find_dead_journals(struct store *st, const struct listing *l, uint64_t pass)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        uint64_t number;
+        int end = 0;
+        const char *name = l->names[i].text;
+        if (sscanf(name, "ckpt-%16" SCNx64 ".journal%n", &number, &end) == 1 && name[end] == 0 &&
+            end > 0 && number < st->previous_generation) {
+            struct dead_journal *d = xcalloc(1, sizeof *d);
+            *d = (struct dead_journal){st->dead_journals, number, pass};
+            st->dead_journals = d;
+        }
+    }
+}
+
+static int recover_names(struct store *st, struct store_recovery *rec)
+{
+    struct listing l = {.st = st};
+    int rv = st->ops->list(st->ops->ctx, st->dir, on_name, &l);
+    if (rv == 0 && l.count > 0) {
+        qsort(l.names, l.count, sizeof *l.names, by_text);
+    }
+    for (size_t i = 0; i < l.count && rv == 0; i++) {
+        rv = recover_name(st, &l, l.names[i].text, rec);
+    }
+    if (rv == 0) {
+        find_dead_journals(st, &l, rec->pass);
+    }
+    free(l.names);
+    return rv;
+}
+
+static size_t or_default(size_t value, size_t fallback)
+{
+    return value == 0 ? fallback : value;
+}
+
+static struct store *store_new(const struct store_options *options)
+{
+    struct store *st = xcalloc(1, sizeof *st);
+    st->options = *options;
+    st->ops = options->ops;
+    st->dir = xslicedup(slice_str(options->dir));
+    st->options.dir = st->dir;
+    st->options.block_bytes = or_default(options->block_bytes, 1024 * 1024);
+    st->options.file_bytes = or_default(options->file_bytes, 8 * 1024 * 1024);
+    st->options.small_bytes = or_default(options->small_bytes, 256 * 1024);
+    st->options.cache_bytes = or_default(options->cache_bytes, 64 * 1024 * 1024);
+    st->options.rewrite_bytes = or_default(options->rewrite_bytes, 8 * 1024 * 1024);
+    st->options.journal_bytes_min = or_default(options->journal_bytes_min, 1024 * 1024);
+    st->options.dead_bytes_max = or_default(options->dead_bytes_max, 64 * 1024 * 1024);
+    st->next_file = 1;
+    st->next_block = 1;
+    list_init(&st->cache);
+    return st;
+}
+
+int store_open(const struct store_options *options, struct store_recovery *ret_recovery,
+               struct store **ret_store)
+{
+    assert(strlen(options->dir) < STORE_PATH_BYTES - 64);
+    struct store *st = store_new(options);
+    struct checkpoint_options co = {st->ops, st->dir, options->machine_version,
+                                    st->options.journal_bytes_min};
+    struct checkpoint_recovery cr;
+    struct store_recovery rec = {0};
+    int rv = checkpoint_open(&co, &cr, &st->checkpoint);
+    if (rv != 0) {
+        goto err;
+    }
+    rec.generation = cr.generation;
+    rec.pass = cr.pass;
+    rec.is_torn = cr.is_torn;
+    rec.is_rotten = cr.is_rotten;
+    rec.is_fallback = cr.is_fallback;
+    if (cr.damaged_path[0] != 0) {
+        struct store_damage d = {STORE_DAMAGE_CHECKPOINT, 0, 0, 0, cr.damaged_path};
+        store_report(st, &d);
+    }
+    rv = load_tables(st);
+    if (rv == 0) {
+        rv = recover_names(st, &rec);
+    }
+    if (rv != 0) {
+        goto err;
+    }
+    rec.streams_count = HASH_COUNT(st->streams);
+    store_count_totals(st);
+    *ret_recovery = rec;
+    *ret_store = st;
+    return 0;
+
+err:
+    store_close(st);
+    return rv;
+}
+
+void store_close(struct store *st)
+{
+    if (st == NULL) {
+        return;
+    }
+    assert(st->job == NULL);
+    assert(st->images_count == 0);
+    assert(st->stages == NULL);
+    assert(st->reads_count == 0);
+    struct store_stream *s, *stmp;
+    HASH_ITER(hh, st->streams, s, stmp)
+    {
+        HASH_DEL(st->streams, s);
+        stream_free(s);
+    }
+    struct data_file *f, *ftmp;
+    HASH_ITER(hh, st->files, f, ftmp)
+    {
+        HASH_DEL(st->files, f);
+        free(f);
+    }
+    while (st->dropped != NULL) {
+        struct dropped *d = st->dropped;
+        st->dropped = d->next;
+        free(d->blocks.items);
+        free(d);
+    }
+    while (st->dead_journals != NULL) {
+        struct dead_journal *d = st->dead_journals;
+        st->dead_journals = d->next;
+        free(d);
+    }
+    checkpoint_close(st->checkpoint);
+    free(st->dir);
+    free(st);
+}

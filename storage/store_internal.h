@@ -1,0 +1,198 @@
+/* What the files of the store share: store.c (opening, streams), store_tail.c (append, remove,
+ * read), flush.c and flush_run.c (the ladder), store_image.c. */
+#ifndef STORAGE_STORE_INTERNAL_H
+#define STORAGE_STORE_INTERNAL_H
+#include <uthash.h>
+
+#include "storage/base/list.h"
+#include "storage/block.h"
+#include "storage/checkpoint.h"
+#include "storage/store.h"
+
+#define STORE_PATH_BYTES 512u
+
+/* Kinds of journal items, with their keys and values (little-endian):
+ *   STREAM   ""              u64 sid, u64 applied index, u64 applied term, u64 last sequence
+ *   BLOCK    u64 block id    u64 file, u64 offset, u32 bytes, u32 offset of the index,
+ *                            u64 first seq, u64 last seq, i64 least time, i64 greatest time,
+ *                            u32 records, u32 crc32c of the block
+ *   DEAD     u64 block id    sequences of the block that are not live, as offsets from its first,
+ *                            by bitset_encode()
+ *   ITEM     the embedder's  the embedder's
+ * of gid 0:
+ *   FILE     u64 number      u64 bytes, u64 generation of its first commit, u64 generation in which
+ *                            it died (0: lives), u64 pass in which it died
+ *   COUNTERS ""              u64 next file number, u64 next block id */
+enum store_kind {
+    KIND_STREAM = 1,
+    KIND_BLOCK = 2,
+    KIND_DEAD = 3,
+    KIND_ITEM = 4,
+    KIND_FILE = 5,
+    KIND_COUNTERS = 6
+};
+#define STREAM_VALUE_BYTES 32u
+#define BLOCK_VALUE_BYTES 64u
+#define FILE_VALUE_BYTES 32u
+
+struct data_file {
+    UT_hash_handle hh;
+    uint64_t number;
+    /* Of the flush job while there is one, else of the loop. */
+    uint64_t bytes; /* Durable and named. */
+    uint64_t created_generation;
+    uint64_t died_generation; /* 0: lives. */
+    uint64_t dead_pass;
+    uint32_t blocks_count; /* That the journal names in it. */
+    bool is_touched;
+    /* Of the loop. */
+    uint64_t live_bytes; /* Of blocks in memory's tables, about. */
+    struct list blocks;
+    uint32_t pins; /* Images. */
+};
+
+/* TAIL --begin--> FROZEN --end--> DISK */
+enum block_state { BLOCK_TAIL, BLOCK_FROZEN, BLOCK_DISK };
+
+struct block {
+    struct store_stream *s; /* NULL once the stream is gone and a job still holds the block. */
+    uint64_t id;
+    enum block_state state;
+    uint64_t first_seq;
+    uint64_t last_seq;
+    int64_t time_min_ns;
+    int64_t time_max_ns;
+    struct bitset gone; /* From first_seq: not live, never there or removed. */
+    uint32_t live_count;
+    uint32_t index_off; /* DISK: where things lie. */
+    uint32_t bytes;
+    uint32_t crc;
+    uint32_t records_count; /* DISK: written in it. */
+    uint64_t live_bytes;    /* Of live records; of a DISK block without memory an estimate. */
+    uint64_t off;
+    struct data_file *file; /* NULL unless DISK. */
+    struct list in_file;
+    struct store_mem *mem; /* Always of TAIL and FROZEN; of DISK if cached. */
+    struct list in_cache;
+    uint32_t loads_count; /* Read requests under way. */
+    bool is_dirty;        /* Removals since the last flush. */
+    bool in_job;
+    bool is_dead; /* Dropped from the table, kept for the job. */
+    bool is_unreadable;
+    bool is_reported;
+    bool is_fixed; /* Not to be rewritten: it is damaged. */
+};
+
+/* A block that the journal names and the next flush of its stream takes out. */
+struct gone_block {
+    uint64_t id;
+    struct data_file *file;
+};
+struct gone_list {
+    struct gone_block *items;
+    size_t count;
+    size_t cap;
+};
+
+struct store_stream {
+    UT_hash_handle hh;
+    struct store *store;
+    uint64_t gid;
+    uint64_t sid;
+    struct block **blocks; /* By sequence; those from head on are in use. */
+    size_t head;
+    size_t end;
+    size_t cap;
+    size_t hint; /* Where the last search ended. */
+    uint64_t last_seq;
+    uint64_t applied_index;
+    uint64_t applied_term;
+    struct gone_list gone;
+    struct data_file *own_file;
+    uint64_t messages;
+    uint64_t bytes;
+    uint64_t dirty_bytes; /* Live, in the tail or frozen. */
+    uint64_t dirty_messages;
+    bool is_loaded;
+    bool is_damaged;
+    bool in_job;
+    bool is_deleted;
+};
+
+/* A deleted stream whose group the next pass drops. */
+struct dropped {
+    struct dropped *next;
+    uint64_t gid;
+    struct gone_list blocks;
+};
+
+struct dead_journal {
+    struct dead_journal *next;
+    uint64_t generation;
+    uint64_t dead_pass;
+};
+
+struct store {
+    struct store_options options;
+    const struct file_ops *ops;
+    char *dir;
+    struct checkpoint *checkpoint;
+    struct store_stream *streams;
+    struct data_file *files;
+    struct data_file *shared_file;
+    struct dropped *dropped;
+    struct dead_journal *dead_journals;
+    struct store_stage *stages;
+    uint64_t previous_generation; /* Kept beside the newest. */
+    uint64_t next_file;
+    uint64_t next_block;
+    uint64_t base_pass;
+    struct list cache; /* Least recently used first. */
+    uint64_t cache_bytes;
+    struct store_flush *job;
+    struct store_totals totals; /* disk, dead, files, journal: as of the last pass. */
+    uint32_t images_count;
+    uint32_t reads_count;
+    char error_path[STORE_PATH_BYTES];
+};
+
+/* store.c */
+void store_file_path(const struct store *st, uint64_t number, char *out);
+struct data_file *file_find(struct store *st, uint64_t number);
+struct data_file *file_new(struct store *st, uint64_t number);
+void file_free(struct store *st, struct data_file *f);
+void store_report(struct store *st, const struct store_damage *damage);
+void store_count_totals(struct store *st);
+void store_fail(struct store *st, const char *path);
+struct store_stream *stream_new(struct store *st, uint64_t gid, uint64_t sid);
+/* Free the stream and its blocks; blocks in a job are left to it. */
+void stream_free(struct store_stream *s);
+void gone_push(struct gone_list *l, uint64_t id, struct data_file *f);
+void block_encode(const struct block *b, uint64_t file_number, uint8_t *out);
+/* False if the value makes no sense. */
+bool block_decode(struct block *b, uint64_t *ret_file, struct slice value);
+struct block_meta block_meta_of(const struct block *b);
+
+/* store_tail.c */
+struct block *block_new(struct store_stream *s);
+void block_free(struct block *b);
+/* Put into / take out of the stream's table. */
+void blocks_push(struct store_stream *s, struct block *b);
+void blocks_sort(struct store_stream *s);
+/* Index in s->blocks of the first block whose last sequence is at least @seq; s->end if none. */
+size_t blocks_search(const struct store_stream *s, uint64_t seq);
+void block_attach_file(struct block *b, struct data_file *f);
+void block_detach_file(struct block *b);
+void block_cache(struct block *b, struct store_mem *mem);
+void block_uncache(struct block *b);
+void store_cache_trim(struct store *st);
+/* Read a block's bytes and check them. Any thread. As block_load, or ERR_IO, ERR_NOTFOUND. */
+int block_read(const struct store *st, const struct block_owner *owner, uint64_t file_number,
+               uint64_t off, const struct block_meta *meta, struct store_mem **ret_mem,
+               bool *ret_is_index_bad);
+void block_report(struct block *b, enum store_damage_type type);
+
+/* store_image.c */
+void store_stage_path(const struct store *st, uint64_t number, char *out);
+bool stage_is_switching(const struct store *st, uint64_t gid);
+#endif
