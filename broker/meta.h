@@ -1,0 +1,123 @@
+/* The meta group's state machine: which nodes there are, which streams, and where their replicas
+ * live.
+ *
+ * Pure, like the stream machine: entries in, effects out through callbacks, no clock, no I/O.
+ * Entries are rare, so they are JSON, readable in a dump:
+ *
+ *   {"v":1,"t":<leader time, ns>,"op":"node"|"create"|"update"|"delete", ...}
+ *
+ * Whatever two requests could disagree on (names, overlapping subjects) is decided here, in log
+ * order. gids, stream ids and raft ids come from counters in the state and are never reused. */
+#ifndef BROKER_META_H
+#define BROKER_META_H
+#include "broker/api_error.h"
+#include "broker/stream_config.h"
+
+#include <uthash.h>
+
+#define META_GID 1u /* The meta group's own gid; streams begin above. */
+#define META_GID_STREAM_MIN 16u
+#define META_REPLICAS_MAX 5
+#define META_MACHINE_VERSION 1
+
+struct meta_node {
+    uint64_t node_id;
+    char *name;
+    uint64_t boot_count; /* The highest that was reported: a lower one is a rolled-back disk. */
+    bool has_jetstream;
+    UT_hash_handle hh; /* By node_id. */
+};
+
+struct meta_peer {
+    uint64_t node_id;
+    uint64_t raft_id;
+};
+
+struct meta_stream {
+    struct stream_config config;
+    uint64_t gid;
+    uint64_t sid;
+    int64_t created_ns;
+    uint64_t version; /* Meta index of the last change of the configuration. */
+    struct meta_peer peers[META_REPLICAS_MAX];
+    size_t peers_count;
+    uint64_t preferred_node_id; /* Campaigns first. */
+    UT_hash_handle hh;          /* By config.name. */
+};
+
+/* Who asked, carried through the log so that the one who can answer knows where to. */
+struct meta_asker {
+    uint64_t node_id;
+    struct slice inbox; /* Empty: nobody waits. Borrowed. */
+};
+
+struct meta_events {
+    /* A stream is to be started by its peers. */
+    void (*created)(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
+                    uint64_t index);
+    /* The same stream exists already: its leader repeats the answer. */
+    void (*repeated)(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
+                     uint64_t index);
+    /* The stream's leader puts the new configuration into the stream's log, then answers. */
+    void (*updated)(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
+                    uint64_t index);
+    /* @s is freed when this returns. */
+    void (*deleted)(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
+                    uint64_t index);
+    /* @type is the type of the reply, as "stream_create_response". */
+    void (*refused)(void *arg, const char *type, const struct api_error *error,
+                    const struct meta_asker *asker, uint64_t index);
+    void (*node_changed)(void *arg, const struct meta_node *n);
+    void *arg;
+};
+
+struct meta;
+
+struct meta *meta_new(const struct meta_events *events);
+void meta_free(struct meta *m);
+
+/* Apply a committed entry. Returns 0; ERR_VERSION for a version of the future and ERR_CORRUPT for
+ * bytes that are no entry: then the replica stops, it never guesses. */
+int meta_apply(struct meta *m, uint64_t index, struct slice entry);
+
+/* Entries to propose. @time_ns is the leader's. */
+void meta_encode_node(struct buf *out, int64_t time_ns, uint64_t node_id, struct slice name,
+                      uint64_t boot_count, bool has_jetstream);
+void meta_encode_create(struct buf *out, int64_t time_ns, const struct stream_config *config,
+                        const uint64_t *node_ids, size_t nodes_count,
+                        const struct meta_asker *asker);
+void meta_encode_update(struct buf *out, int64_t time_ns, const struct stream_config *config,
+                        const struct meta_asker *asker);
+void meta_encode_delete(struct buf *out, int64_t time_ns, struct slice name,
+                        const struct meta_asker *asker);
+
+uint64_t meta_applied(const struct meta *m);
+/* NULL if there is none. */
+const struct meta_stream *meta_stream_find(const struct meta *m, struct slice name);
+const struct meta_stream *meta_stream_by_gid(const struct meta *m, uint64_t gid);
+/* All streams in the byte order of their names: *ret_list has meta_streams_count entries, the
+ * caller frees it. */
+size_t meta_streams_count(const struct meta *m);
+const struct meta_stream **meta_streams_sorted(const struct meta *m);
+const struct meta_node *meta_node_find(const struct meta *m, uint64_t node_id);
+const struct meta_node *meta_nodes(const struct meta *m); /* Head of the uthash list. */
+/* Does any subject of @config overlap one of another stream's? */
+bool meta_subjects_overlap(const struct meta *m, const struct stream_config *config);
+
+/* Choose nodes for a new stream: the @count least loaded of @candidates, the preferred one first
+ * (with the fewest preferred streams). Returns 0 or ERR_FULL when there are too few. */
+int meta_place(const struct meta *m, const uint64_t *candidates, size_t candidates_count,
+               size_t count, uint64_t *ret_node_ids);
+
+/* Checkpoint items: those that changed since the last call, with an empty value for what is gone.
+ */
+typedef void (*meta_item_cb)(void *arg, struct slice key, struct slice value);
+void meta_checkpoint(struct meta *m, meta_item_cb cb, void *arg);
+/* Everything, whether it changed or not: for an image. */
+void meta_checkpoint_all(struct meta *m, meta_item_cb cb, void *arg);
+/* Put one item back into a new machine, in any order. ERR_CORRUPT if it is none. */
+int meta_restore_item(struct meta *m, struct slice key, struct slice value);
+
+/* XXH3 over all items: equal on all replicas at one index. */
+uint64_t meta_hash(struct meta *m);
+#endif

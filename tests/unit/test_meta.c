@@ -1,0 +1,206 @@
+#include <criterion/criterion.h>
+
+#include <stdlib.h>
+
+#include "broker/meta.h"
+#include "storage/base/err.h"
+
+struct seen {
+    int created, repeated, updated, deleted, refused, nodes;
+    int err_code;
+    uint64_t asker;
+    char inbox[32];
+};
+
+static void note(struct seen *s, const struct meta_asker *asker)
+{
+    s->asker = asker->node_id;
+    memcpy(s->inbox, asker->inbox.ptr, asker->inbox.len);
+    s->inbox[asker->inbox.len] = 0;
+}
+
+static void on_created(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
+                       uint64_t index)
+{
+    (void)s;
+    (void)index;
+    ((struct seen *)arg)->created++;
+    note(arg, asker);
+}
+
+static void on_repeated(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
+                        uint64_t index)
+{
+    (void)s;
+    (void)index;
+    (void)asker;
+    ((struct seen *)arg)->repeated++;
+}
+
+static void on_updated(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
+                       uint64_t index)
+{
+    (void)s;
+    (void)index;
+    (void)asker;
+    ((struct seen *)arg)->updated++;
+}
+
+static void on_deleted(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
+                       uint64_t index)
+{
+    (void)s;
+    (void)index;
+    (void)asker;
+    ((struct seen *)arg)->deleted++;
+}
+
+static void on_refused(void *arg, const char *type, const struct api_error *error,
+                       const struct meta_asker *asker, uint64_t index)
+{
+    (void)type;
+    (void)index;
+    (void)asker;
+    ((struct seen *)arg)->refused++;
+    ((struct seen *)arg)->err_code = error->err_code;
+}
+
+static void on_node(void *arg, const struct meta_node *n)
+{
+    (void)n;
+    ((struct seen *)arg)->nodes++;
+}
+
+static struct meta *new_meta(struct seen *s)
+{
+    struct meta_events events = {on_created, on_repeated, on_updated, on_deleted,
+                                 on_refused, on_node,     s};
+    *s = (struct seen){0};
+    return meta_new(&events);
+}
+
+static void create(struct meta *m, uint64_t index, const char *json, size_t replicas)
+{
+    struct stream_config c;
+    struct buf b = BUF_EMPTY;
+    uint64_t nodes[3] = {UINT64_MAX, 2, 3};
+    struct meta_asker asker = {UINT64_MAX - 1, SLICE_LIT("_INBOX.\"x\"")};
+    cr_assert_eq(stream_config_parse(&c, slice_str(json)), 0);
+    meta_encode_create(&b, 1000 + (int64_t)index, &c, nodes, replicas, &asker);
+    cr_assert_eq(meta_apply(m, index, buf_slice(&b)), 0);
+    stream_config_close(&c);
+    buf_close(&b);
+}
+
+Test(meta, names_and_subjects_are_decided_in_log_order)
+{
+    struct seen seen;
+    struct meta *m = new_meta(&seen);
+    create(m, 1, "{\"name\":\"A\",\"subjects\":[\"a.>\"]}", 3);
+    cr_expect_eq(seen.created, 1);
+    cr_expect_eq(seen.asker, UINT64_MAX - 1);
+    cr_expect_str_eq(seen.inbox, "_INBOX.\"x\"");
+    const struct meta_stream *s = meta_stream_find(m, SLICE_LIT("A"));
+    cr_assert_not_null(s);
+    cr_expect_eq(s->peers[0].node_id, UINT64_MAX);
+    cr_expect_neq(s->peers[0].raft_id, s->peers[1].raft_id);
+    cr_expect_geq(s->gid, META_GID_STREAM_MIN);
+    create(m, 2, "{\"name\":\"A\",\"subjects\":[\"a.>\"]}", 3);
+    cr_expect_eq(seen.repeated, 1);
+    create(m, 3, "{\"name\":\"A\",\"subjects\":[\"b\"]}", 3);
+    cr_expect_eq(seen.err_code, 10058);
+    create(m, 4, "{\"name\":\"B\",\"subjects\":[\"a.b\"]}", 1);
+    cr_expect_eq(seen.err_code, 10065);
+    cr_expect_eq(seen.refused, 2);
+    cr_expect_eq(meta_streams_count(m), 1);
+    meta_free(m);
+}
+
+Test(meta, gids_are_never_used_again)
+{
+    struct seen seen;
+    struct meta *m = new_meta(&seen);
+    struct buf b = BUF_EMPTY;
+    create(m, 1, "{\"name\":\"A\"}", 1);
+    uint64_t gid = meta_stream_find(m, SLICE_LIT("A"))->gid;
+    meta_encode_delete(&b, 5, SLICE_LIT("A"), NULL);
+    cr_assert_eq(meta_apply(m, 2, buf_slice(&b)), 0);
+    cr_expect_eq(seen.deleted, 1);
+    create(m, 3, "{\"name\":\"A\"}", 1);
+    cr_expect_gt(meta_stream_find(m, SLICE_LIT("A"))->gid, gid);
+    cr_assert_eq(meta_apply(m, 4, buf_slice(&b)), 0);
+    cr_assert_eq(meta_apply(m, 5, buf_slice(&b)), 0);
+    cr_expect_eq(seen.err_code, 10059);
+    buf_close(&b);
+    meta_free(m);
+}
+
+static void put_back(void *arg, struct slice key, struct slice value)
+{
+    cr_assert_eq(meta_restore_item(arg, key, value), 0);
+}
+
+static void count_items(void *arg, struct slice key, struct slice value)
+{
+    (void)key;
+    (void)value;
+    (*(int *)arg)++;
+}
+
+Test(meta, a_restored_machine_is_equal_and_goes_on_alike)
+{
+    struct seen seen;
+    struct seen seen2;
+    struct meta *m = new_meta(&seen);
+    struct meta *n = new_meta(&seen2);
+    struct buf b = BUF_EMPTY;
+    create(m, 1, "{\"name\":\"A\",\"max_msgs\":7}", 3);
+    create(m, 2, "{\"name\":\"B\"}", 1);
+    meta_encode_node(&b, 3000, UINT64_MAX, SLICE_LIT("n1"), 4, true);
+    cr_assert_eq(meta_apply(m, 3, buf_slice(&b)), 0);
+    meta_checkpoint_all(m, put_back, n);
+    cr_expect_eq(meta_hash(m), meta_hash(n));
+    cr_expect_eq(meta_applied(n), 3);
+    cr_expect_eq(meta_node_find(n, UINT64_MAX)->boot_count, 4);
+    create(m, 4, "{\"name\":\"C\"}", 1);
+    create(n, 4, "{\"name\":\"C\"}", 1);
+    cr_expect_eq(meta_hash(m), meta_hash(n));
+    int items = 0;
+    meta_checkpoint(m, count_items, &items);
+    cr_expect_eq(items, 5); /* A, B, C, the node, the counters. */
+    items = 0;
+    meta_checkpoint(m, count_items, &items);
+    cr_expect_eq(items, 1);
+    buf_close(&b);
+    meta_free(m);
+    meta_free(n);
+}
+
+Test(meta, what_is_no_entry_is_never_guessed_at)
+{
+    struct seen seen;
+    struct meta *m = new_meta(&seen);
+    cr_expect_eq(meta_apply(m, 1, SLICE_LIT("")), ERR_CORRUPT);
+    cr_expect_eq(meta_apply(m, 1, SLICE_LIT("{\"v\":1}")), ERR_CORRUPT);
+    cr_expect_eq(meta_apply(m, 1, SLICE_LIT("{\"v\":2,\"op\":\"create\"}")), ERR_VERSION);
+    cr_expect_eq(meta_apply(m, 1, SLICE_LIT("{\"v\":1,\"op\":\"create\",\"nodes\":[]}")),
+                 ERR_CORRUPT);
+    cr_expect_eq(meta_applied(m), 0);
+    meta_free(m);
+}
+
+Test(meta, placement_spreads_replicas_and_leaders)
+{
+    struct seen seen;
+    struct meta *m = new_meta(&seen);
+    uint64_t all[3] = {UINT64_MAX, 2, 3};
+    uint64_t chosen[3];
+    cr_expect_eq(meta_place(m, all, 2, 3, chosen), ERR_FULL);
+    create(m, 1, "{\"name\":\"A\"}", 3); /* Preferred: UINT64_MAX. */
+    cr_assert_eq(meta_place(m, all, 3, 3, chosen), 0);
+    cr_expect_neq(chosen[0], UINT64_MAX);
+    create(m, 2, "{\"name\":\"B\"}", 1); /* One more on UINT64_MAX. */
+    cr_assert_eq(meta_place(m, all, 3, 1, chosen), 0);
+    cr_expect_neq(chosen[0], UINT64_MAX);
+    meta_free(m);
+}
