@@ -1,0 +1,129 @@
+#include "raft/records.h"
+
+#include "storage/base/err.h"
+
+static void read_base(struct reader *r, struct record_base *base)
+{
+    base->index = reader_varint(r);
+    base->term = reader_varint(r);
+    base->conf_index = reader_varint(r);
+    uint64_t len = reader_varint(r);
+    base->conf = reader_bytes(r, len);
+}
+
+int record_decode(uint8_t type, struct slice payload, struct record *ret_record)
+{
+    struct reader r = reader_of(payload);
+    struct record rec = {.type = (enum record_type)type};
+
+    switch (type) {
+    case RECORD_APPEND:
+    case RECORD_CARRY:
+        rec.index = reader_varint(&r);
+        rec.count = reader_varint(&r);
+        rec.entries = slice_of(r.ptr, r.len);
+        /* The smallest entry has three bytes. */
+        if (r.failed || rec.index == 0 || rec.count == 0 || rec.count > r.len / 3) {
+            return ERR_CORRUPT;
+        }
+        *ret_record = rec;
+        return 0;
+    case RECORD_TRUNCATE:
+        rec.index = reader_varint(&r);
+        break;
+    case RECORD_META:
+        rec.term = reader_varint(&r);
+        rec.voted_for = reader_varint(&r);
+        break;
+    case RECORD_BASE:
+    case RECORD_IMAGE:
+    case RECORD_RESET:
+        read_base(&r, &rec.base);
+        break;
+    case RECORD_CREATE:
+        rec.raft_id = reader_varint(&r);
+        break;
+    case RECORD_DELETE:
+        break;
+    case RECORD_CHECKPOINT:
+        rec.raft_id = reader_varint(&r);
+        rec.term = reader_varint(&r);
+        rec.voted_for = reader_varint(&r);
+        read_base(&r, &rec.base);
+        break;
+    default:
+        return ERR_UNSUPPORTED;
+    }
+    if (r.failed || r.len != 0) {
+        return ERR_CORRUPT;
+    }
+    *ret_record = rec;
+    return 0;
+}
+
+int record_entry_next(struct record *rec, struct record_entry *ret_entry)
+{
+    struct reader r = reader_of(rec->entries);
+    if (rec->count == 0) {
+        return rec->entries.len == 0 ? ERR_NOTFOUND : ERR_CORRUPT;
+    }
+    struct record_entry e;
+    e.term = reader_varint(&r);
+    e.type = reader_u8(&r);
+    uint64_t len = reader_varint(&r);
+    e.bytes = reader_bytes(&r, len);
+    if (r.failed || e.type < RECORD_ENTRY_COMMAND || e.type > RECORD_ENTRY_CHANGE || e.term == 0) {
+        return ERR_CORRUPT;
+    }
+    rec->entries = slice_of(r.ptr, r.len);
+    rec->count--;
+    *ret_entry = e;
+    return 0;
+}
+
+void record_put_entries_head(struct buf *out, uint64_t first_index, uint64_t count)
+{
+    buf_append_varint(out, first_index);
+    buf_append_varint(out, count);
+}
+
+void record_put_entry_head(struct buf *out, uint64_t term, uint8_t type, uint64_t len)
+{
+    buf_append_varint(out, term);
+    buf_append_u8(out, type);
+    buf_append_varint(out, len);
+}
+
+void record_put_truncate(struct buf *out, uint64_t from)
+{
+    buf_append_varint(out, from);
+}
+
+void record_put_meta(struct buf *out, uint64_t term, uint64_t voted_for)
+{
+    buf_append_varint(out, term);
+    buf_append_varint(out, voted_for);
+}
+
+void record_put_base(struct buf *out, const struct record_base *base)
+{
+    buf_append_varint(out, base->index);
+    buf_append_varint(out, base->term);
+    buf_append_varint(out, base->conf_index);
+    buf_append_varint(out, base->conf.len);
+    buf_append_slice(out, base->conf);
+}
+
+void record_put_create(struct buf *out, uint64_t raft_id)
+{
+    buf_append_varint(out, raft_id);
+}
+
+void record_put_checkpoint(struct buf *out, uint64_t raft_id, uint64_t term, uint64_t voted_for,
+                           const struct record_base *base)
+{
+    buf_append_varint(out, raft_id);
+    buf_append_varint(out, term);
+    buf_append_varint(out, voted_for);
+    record_put_base(out, base);
+}

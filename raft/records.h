@@ -1,0 +1,82 @@
+/* Records of the group host in the WAL (raft-guide 7.3): what each says, and its bytes.
+ *
+ * The WAL carries type and gid beside the payload. Integers are little-endian, v = LEB128 varint.
+ *
+ *   APPEND      v first_index, v count, then per entry: v term, u8 type, v len, bytes.
+ *   CARRY       as APPEND: entries written again, so that old segments can go. On replay it never
+ *               drops what follows: it fills in what is missing at the front or the end.
+ *   TRUNCATE    v from: entries at and above it are void.
+ *   META        v term, v voted_for.
+ *   BASE        v index, v term, v conf_index, v conf_len, conf: the store holds all up to index.
+ *   IMAGE       as BASE: the store is about to switch to an image of that base (C6).
+ *   RESET       as BASE: all entries are void, the base is this.
+ *   CREATE      v raft_id: the replica was born here.
+ *   DELETE      nothing: the group is gone, its gid never comes back.
+ *   CHECKPOINT  v raft_id, v term, v voted_for, then as BASE: all a group needs beside entries.
+ *
+ * conf is a configuration in libraft's own encoding, with its padding zeroed; empty: none. An
+ * APPEND whose first index is at or below the last index overwrites from there on. */
+#ifndef RAFT_RECORDS_H
+#define RAFT_RECORDS_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "storage/base/buf.h"
+#include "storage/wal.h"
+
+enum record_type {
+    RECORD_APPEND = WAL_TYPE_HOST_MIN,
+    RECORD_CARRY,
+    RECORD_TRUNCATE,
+    RECORD_META,
+    RECORD_BASE,
+    RECORD_IMAGE,
+    RECORD_RESET,
+    RECORD_CREATE,
+    RECORD_DELETE,
+    RECORD_CHECKPOINT,
+};
+
+enum { RECORD_ENTRY_COMMAND = 1, RECORD_ENTRY_BARRIER = 2, RECORD_ENTRY_CHANGE = 3 };
+
+struct record_base {
+    uint64_t index;
+    uint64_t term;
+    uint64_t conf_index;
+    struct slice conf; /* Borrowed from the payload. */
+};
+
+/* A decoded record; which fields count depends on the type. */
+struct record {
+    enum record_type type;
+    uint64_t raft_id;     /* CREATE, CHECKPOINT. */
+    uint64_t term;        /* META, CHECKPOINT. */
+    uint64_t voted_for;   /* META, CHECKPOINT. */
+    uint64_t index;       /* First index of APPEND and CARRY, from of TRUNCATE. */
+    uint64_t count;       /* Entries of APPEND and CARRY. */
+    struct slice entries; /* Their bytes, for record_entry_next. */
+    struct record_base base;
+};
+
+struct record_entry {
+    uint64_t term;
+    uint8_t type; /* RECORD_ENTRY_. */
+    struct slice bytes;
+};
+
+/* 0, or ERR_CORRUPT when the payload is not what the type says, or ERR_UNSUPPORTED for a type that
+ * is none of the host's. Entries are checked by record_entry_next. */
+int record_decode(uint8_t type, struct slice payload, struct record *ret_record);
+/* Take the next entry off @rec->entries. 0, ERR_NOTFOUND at the end, ERR_CORRUPT. */
+int record_entry_next(struct record *rec, struct record_entry *ret_entry);
+
+/* Append the payload to @out. */
+void record_put_entries_head(struct buf *out, uint64_t first_index, uint64_t count);
+void record_put_entry_head(struct buf *out, uint64_t term, uint8_t type, uint64_t len);
+void record_put_truncate(struct buf *out, uint64_t from);
+void record_put_meta(struct buf *out, uint64_t term, uint64_t voted_for);
+void record_put_base(struct buf *out, const struct record_base *base);
+void record_put_create(struct buf *out, uint64_t raft_id);
+void record_put_checkpoint(struct buf *out, uint64_t raft_id, uint64_t term, uint64_t voted_for,
+                           const struct record_base *base);
+#endif
