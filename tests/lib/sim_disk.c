@@ -695,7 +695,8 @@ struct sim_disk *sim_disk_clone(const struct sim_disk *d)
     c->capacity = d->capacity;
     for (uint32_t i = 0; i < d->inodes_count; i++) {
         const struct inode *n = d->inodes[i];
-        struct inode *m = c->inodes[inode_new(c, n->is_dir)];
+        uint32_t ino = inode_new(c, n->is_dir); /* Moves the array: never within an index. */
+        struct inode *m = c->inodes[ino];
         map_copy(&m->now, &n->now);
         map_copy(&m->kept, &n->kept);
         image_copy(&m->vol, &n->vol);

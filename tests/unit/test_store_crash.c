@@ -1,0 +1,464 @@
+/* Power cuts, failing calls, damage at rest, images. */
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "storage/base/buf.h"
+#include "storage/base/err.h"
+#include "tests/unit/store_world.h"
+
+/* What each committed pass holds; [0] is the empty store. */
+struct history {
+    struct model *passes; /* GIDS + 1 models each. */
+    size_t count;
+    uint64_t *begun; /* Operations on the disk before the run that made it. */
+    uint64_t *ended;
+};
+
+static void history_push(struct history *h, const struct model *models, uint64_t begun,
+                         uint64_t ended)
+{
+    size_t n = h->count++;
+    h->passes = xrealloc(h->passes, h->count * (GIDS + 1) * sizeof *h->passes);
+    h->begun = xrealloc(h->begun, h->count * sizeof *h->begun);
+    h->ended = xrealloc(h->ended, h->count * sizeof *h->ended);
+    memcpy(h->passes + n * (GIDS + 1), models, (GIDS + 1) * sizeof *h->passes);
+    h->begun[n] = begun;
+    h->ended[n] = ended;
+}
+
+static void history_close(struct history *h)
+{
+    free(h->passes);
+    free(h->begun);
+    free(h->ended);
+}
+
+/* Some life with a flush after each burst. Returns false when a run failed; the pass it was to make
+ * is in @h then, too. */
+static bool live(struct world *w, struct history *h, unsigned passes, unsigned burst, uint64_t seed,
+                 bool is_last_included)
+{
+    uint64_t rng = seed;
+    struct model *models = xcalloc(GIDS + 1, sizeof *models);
+    bool ok = true;
+    history_push(h, models, 0, 0);
+    for (unsigned pass = 0; pass < passes && ok; pass++) {
+        for (unsigned i = 0; i < burst; i++) {
+            world_random_op(w, 1 + rng_below(&rng, GIDS), &rng);
+        }
+        unsigned gids = is_last_included ? 0xf : (unsigned)rng_below(&rng, 1u << (GIDS + 1));
+        struct store_flush *job = world_flush_begin(w, gids, &rng);
+        for (uint64_t gid = 1; gid <= GIDS; gid++) {
+            if ((gids >> gid & 1) != 0) {
+                models[gid] = w->now[gid];
+            }
+        }
+        uint64_t begun = sim_disk_trace_count(w->disk);
+        ok = store_flush_run(job) == 0;
+        history_push(h, models, begun, sim_disk_trace_count(w->disk));
+        if (ok) {
+            store_base_durable(w->st, store_flush_end(job, NULL, NULL));
+        } else {
+            cr_expect_neq(store_error_path(w->st)[0], 0);
+            store_flush_abort(job);
+        }
+    }
+    free(models);
+    return ok;
+}
+
+static void check_pass(struct world *w, const struct history *h)
+{
+    cr_assert_lt(w->rec.pass, h->count);
+    for (uint64_t gid = 1; gid <= GIDS; gid++) {
+        w->now[gid] = h->passes[w->rec.pass * (GIDS + 1) + gid];
+        world_check_stream(w, gid, &w->now[gid]);
+    }
+}
+
+struct crash {
+    const struct history *h;
+    uint64_t states;
+    uint64_t with_newer; /* In which the pass under way had made it. */
+};
+
+static bool on_state(void *arg, struct sim_disk *state, uint64_t prefix)
+{
+    struct crash *c = arg;
+    struct world *w = xcalloc(1, sizeof *w);
+    w->disk = state;
+    cr_assert_eq(world_open(w), 0, "prefix %" PRIu64, prefix);
+    c->states++;
+    size_t durable = 0;
+    for (size_t i = 1; i < c->h->count; i++) {
+        durable = c->h->ended[i] <= prefix ? i : durable;
+    }
+    cr_assert_geq(w->rec.pass, durable, "prefix %" PRIu64 ": a committed pass is lost", prefix);
+    cr_assert_leq(w->rec.pass, durable + 1);
+    cr_assert_not(w->rec.is_rotten);
+    cr_assert_not(w->rec.is_fallback);
+    c->with_newer += w->rec.pass > durable;
+    check_pass(w, c->h);
+    /* And life goes on: nothing that is left over is in the way. */
+    uint64_t rng = prefix;
+    world_append(w, 1, 0, &rng);
+    world_flush(w, 0xf, &rng);
+    world_reopen(w);
+    for (uint64_t gid = 1; gid <= GIDS; gid++) {
+        world_check_stream(w, gid, &w->now[gid]);
+    }
+    cr_assert_eq(w->damages, 0, "prefix %" PRIu64, prefix);
+    store_close(w->st);
+    free(w);
+    return true;
+}
+
+Test(store_crash, a_power_cut_anywhere_in_the_ladder_leaves_the_last_or_the_newer_checkpoint)
+{
+    uint64_t newer = 0;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct world *w = world_new(seed);
+        struct history h = {0};
+        sim_disk_trace_start(w->disk);
+        cr_assert(live(w, &h, 14, 60, seed, false));
+        struct crash c = {.h = &h};
+        struct sim_disk_states how = {.subsets_max = 10, .prefix_step = 1, .seed = seed};
+        sim_disk_each_state(w->disk, &how, on_state, &c);
+        cr_assert_gt(c.states, 300);
+        newer += c.with_newer;
+        history_close(&h);
+        world_free(w);
+    }
+    cr_assert_gt(newer, 0);
+}
+
+Test(store_crash, each_call_failing_once_costs_no_committed_message)
+{
+    uint64_t failed = 0;
+    for (uint64_t nth = 1;; nth++) {
+        struct world *w = world_new(nth);
+        struct history h = {0};
+        uint64_t calls = sim_disk_calls(w->disk, SIM_DISK_ANY);
+        sim_disk_fail(w->disk, SIM_DISK_ANY, nth, ERR_IO);
+        bool ok = live(w, &h, 8, 60, 5, false);
+        calls = sim_disk_calls(w->disk, SIM_DISK_ANY) - calls;
+        sim_disk_fail(w->disk, SIM_DISK_ANY, 0, 0);
+        failed += !ok;
+        store_close(w->st);
+        w->damages = 0;
+        sim_disk_crash(w->disk, nth);
+        cr_assert_eq(world_open(w), 0, "call %" PRIu64, nth);
+        cr_assert_geq(w->rec.pass + 1 + !ok, h.count, "call %" PRIu64, nth);
+        cr_assert(!ok || w->rec.pass + 1 == h.count);
+        check_pass(w, &h);
+        cr_assert_eq(w->damages, 0);
+        history_close(&h);
+        world_free(w);
+        if (ok && calls < nth) {
+            break;
+        }
+    }
+    cr_assert_gt(failed, 50);
+}
+
+Test(store_crash, each_call_of_an_opening_failing_once_is_an_error_and_loses_nothing)
+{
+    struct world *w = world_new(1);
+    struct history h = {0};
+    cr_assert(live(w, &h, 6, 40, 5, true));
+    store_close(w->st);
+    for (uint64_t nth = 1;; nth++) {
+        sim_disk_fail(w->disk, SIM_DISK_ANY, nth, ERR_IO);
+        int rv = world_open(w);
+        sim_disk_fail(w->disk, SIM_DISK_ANY, 0, 0);
+        if (rv == 0) {
+            cr_assert_gt(nth, 5);
+            break;
+        }
+        cr_assert_eq(rv, ERR_IO);
+    }
+    check_pass(w, &h);
+    cr_assert_eq(w->damages, 0);
+    history_close(&h);
+    world_free(w);
+}
+
+/* ---- Damage at rest ---- */
+
+struct files {
+    char names[16][128];
+    size_t count;
+};
+
+static void on_file(void *arg, const char *name)
+{
+    struct files *f = arg;
+    cr_assert_lt(f->count, 16);
+    snprintf(f->names[f->count++], sizeof f->names[0], "%s", name);
+}
+
+/* A damaged disk: whatever is served is right, and what is not served was reported. */
+static void check_damaged(struct sim_disk *disk, const struct history *h, const char *what,
+                          uint64_t at)
+{
+    struct world *w = xcalloc(1, sizeof *w);
+    w->disk = disk;
+    w->is_tolerant = true;
+    int rv = world_open(w);
+    if (rv != 0) {
+        cr_assert(rv == ERR_CORRUPT || rv == ERR_VERSION, "%s %" PRIu64, what, at);
+    } else {
+        if (w->rec.pass + 1 < h->count) {
+            cr_assert(w->rec.is_rotten || w->rec.is_fallback || w->rec.is_torn, "%s %" PRIu64, what,
+                      at);
+        } else if (w->damages == 0) {
+            w->is_tolerant = false; /* Then it must be all there, or be reported on reading. */
+            w->is_tolerant = true;
+        }
+        check_pass(w, h);
+    }
+    store_close(w->st);
+    sim_disk_free(disk);
+    free(w);
+}
+
+static struct world *small_world(struct history *h, struct files *f)
+{
+    struct world *w = world_new(1);
+    cr_assert(live(w, h, 3, 14, 9, true));
+    sim_disk_each(w->disk, on_file, f);
+    store_close(w->st);
+    w->st = NULL;
+    return w;
+}
+
+Test(store_crash, every_flipped_bit_is_detected_or_harmless)
+{
+    struct history h = {0};
+    struct files f = {0};
+    struct world *w = small_world(&h, &f);
+    for (size_t i = 0; i < f.count; i++) {
+        uint64_t bits = sim_disk_file_size(w->disk, f.names[i]) * 8;
+        const uint8_t *bytes = sim_disk_bytes(w->disk, f.names[i]);
+        /* Padding of zeros is sampled. */
+        uint8_t *copy = xmalloc(bits / 8);
+        memcpy(copy, bytes, bits / 8);
+        for (uint64_t bit = 0; bit < bits; bit++) {
+            if (copy[bit / 8] == 0 && bit % 61 != 0) {
+                continue;
+            }
+            struct sim_disk *d = sim_disk_clone(w->disk);
+            cr_assert(sim_disk_flip_bit(d, f.names[i], bit));
+            check_damaged(d, &h, f.names[i], bit);
+        }
+        free(copy);
+    }
+    history_close(&h);
+    world_free(w);
+}
+
+Test(store_crash, every_truncation_and_zeroed_sector_is_detected_or_harmless)
+{
+    struct history h = {0};
+    struct files f = {0};
+    struct world *w = small_world(&h, &f);
+    for (size_t i = 0; i < f.count; i++) {
+        uint64_t size = sim_disk_file_size(w->disk, f.names[i]);
+        for (uint64_t len = 0; len<size; len += len % 4096> 1200 ? 37 : 1) {
+            struct sim_disk *d = sim_disk_clone(w->disk);
+            cr_assert(sim_disk_cut(d, f.names[i], len));
+            check_damaged(d, &h, "cut", len);
+        }
+        for (uint64_t off = 0; off < size; off += 512) {
+            struct sim_disk *d = sim_disk_clone(w->disk);
+            sim_disk_fill(d, f.names[i], off, size - off < 512 ? size - off : 512, 0);
+            check_damaged(d, &h, "zeroed", off);
+        }
+    }
+    history_close(&h);
+    world_free(w);
+}
+
+Test(store_crash, a_block_no_checkpoint_names_is_put_aside_and_never_deleted)
+{
+    struct world *w = world_new(1);
+    const struct file_ops *ops = sim_disk_ops(w->disk);
+    struct file *f;
+    const char *path = "/store/data-00000000000000aa.wblk";
+    cr_assert_eq(ops->open(ops->ctx, path, FILE_WRITE | FILE_CREATE, &f), 0);
+    cr_assert_eq(ops->pwrite(ops->ctx, f, "abc", 3, 0), 0);
+    ops->close(ops->ctx, f);
+    world_reopen(w);
+    cr_assert_eq(w->rec.quarantined_count, 1);
+    cr_assert_not(sim_disk_exists(w->disk, path));
+    cr_assert(sim_disk_exists(w->disk, "/store/data-00000000000000aa.wblk.quarantine"));
+    world_free(w);
+}
+
+Test(store_crash, dead_files_stay_until_base_is_durable_and_go_then)
+{
+    uint64_t rng = 3;
+    struct world *w = world_new(1);
+    for (unsigned i = 0; i < 400; i++) {
+        world_append(w, 1, 0, &rng);
+    }
+    world_flush(w, 0xf, &rng);
+    world_remove(w, 1, 0, 400);
+    struct store_totals t;
+    for (unsigned i = 0; i < 3; i++) {
+        struct store_flush *job = world_flush_begin(w, 0xf, &rng);
+        cr_assert_eq(store_flush_run(job), 0);
+        store_flush_end(job, NULL, NULL);
+        store_totals(w->st, &t);
+        cr_assert_gt(t.dead_bytes, 0);
+    }
+    store_base_durable(w->st, UINT64_MAX);
+    for (unsigned i = 0; i < 3; i++) {
+        world_flush(w, 0xf, &rng);
+    }
+    store_totals(w->st, &t);
+    cr_assert_eq(t.files, 0);
+    cr_assert_not(store_flush_is_due(w->st));
+    world_free(w);
+}
+
+static void newest_journal(void *arg, const char *name)
+{
+    if (strstr(name, ".journal") != NULL) {
+        snprintf(arg, 128, "%s", name); /* In order of name: the last is the newest. */
+    }
+}
+
+Test(store_crash, the_former_generation_still_has_all_its_blocks_when_the_newest_is_unreadable)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct world *w = world_new(seed);
+        struct history h = {0};
+        cr_assert(live(w, &h, 12 + (unsigned)seed, 60, seed, true));
+        cr_assert_gt(w->rec.pass + 1, 0);
+        store_close(w->st);
+        char path[128] = "";
+        sim_disk_each(w->disk, newest_journal, path);
+        cr_assert(sim_disk_fill(w->disk, path, 0, 64, 0));
+        cr_assert_eq(world_open(w), 0);
+        cr_assert(w->rec.is_fallback);
+        cr_assert_gt(w->rec.pass, 0);
+        cr_assert_eq(w->damages, 1, "the journal itself");
+        check_pass(w, &h);
+        cr_assert_eq(w->damages, 1);
+        history_close(&h);
+        world_free(w);
+    }
+}
+
+/* ---- Images ---- */
+
+static int transfer(struct store_image *im, struct store_stage *sg)
+{
+    uint32_t count;
+    const struct store_part *parts = store_image_parts(im, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint64_t off = 0; off < parts[i].bytes; off += 700) {
+            uint8_t bytes[700];
+            size_t len = parts[i].bytes - off < 700 ? (size_t)(parts[i].bytes - off) : 700;
+            cr_assert_eq(store_image_read(im, i, off, bytes, len), 0);
+            int rv = store_stage_write(sg, i, off, slice_of(bytes, len));
+            if (rv != 0) {
+                return rv;
+            }
+        }
+    }
+    return 0;
+}
+
+Test(store_image, a_stage_takes_the_place_of_a_stream_and_survives_a_power_cut)
+{
+    uint64_t rng = 4;
+    struct world *a = world_new(1);
+    struct world *b = world_new(2);
+    for (unsigned i = 0; i < 300; i++) {
+        world_random_op(a, 1, &rng);
+    }
+    world_flush(a, 0xf, &rng);
+    struct model *image_of = xmalloc(sizeof *image_of);
+    *image_of = a->now[1];
+    struct store_image *im;
+    cr_assert_eq(store_image_open(store_find(a->st, 1), &im), 0);
+    cr_assert_eq(store_image_prepare(im), 0);
+    /* The sender goes on; the image does not change. */
+    for (unsigned i = 0; i < 10; i++) {
+        for (unsigned k = 0; k < 50; k++) {
+            world_random_op(a, 1, &rng);
+        }
+        world_flush(a, 0xf, &rng);
+    }
+    for (unsigned i = 0; i < 40; i++) {
+        world_append(b, 1, 0, &rng);
+        world_append(b, 2, 0, &rng);
+    }
+    world_flush(b, 0xf, &rng);
+
+    uint32_t count;
+    const struct store_part *parts = store_image_parts(im, &count);
+    cr_assert_gt(count, 1);
+    struct store_stage *sg;
+    cr_assert_eq(store_stage_open(b->st, 1, 77, parts, count, &sg), 0);
+    cr_assert_eq(transfer(im, sg), 0);
+    uint32_t bad = 99;
+    uint8_t wrong = 0xee;
+    cr_assert_eq(store_stage_write(sg, 1, 100, slice_of(&wrong, 1)), 0);
+    cr_assert_eq(store_stage_verify(sg, &bad), ERR_CORRUPT);
+    cr_assert_eq(bad, 1);
+    cr_assert_eq(transfer(im, sg), 0);
+    cr_assert_eq(store_stage_verify(sg, &bad), 0);
+    store_image_close(im);
+
+    struct store_flush *job;
+    cr_assert_eq(store_flush_begin(b->st, &job), 0);
+    store_flush_stage(job, sg);
+    cr_assert_eq(store_flush_run(job), 0);
+    store_base_durable(b->st, store_flush_end(job, NULL, NULL));
+    b->now[1] = *image_of;
+    world_check_stream(b, 1, &b->now[1]);
+    store_close(b->st);
+    sim_disk_crash_all(b->disk, false);
+    cr_assert_eq(world_open(b), 0);
+    world_check_stream(b, 1, &b->now[1]);
+    world_check_stream(b, 2, &b->now[2]);
+    world_append(b, 1, 0, &rng);
+    world_flush(b, 0xf, &rng);
+    world_reopen(b);
+    cr_assert_eq(b->rec.quarantined_count, 0);
+    world_check_stream(b, 1, &b->now[1]);
+    cr_assert_eq(a->damages + b->damages, 0);
+    free(image_of);
+    world_free(a);
+    world_free(b);
+}
+
+Test(store_image, a_dropped_stage_leaves_nothing_behind)
+{
+    uint64_t rng = 4;
+    struct world *w = world_new(1);
+    for (unsigned i = 0; i < 30; i++) {
+        world_append(w, 1, 0, &rng);
+    }
+    world_flush(w, 0xf, &rng);
+    uint64_t before = sim_disk_used_bytes(w->disk);
+    struct store_image *im;
+    cr_assert_eq(store_image_open(store_find(w->st, 1), &im), 0);
+    cr_assert_eq(store_image_prepare(im), 0);
+    uint32_t count;
+    const struct store_part *parts = store_image_parts(im, &count);
+    struct store_stage *sg;
+    cr_assert_eq(store_stage_open(w->st, 2, 77, parts, count, &sg), 0);
+    cr_assert_eq(transfer(im, sg), 0);
+    uint32_t bad;
+    cr_assert_eq(store_stage_verify(sg, &bad), ERR_CORRUPT, "another stream's image");
+    store_stage_drop(sg);
+    store_image_close(im);
+    cr_assert_eq(sim_disk_used_bytes(w->disk), before);
+    world_free(w);
+}
