@@ -78,6 +78,9 @@ struct effect_deliver {
     uint64_t consumer_seq;
     uint64_t delivery_count;
     uint64_t pending_count; /* Messages after it that match. */
+    uint64_t token;  /* The planner's. Give the effect to delivery_commit() before sending. */
+    bool is_skipped; /* It did not happen, nor did pending_count - 1 after it: only tell the
+                        planner. */
 };
 /* A message on `$JS.EVENT.ADVISORY...` or an answer to a confirmed ack. Leader only. */
 enum advisory_type {
