@@ -234,7 +234,7 @@ bool store_read_is_loading(const struct store_stream *s, uint64_t seq);
 
 /* ---- Flush ---- */
 
-/* Begin a pass. ERR_BUSY while a job or an image being prepared exists. */
+/* Begin a pass. ERR_BUSY while a job exists. */
 int store_flush_begin(struct store *st, struct store_flush **ret_job);
 /* Include a stream: everything in its tail and all removals, as of applied @index and @term. Then
  * name the checkpoint items that changed since its last flush. Several streams in a row. */
@@ -272,7 +272,8 @@ struct store_part {
 /* Pin the last durable checkpoint of the stream, with its blocks; flush it first if it should be
  * recent. ERR_BUSY while a flush job exists, ERR_NOTFOUND before the first flush. */
 int store_image_open(struct store_stream *s, struct store_image **ret_image);
-/* Read the items and count the parts. Any thread; no flush may begin until it returns. */
+/* Read the items and count the parts. Any thread; flushes may go on meanwhile. ERR_IO, ERR_CORRUPT.
+ */
 int store_image_prepare(struct store_image *im);
 void store_image_applied(const struct store_image *im, uint64_t *ret_index, uint64_t *ret_term);
 /* Parts: 0 has the items and the block table, the others are blocks. Valid until close. */
