@@ -397,6 +397,9 @@ void store_flush_clear_items(struct store_flush *job, struct store_stream *s)
 
 bool store_flush_is_due(const struct store *st)
 {
+    if (st->job != NULL) {
+        return false; /* What is due is only known at its end; the files are the job's. */
+    }
     if (st->dropped != NULL) {
         return true;
     }

@@ -260,7 +260,7 @@ void store_flush_abort(struct store_flush *job);
 /* The BASE records of all passes up to @pass are durable in the WAL: step 5 may release what these
  * passes let die. Without it nothing is ever unlinked. */
 void store_base_durable(struct store *st, uint64_t pass);
-/* Something waits for a flush pass: deleted streams, files to unlink. */
+/* Something waits for a flush pass: deleted streams, files to unlink. False while a job exists. */
 bool store_flush_is_due(const struct store *st);
 
 /* ---- Images, for catch-up (raft-guide 4.4) ---- */

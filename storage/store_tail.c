@@ -163,6 +163,7 @@ static struct block *tail_for(struct store_stream *s, const struct store_message
 
 void store_append(struct store_stream *s, const struct store_message *m)
 {
+    assert(s->is_loaded);
     assert(m->seq > s->last_seq);
     assert(m->time_ns >= 0);
     assert(m->subject.len <= STORE_SUBJECT_BYTES_MAX);
@@ -279,6 +280,7 @@ static uint32_t remove_within(struct block *b, uint64_t first_seq, uint64_t last
 
 uint64_t store_remove_range(struct store_stream *s, uint64_t first_seq, uint64_t last_seq)
 {
+    assert(s->is_loaded);
     uint64_t removed = 0;
     size_t i = blocks_search(s, first_seq);
     while (i < s->end && s->blocks[i]->first_seq <= last_seq) {
