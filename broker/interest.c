@@ -399,7 +399,10 @@ static void set_take(struct interest_set *s, struct interest_sub *sub)
         set_place(s, hole, s->subs[--s->local_count]);
         hole = s->local_count;
     }
-    set_place(s, hole, s->subs[--s->subs_count]);
+    s->subs_count--;
+    if (hole < s->subs_count) {
+        set_place(s, hole, s->subs[s->subs_count]);
+    }
     sub->set = NULL;
 }
 

@@ -47,6 +47,11 @@ static inline bool is_separator(uint8_t c)
     return c == ' ' || c == '\t';
 }
 
+static inline bool is_between(uint8_t c, bool is_line_separator)
+{
+    return is_separator(c) || (is_line_separator && (c == '\r' || c == '\n'));
+}
+
 static inline uint8_t lower(uint8_t c)
 {
     return c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : c;
@@ -75,22 +80,22 @@ static enum protocol_event_type fail(struct protocol *p, struct protocol_event *
     return PROTOCOL_FAILED;
 }
 
-/* Split at runs of spaces and tabs, and of \r for SUB and UNSUB as nats-server does. Returns the
- * number of arguments, ARGS_MAX when there are that many or more. */
-static unsigned split(struct slice arg, bool is_cr_separator, struct slice args[ARGS_MAX])
+/* Split at runs of spaces and tabs, and for SUB and UNSUB of \r and \n as nats-server does. Returns
+ * the number of arguments, ARGS_MAX when there are that many or more. */
+static inline unsigned split(struct slice arg, bool is_line_separator, struct slice args[ARGS_MAX])
 {
     unsigned n = 0;
     const uint8_t *at = arg.ptr;
     const uint8_t *end = arg.ptr + arg.len;
     while (n < ARGS_MAX) {
-        while (at < end && (is_separator(*at) || (is_cr_separator && *at == '\r'))) {
+        while (at < end && is_between(*at, is_line_separator)) {
             at++;
         }
         if (at == end) {
             break;
         }
         const uint8_t *begin = at;
-        while (at < end && !is_separator(*at) && !(is_cr_separator && *at == '\r')) {
+        while (at < end && !is_between(*at, is_line_separator)) {
             at++;
         }
         args[n++] = slice_of(begin, (size_t)(at - begin));
