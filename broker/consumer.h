@@ -25,6 +25,7 @@
 #ifndef BROKER_CONSUMER_H
 #define BROKER_CONSUMER_H
 #include "broker/consumer_config.h"
+#include "broker/msg_index.h"
 #include "broker/stream.h"
 
 enum progress_kind {
@@ -95,8 +96,9 @@ struct consumer {
     uint64_t redelivered;        /* Pending entries delivered more than once. */
     int64_t due_ns;              /* No deadline is before it. */
     bool is_dirty;
-    uint64_t lead_seq;   /* Ack none, on the leader: sent so far; 0: not leading. */
-    uint64_t lead_count; /* As pending_count, above lead_seq. */
+    uint64_t
+        lead_seq; /* Ack none, on the leader: the next to send is at or above; 0: not leading. */
+    uint64_t lead_count; /* As pending_count, from lead_seq on. */
 };
 
 /* All consumers of a stream, by id ascending. */
@@ -109,7 +111,6 @@ struct consumers {
     size_t deleted_count, deleted_cap;
     struct effect_advisory *late; /* Advisories of removals, emitted with the next entry. */
     size_t late_count, late_cap;
-    uint64_t gone_seq; /* Being removed: the index still has it. */
 };
 
 /* For stream_new(). */
