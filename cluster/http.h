@@ -24,7 +24,7 @@ struct node_context;
 
 /* Answer @req now, or later from the loop with http_respond*, exactly once. If the connection ends
  * first, the answer is thrown away; @req stays valid until it is answered. */
-typedef void (*http_cb)(void *arg, struct http_request *req);
+typedef void (*http_handler_cb)(void *arg, struct http_request *req);
 
 struct http *http_new(struct node_context *ctx);
 void http_free(struct http *h);
@@ -34,7 +34,8 @@ bool http_is_listening(const struct http *h);
 
 /* Serve @path (a literal that lives as long). Counted in /varz http_req_stats. @title, if not NULL,
  * shows it on the index page. The last registration of a path wins. */
-void http_handle(struct http *h, const char *path, const char *title, http_cb cb, void *arg);
+void http_handle(struct http *h, const char *path, const char *title, http_handler_cb cb,
+                 void *arg);
 
 /* The decoded value of a query parameter, or NULL. `?subs` is "". Belongs to the request. */
 const char *http_param(const struct http_request *req, const char *name);

@@ -53,6 +53,8 @@ struct loop_timer *loop_timer_new(struct loop *l, loop_cb cb, void *arg);
 /* Fire after @delay_ms, then each @repeat_ms (0: once). Restarts one that runs. */
 void loop_timer_start(struct loop_timer *t, uint64_t delay_ms, uint64_t repeat_ms);
 void loop_timer_stop(struct loop_timer *t);
+/* It alone does not keep loop_drain waiting. */
+void loop_timer_unref(struct loop_timer *t);
 void loop_timer_free(struct loop_timer *t); /* NULL is fine. */
 
 /* Calls @cb in the loop some time after loop_async_send; several sends may be one call. */

@@ -1,0 +1,188 @@
+#include "cluster/identity.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "storage/base/buf.h"
+#include "storage/base/crc32c.h"
+#include "storage/base/err.h"
+
+#define MAGIC "WEIRID01"
+#define PATH_BYTES_MAX 4096
+#define NAMES_BYTES_MAX 200
+
+void identity_random(struct identity *ret_id)
+{
+    memset(ret_id, 0, sizeof *ret_id);
+    do {
+        ssize_t n = getrandom(ret_id->uuid, sizeof ret_id->uuid, 0);
+        assert(n == sizeof ret_id->uuid);
+        (void)n;
+    } while (identity_node_id(ret_id) == 0);
+    ret_id->boot_count = 1;
+}
+
+uint64_t identity_node_id(const struct identity *id)
+{
+    uint64_t value = 0;
+    for (int i = 7; i >= 0; i--) {
+        value = value << 8 | id->uuid[i];
+    }
+    return value;
+}
+
+static int decode(struct slice s, struct identity *id)
+{
+    struct reader r = reader_of(s);
+    struct slice magic = reader_bytes(&r, 8);
+    struct slice uuid = reader_bytes(&r, 16);
+    uint64_t boot_count = reader_u64(&r);
+    struct slice cluster = reader_bytes(&r, 16);
+    uint32_t crc = reader_u32(&r);
+    if (r.failed || s.len != IDENTITY_BYTES || !slice_eq_str(magic, MAGIC) ||
+        crc != crc32c(0, s.ptr, IDENTITY_BYTES - 4)) {
+        return ERR_CORRUPT;
+    }
+    memcpy(id->uuid, uuid.ptr, 16);
+    memcpy(id->cluster_uuid, cluster.ptr, 16);
+    id->boot_count = boot_count;
+    return 0;
+}
+
+static void encode(const struct identity *id, struct buf *out)
+{
+    buf_append(out, MAGIC, 8);
+    buf_append(out, id->uuid, 16);
+    buf_append_u64(out, id->boot_count);
+    buf_append(out, id->cluster_uuid, 16);
+    buf_append_u32(out, crc32c(0, out->ptr, out->len));
+    assert(out->len == IDENTITY_BYTES);
+}
+
+/* What a nats-server keeps streams in; its names in @names. */
+static bool is_nats_store(const char *store_dir, char *names, size_t names_size)
+{
+    char path[PATH_BYTES_MAX];
+    snprintf(path, sizeof path, "%s/jetstream", store_dir);
+    DIR *d = opendir(path);
+    names[0] = '\0';
+    bool is_found = false;
+    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        if (e->d_name[0] == '.') {
+            continue;
+        }
+        is_found = true;
+        char streams_path[PATH_BYTES_MAX + 300];
+        snprintf(streams_path, sizeof streams_path, "%s/%s/streams", path, e->d_name);
+        DIR *streams = opendir(streams_path);
+        for (struct dirent *s; streams != NULL && (s = readdir(streams)) != NULL;) {
+            size_t used = strlen(names);
+            if (s->d_name[0] != '.' && used + strlen(s->d_name) + 3 < names_size) {
+                snprintf(names + used, names_size - used, "%s%s", used == 0 ? "" : ", ", s->d_name);
+            }
+        }
+        if (streams != NULL) {
+            closedir(streams);
+        }
+    }
+    if (d != NULL) {
+        closedir(d);
+    }
+    return is_found;
+}
+
+static int make_dirs(const char *path)
+{
+    char partial[PATH_BYTES_MAX];
+    snprintf(partial, sizeof partial, "%s", path);
+    for (char *s = partial + 1; *s != '\0'; s++) {
+        if (*s == '/') {
+            *s = '\0';
+            if (mkdir(partial, 0750) != 0 && errno != EEXIST) {
+                return ERR_IO;
+            }
+            *s = '/';
+        }
+    }
+    return mkdir(partial, 0750) != 0 && errno != EEXIST ? ERR_IO : 0;
+}
+
+static int sync_dir(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return ERR_IO;
+    }
+    int rv = fsync(fd) == 0 ? 0 : ERR_IO;
+    close(fd);
+    return rv;
+}
+
+int identity_save(const char *store_dir, const struct identity *id)
+{
+    char dir[PATH_BYTES_MAX], path[PATH_BYTES_MAX + 16], tmp[PATH_BYTES_MAX + 16];
+    snprintf(dir, sizeof dir, "%s/weir", store_dir);
+    snprintf(path, sizeof path, "%s/identity", dir);
+    snprintf(tmp, sizeof tmp, "%s/identity.new", dir);
+    struct buf out = BUF_EMPTY;
+    encode(id, &out);
+    int rv = ERR_IO;
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    if (fd >= 0) {
+        bool is_written = write(fd, out.ptr, out.len) == (ssize_t)out.len && fsync(fd) == 0;
+        bool is_closed = close(fd) == 0;
+        rv = is_written && is_closed && rename(tmp, path) == 0 ? sync_dir(dir) : ERR_IO;
+    }
+    buf_close(&out);
+    return rv;
+}
+
+int identity_open(const char *store_dir, struct identity *ret_id, char *error, size_t error_size)
+{
+    char dir[PATH_BYTES_MAX], path[PATH_BYTES_MAX + 16], names[NAMES_BYTES_MAX];
+    snprintf(dir, sizeof dir, "%s/weir", store_dir);
+    snprintf(path, sizeof path, "%s/identity", dir);
+    struct identity id;
+    uint8_t raw[IDENTITY_BYTES + 1];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ssize_t n = read(fd, raw, sizeof raw);
+        close(fd);
+        if (n < 0 || decode(slice_of(raw, (size_t)n), &id) != 0) {
+            snprintf(error, error_size, "%s is corrupt; it is left as it is", path);
+            return ERR_CORRUPT;
+        }
+        id.boot_count++;
+    } else if (errno != ENOENT && errno != ENOTDIR) {
+        snprintf(error, error_size, "%s: %s", path, strerror(errno));
+        return ERR_IO;
+    } else if (access(dir, F_OK) != 0 && is_nats_store(store_dir, names, sizeof names)) {
+        snprintf(
+            error, error_size,
+            "store directory \"%s\" holds data of a nats-server%s%s and none of weir; nothing "
+            "was touched: start weir with an empty store directory, then move the streams with "
+            "`nats stream backup` and `nats stream restore`",
+            store_dir, names[0] == '\0' ? "" : ", streams ", names);
+        return ERR_EXISTS;
+    } else {
+        identity_random(&id);
+        if (make_dirs(dir) != 0 || sync_dir(store_dir) != 0) {
+            snprintf(error, error_size, "could not create storage directory - %s: %s", dir,
+                     strerror(errno));
+            return ERR_IO;
+        }
+    }
+    if (identity_save(store_dir, &id) != 0) {
+        snprintf(error, error_size, "%s: %s", path, strerror(errno));
+        return ERR_IO;
+    }
+    *ret_id = id;
+    return 0;
+}

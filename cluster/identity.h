@@ -1,0 +1,32 @@
+/* Who a node is, across restarts: `<store_dir>/weir/identity`.
+ *
+ *   0  8  magic "WEIRID01"
+ *   8 16  node uuid, random, never all zero in its first 8 bytes
+ *  24  8  boot count, little-endian: how often this identity was started
+ *  32 16  cluster uuid, zero before birth
+ *  48  4  CRC-32C of the bytes before
+ *
+ * Replaced as a whole: written to a new file, synced, renamed, directory synced. */
+#ifndef CLUSTER_IDENTITY_H
+#define CLUSTER_IDENTITY_H
+#include <stddef.h>
+#include <stdint.h>
+
+#define IDENTITY_BYTES 52
+
+struct identity {
+    uint8_t uuid[16];
+    uint8_t cluster_uuid[16];
+    uint64_t boot_count;
+};
+
+/* Make or load the identity of @store_dir, count this boot and sync it. A directory with the data
+ * of a nats-server and none of weir is refused, and nothing in it is touched. Returns 0;
+ * ERR_EXISTS, ERR_IO or ERR_CORRUPT with a sentence in @error. */
+int identity_open(const char *store_dir, struct identity *ret_id, char *error, size_t error_size);
+/* Record the cluster that the node belongs to from now on; synced. Returns 0 or ERR_IO. */
+int identity_save(const char *store_dir, const struct identity *id);
+/* One that lives in memory: a node without JetStream. */
+void identity_random(struct identity *ret_id);
+uint64_t identity_node_id(const struct identity *id);
+#endif

@@ -1,0 +1,331 @@
+/* The node: makes the parts, starts them in the order of nats-server's log, handles signals, stops.
+ *
+ * Start: banner, pid file, monitoring, JetStream, routes, ports file, client listener, ready.
+ * Stop: listeners and connections close; the loop runs until the last handle is gone. */
+#include "cluster/node.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "cluster/auth.h"
+#include "cluster/clients.h"
+#include "cluster/http.h"
+#include "cluster/identity.h"
+#include "cluster/loop.h"
+#include "cluster/monitor.h"
+#include "cluster/node_options.h"
+#include "cluster/peers.h"
+#include "cluster/process.h"
+#include "cluster/router.h"
+#include "cluster/server_id.h"
+#include "cluster/signals.h"
+#include "storage/base/buf.h"
+#include "storage/base/err.h"
+#include "storage/base/log.h"
+
+#define SHUTDOWN_MAX_MS 2000 /* What has not closed by then is left to the kernel. */
+
+struct node {
+    struct node_context ctx;
+    struct node_options *options;
+    struct monitor *monitor;
+    struct signals *signals;
+    struct loop_timer *ldm_timer;
+    struct loop_timer *stop_timer;
+    bool has_ports_file;
+    bool is_evicting;
+};
+
+uint64_t node_random(void)
+{
+    uint64_t value;
+    ssize_t n = getrandom(&value, sizeof value, 0);
+    assert(n == sizeof value);
+    (void)n;
+    return value;
+}
+
+static void log_banner(const struct node *n)
+{
+    const struct node_context *ctx = &n->ctx;
+    char peer[SERVER_ID_PEER_BYTES + 1];
+    server_id_peer(ctx->server_name, peer);
+    log_inf("Starting nats-server");
+    log_inf("  Version:  %s", NODE_VERSION);
+    log_inf("  Git:      [%s]", "not set");
+    if (ctx->cluster_name[0] != '\0') {
+        log_inf("  Cluster:  %s", ctx->cluster_name);
+    }
+    log_inf("  Name:     %s", ctx->server_name);
+    if (n->options->has_jetstream) {
+        log_inf("  Node:     %s", peer);
+    }
+    log_inf("  ID:       %s", ctx->server_id);
+    if (n->options->config_path != NULL) {
+        log_inf("Using configuration file: %s", n->options->config_path);
+    }
+}
+
+/* ---- Stopping ---- */
+
+static void on_stop_late(void *arg)
+{
+    struct node *n = arg;
+    log_wrn("Shutdown takes too long: connections are left open");
+    if (n->has_ports_file) {
+        process_remove_ports(&n->ctx);
+    }
+    _exit(0);
+}
+
+static void stop(struct node *n)
+{
+    if (n->ctx.is_stopping) {
+        return;
+    }
+    n->ctx.is_stopping = true;
+    log_inf("Initiating Shutdown...");
+    if (n->has_ports_file) {
+        process_remove_ports(&n->ctx);
+    }
+    loop_stop(n->ctx.loop);
+}
+
+static void on_evicted(void *arg)
+{
+    stop(arg);
+}
+
+static void on_ldm_grace_end(void *arg)
+{
+    struct node *n = arg;
+    int64_t over_ms = n->options->lame_duck_duration_ms - n->options->lame_duck_grace_ms;
+    log_inf("Closing existing clients");
+    n->is_evicting = true;
+    clients_evict(n->ctx.clients, (uint64_t)over_ms, on_evicted, n);
+}
+
+static void enter_lame_duck(struct node *n)
+{
+    if (n->ctx.is_lame_duck || n->ctx.is_stopping) {
+        return;
+    }
+    log_inf("Entering lame duck mode, stop accepting new clients");
+    n->ctx.is_lame_duck = true;
+    clients_close_listener(n->ctx.clients);
+    if (clients_stats(n->ctx.clients).connections == 0) {
+        stop(n);
+        return;
+    }
+    clients_broadcast_info(n->ctx.clients);
+    n->ldm_timer = loop_timer_new(n->ctx.loop, on_ldm_grace_end, n);
+    loop_timer_start(n->ldm_timer, (uint64_t)n->options->lame_duck_grace_ms, 0);
+}
+
+static void reload(struct node *n)
+{
+    if (n->options->config_path == NULL) {
+        log_err("Failed to reload server configuration: %s", "no config file specified");
+        return;
+    }
+    char text[512];
+    int rv = n->options->reload == NULL ? ERR_UNSUPPORTED
+                                        : n->options->reload(n->options, text, sizeof text);
+    if (rv != 0) {
+        log_err("Failed to reload server configuration: %s", text);
+        return;
+    }
+    clients_recheck_auth(n->ctx.clients);
+    log_inf("Reloaded server configuration");
+}
+
+static void on_signal(void *arg, int signum)
+{
+    struct node *n = arg;
+    log_dbg("Trapped \"%s\" signal", strsignal(signum));
+    switch (signum) {
+    case SIGTERM:
+        if (n->ctx.is_lame_duck) {
+            return; /* A pod's termination must not cut the lame duck short. */
+        }
+        stop(n);
+        return;
+    case SIGINT:
+        stop(n);
+        return;
+    case SIGHUP:
+        reload(n);
+        return;
+    case SIGUSR1:
+        log_inf("File log re-opened");
+        if (log_reopen() != 0) {
+            log_err("log file cannot be opened again: %s", strerror(errno));
+        }
+        return;
+    default:
+        enter_lame_duck(n);
+        return;
+    }
+}
+
+/* ---- Starting ---- */
+
+static void make_identity(struct node *n)
+{
+    struct node_context *ctx = &n->ctx;
+    const struct node_options *o = n->options;
+    ctx->start_ns = loop_clock_ns(ctx->loop);
+    server_id_random(ctx->server_id);
+    ctx->server_name = o->server_name != NULL ? o->server_name : ctx->server_id;
+    ctx->cluster_name = o->has_cluster && o->cluster_name != NULL ? o->cluster_name : "";
+}
+
+static int load_identity(struct node *n)
+{
+    struct node_context *ctx = &n->ctx;
+    struct identity id;
+    if (n->options->has_jetstream) {
+        char error[512];
+        int rv = identity_open(n->options->store_dir, &id, error, sizeof error);
+        if (rv != 0) {
+            log_line(LOG_LEVEL_ERR, "Can't start JetStream: %s", error);
+            fprintf(stderr, "nats-server: %s\n", error);
+            return rv;
+        }
+    } else {
+        identity_random(&id);
+    }
+    memcpy(ctx->uuid, id.uuid, sizeof ctx->uuid);
+    ctx->node_id = identity_node_id(&id);
+    ctx->boot_count = id.boot_count;
+    return 0;
+}
+
+static void make_parts(struct node *n)
+{
+    struct node_context *ctx = &n->ctx;
+    ctx->router = router_new(node_random());
+    ctx->clients = clients_new(ctx);
+    ctx->http = http_new(ctx);
+    n->monitor = monitor_new(ctx);
+    if (n->options->has_cluster) {
+        ctx->peers = peers_new(ctx);
+    }
+}
+
+static int start_monitoring(struct node *n)
+{
+    const struct node_options *o = n->options;
+    if (o->http_port == 0) {
+        return 0;
+    }
+    if (http_listen(n->ctx.http) != 0) {
+        log_err("Error starting monitor: listen tcp %s:%d: bind: %s", o->http_host, o->http_port,
+                strerror(errno));
+        return ERR_IO;
+    }
+    log_inf("Starting http monitor on %s:%d", o->http_host, n->ctx.http_port);
+    return 0;
+}
+
+static int start_peers(struct node *n)
+{
+    if (n->ctx.peers == NULL) {
+        return 0;
+    }
+    log_inf("Cluster name is %s", n->ctx.cluster_name);
+    if (peers_start(n->ctx.peers) != 0) {
+        log_err("Error listening on router port: %d - %s", n->options->cluster_port,
+                strerror(errno));
+        return ERR_IO;
+    }
+    log_inf("Listening for route connections on %s:%d", n->options->cluster_host,
+            n->ctx.cluster_port);
+    return 0;
+}
+
+static int start_clients(struct node *n)
+{
+    const struct node_options *o = n->options;
+    if (clients_listen(n->ctx.clients) != 0) {
+        log_err("Error listening on port: %s:%d, %s", o->host, o->port, strerror(errno));
+        return ERR_IO;
+    }
+    log_inf("Listening for client connections on %s:%d", o->host, n->ctx.client_port);
+    if (o->ports_file_dir != NULL) {
+        n->has_ports_file = process_write_ports(&n->ctx) == 0;
+        if (!n->has_ports_file) {
+            log_err("Error writing ports file to %s: %s", o->ports_file_dir, strerror(errno));
+        }
+    }
+    log_inf("Server is ready");
+    return 0;
+}
+
+int node_start(struct node_options *options, struct node **ret_node)
+{
+    struct node *n = xcalloc(1, sizeof *n);
+    n->options = options;
+    n->ctx.options = options;
+    n->ctx.loop = loop_new();
+    make_identity(n);
+    n->signals = signals_new(n->ctx.loop, on_signal, n);
+    log_banner(n);
+    int rv = load_identity(n);
+    make_parts(n);
+    if (rv == 0 && options->pid_file != NULL && process_write_pid(options->pid_file) != 0) {
+        log_err("Could not write pidfile: %s: %s", options->pid_file, strerror(errno));
+        rv = ERR_IO;
+    }
+    if (rv == 0) {
+        rv = start_monitoring(n);
+    }
+    if (rv == 0) {
+        rv = start_peers(n);
+    }
+    if (rv == 0) {
+        rv = start_clients(n);
+    }
+    *ret_node = n;
+    return rv;
+}
+
+int node_run(struct node *n)
+{
+    loop_run(n->ctx.loop);
+    return 0;
+}
+
+void node_free(struct node *n)
+{
+    if (n == NULL) {
+        return;
+    }
+    struct node_context *ctx = &n->ctx;
+    ctx->is_stopping = true;
+    http_stop(ctx->http);
+    clients_stop(ctx->clients);
+    if (ctx->peers != NULL) {
+        peers_stop(ctx->peers);
+    }
+    signals_free(n->signals);
+    loop_timer_free(n->ldm_timer);
+    n->stop_timer = loop_timer_new(ctx->loop, on_stop_late, n);
+    loop_timer_start(n->stop_timer, SHUTDOWN_MAX_MS, 0);
+    loop_timer_unref(n->stop_timer);
+    loop_drain(ctx->loop);
+    loop_timer_free(n->stop_timer);
+    peers_free(ctx->peers);
+    clients_free(ctx->clients);
+    http_free(ctx->http);
+    monitor_free(n->monitor);
+    router_free(ctx->router);
+    loop_free(ctx->loop);
+    log_inf("Server Exiting..");
+    free(n);
+}

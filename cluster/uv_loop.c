@@ -1,0 +1,302 @@
+#include "cluster/loop.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <uv.h>
+
+#include "storage/base/buf.h"
+#include "storage/base/log.h"
+
+#define HOOKS_MAX 32
+#define NS_PER_S 1000000000LL
+#define SLEW_PER_MILLE 1
+
+struct hook {
+    loop_cb cb;
+    void *arg;
+};
+
+struct loop {
+    uv_loop_t uv;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    uv_idle_t idle; /* Runs while another turn is due at once. */
+    bool is_idle_running;
+    struct hook hooks[LOOP_PHASE_COUNT][HOOKS_MAX];
+    unsigned hooks_count[LOOP_PHASE_COUNT];
+    uint64_t turns;
+    uint64_t woke_ns; /* When this turn's callbacks began. */
+
+    int64_t clock_ns; /* At mono_ns. */
+    int64_t mono_ns;
+};
+
+struct loop_timer {
+    uv_timer_t uv;
+    loop_cb cb;
+    void *arg;
+};
+
+struct loop_async {
+    uv_async_t uv;
+    loop_cb cb;
+    void *arg;
+};
+
+struct loop_job {
+    uv_work_t uv;
+    loop_cb work;
+    loop_cb done;
+    void *arg;
+};
+
+static int64_t clock_read(clockid_t id)
+{
+    struct timespec ts;
+    int rv = clock_gettime(id, &ts);
+    assert(rv == 0);
+    (void)rv;
+    return ts.tv_sec * NS_PER_S + ts.tv_nsec;
+}
+
+static void watch_turn(struct loop *l)
+{
+    uint64_t took_ms = (uv_hrtime() - l->woke_ns) / 1000000u;
+    if (took_ms > LOOP_STUCK_MS) {
+        log_dbg("loop_slow took_ms=%llu", (unsigned long long)took_ms);
+    }
+}
+
+/* The end of a turn: everything is read, nothing is written yet. */
+static void on_prepare(uv_prepare_t *h)
+{
+    struct loop *l = h->data;
+    l->turns++;
+    if (l->is_idle_running) {
+        l->is_idle_running = false;
+        uv_idle_stop(&l->idle);
+    }
+    for (unsigned phase = 0; phase < LOOP_PHASE_COUNT; phase++) {
+        for (unsigned i = 0; i < l->hooks_count[phase]; i++) {
+            l->hooks[phase][i].cb(l->hooks[phase][i].arg);
+        }
+    }
+    watch_turn(l);
+}
+
+static void on_check(uv_check_t *h)
+{
+    struct loop *l = h->data;
+    l->woke_ns = uv_hrtime();
+}
+
+static void on_idle(uv_idle_t *h)
+{
+    (void)h; /* Its being active is what makes the poll return at once. */
+}
+
+struct loop *loop_new(void)
+{
+    struct loop *l = xcalloc(1, sizeof *l);
+    int rv = uv_loop_init(&l->uv);
+    if (rv != 0) {
+        log_fatal("event loop: %s", uv_strerror(rv));
+    }
+    uv_prepare_init(&l->uv, &l->prepare);
+    uv_check_init(&l->uv, &l->check);
+    uv_idle_init(&l->uv, &l->idle);
+    l->prepare.data = l;
+    l->check.data = l;
+    l->idle.data = l;
+    uv_prepare_start(&l->prepare, on_prepare);
+    uv_check_start(&l->check, on_check);
+    l->woke_ns = uv_hrtime();
+    l->clock_ns = clock_read(CLOCK_REALTIME);
+    l->mono_ns = clock_read(CLOCK_MONOTONIC);
+    return l;
+}
+
+void loop_free(struct loop *l)
+{
+    if (l == NULL) {
+        return;
+    }
+    uv_close((uv_handle_t *)&l->prepare, NULL);
+    uv_close((uv_handle_t *)&l->check, NULL);
+    uv_close((uv_handle_t *)&l->idle, NULL);
+    while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0) {
+    }
+    int rv = uv_loop_close(&l->uv);
+    assert(rv == 0);
+    (void)rv;
+    free(l);
+}
+
+void loop_run(struct loop *l)
+{
+    uv_run(&l->uv, UV_RUN_DEFAULT);
+}
+
+void loop_stop(struct loop *l)
+{
+    uv_stop(&l->uv);
+}
+
+void loop_drain(struct loop *l)
+{
+    /* The loop's own handles would keep it alive. */
+    uv_unref((uv_handle_t *)&l->prepare);
+    uv_unref((uv_handle_t *)&l->check);
+    uv_unref((uv_handle_t *)&l->idle);
+    uv_run(&l->uv, UV_RUN_DEFAULT);
+}
+
+uint64_t loop_now_ms(const struct loop *l)
+{
+    return uv_now(&l->uv);
+}
+
+int64_t loop_clock_ns(struct loop *l)
+{
+    int64_t mono_ns = clock_read(CLOCK_MONOTONIC);
+    int64_t elapsed_ns = mono_ns - l->mono_ns;
+    int64_t ns = l->clock_ns + elapsed_ns;
+    int64_t off_ns = clock_read(CLOCK_REALTIME) - ns;
+    int64_t slew_max_ns = elapsed_ns / 1000 * SLEW_PER_MILLE;
+    if (slew_max_ns > 0) {
+        int64_t slew_ns = off_ns > slew_max_ns    ? slew_max_ns
+                          : off_ns < -slew_max_ns ? -slew_max_ns
+                                                  : off_ns;
+        ns += slew_ns;
+        l->clock_ns = ns;
+        l->mono_ns = mono_ns;
+    }
+    return ns;
+}
+
+uint64_t loop_turns(const struct loop *l)
+{
+    return l->turns;
+}
+
+void loop_hook(struct loop *l, enum loop_phase phase, loop_cb cb, void *arg)
+{
+    assert(phase < LOOP_PHASE_COUNT);
+    assert(l->hooks_count[phase] < HOOKS_MAX);
+    l->hooks[phase][l->hooks_count[phase]++] = (struct hook){cb, arg};
+}
+
+void loop_again(struct loop *l)
+{
+    if (!l->is_idle_running) {
+        l->is_idle_running = true;
+        uv_idle_start(&l->idle, on_idle);
+    }
+}
+
+static void on_timer(uv_timer_t *h)
+{
+    struct loop_timer *t = h->data;
+    t->cb(t->arg);
+}
+
+struct loop_timer *loop_timer_new(struct loop *l, loop_cb cb, void *arg)
+{
+    struct loop_timer *t = xcalloc(1, sizeof *t);
+    uv_timer_init(&l->uv, &t->uv);
+    t->uv.data = t;
+    t->cb = cb;
+    t->arg = arg;
+    return t;
+}
+
+void loop_timer_start(struct loop_timer *t, uint64_t delay_ms, uint64_t repeat_ms)
+{
+    uv_timer_start(&t->uv, on_timer, delay_ms, repeat_ms);
+}
+
+void loop_timer_stop(struct loop_timer *t)
+{
+    uv_timer_stop(&t->uv);
+}
+
+void loop_timer_unref(struct loop_timer *t)
+{
+    uv_unref((uv_handle_t *)&t->uv);
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    free(h->data);
+}
+
+void loop_timer_free(struct loop_timer *t)
+{
+    if (t != NULL) {
+        uv_close((uv_handle_t *)&t->uv, on_closed);
+    }
+}
+
+static void on_async(uv_async_t *h)
+{
+    struct loop_async *a = h->data;
+    a->cb(a->arg);
+}
+
+struct loop_async *loop_async_new(struct loop *l, loop_cb cb, void *arg)
+{
+    struct loop_async *a = xcalloc(1, sizeof *a);
+    int rv = uv_async_init(&l->uv, &a->uv, on_async);
+    assert(rv == 0);
+    (void)rv;
+    a->uv.data = a;
+    a->cb = cb;
+    a->arg = arg;
+    return a;
+}
+
+void loop_async_send(struct loop_async *a)
+{
+    uv_async_send(&a->uv);
+}
+
+void loop_async_free(struct loop_async *a)
+{
+    if (a != NULL) {
+        uv_close((uv_handle_t *)&a->uv, on_closed);
+    }
+}
+
+static void on_work(uv_work_t *w)
+{
+    struct loop_job *job = w->data;
+    job->work(job->arg);
+}
+
+static void on_work_done(uv_work_t *w, int status)
+{
+    (void)status; /* Never cancelled. */
+    struct loop_job *job = w->data;
+    job->done(job->arg);
+    free(job);
+}
+
+void loop_work(struct loop *l, loop_cb work, loop_cb done, void *arg)
+{
+    struct loop_job *job = xcalloc(1, sizeof *job);
+    job->uv.data = job;
+    job->work = work;
+    job->done = done;
+    job->arg = arg;
+    int rv = uv_queue_work(&l->uv, &job->uv, on_work, on_work_done);
+    assert(rv == 0);
+    (void)rv;
+}
+
+void *loop_uv(struct loop *l)
+{
+    return &l->uv;
+}
