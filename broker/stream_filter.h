@@ -36,7 +36,4 @@ uint64_t stream_filter_last(struct stream_filter *f, const struct msg_index *x, 
 /* Exact count of live matching messages at or above @from. O(log n) without filters; otherwise it
  * walks the smaller side. */
 uint64_t stream_filter_count(struct stream_filter *f, const struct msg_index *x, uint64_t from);
-
-/* `a.*.c`, `a.>` against a literal subject. */
-bool stream_subject_matches(struct slice subject, struct slice filter);
 #endif
