@@ -49,9 +49,11 @@ struct pull_request {
     int64_t heartbeat_ns;
     int64_t max_bytes; /* 0: no budget. */
     bool no_wait;
+    char error[160]; /* When the parser says so. */
 };
-/* Returns NULL, or what stands behind "400 Bad Request - " (static text). Unknown fields are
- * ignored; what is not JSON is a batch of 1, or of the number that stands there. */
+/* Returns NULL, or what stands behind "400 Bad Request - ": as Go's decoder words it, held by
+ * @ret_r or static, one line. Unknown fields are ignored; what is not JSON is a batch of 1, or of
+ * the number that stands there. */
 const char *pull_request_parse(struct slice body, struct pull_request *ret_r);
 
 /* A Go duration such as 1m30s or 1.5s or -2h. False if it is none. */
