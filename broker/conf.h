@@ -84,8 +84,4 @@ const struct conf_value *conf_next(const struct conf_value *child);
 const struct conf_value *conf_get(const struct conf_value *map, const char *key);
 /* The type as Go prints it: "int64", "string", "map[string]interface {}". */
 const char *conf_type_name(enum conf_type type);
-
-/* A Go duration: "1h30m", "1.5s", "-2ms", "0". Units ns us ms s m h. Returns false when it is none
- * or does not fit. */
-bool conf_parse_duration(struct slice text, int64_t *ret_ns);
 #endif

@@ -300,29 +300,3 @@ Test(conf, depth_and_size_are_bounded)
     free(got);
     buf_close(&deep);
 }
-
-Test(conf, durations_are_those_of_go)
-{
-    static const struct {
-        const char *text;
-        int64_t ns;
-    } good[] = {{"10s", 10000000000},
-                {"1h30m", 5400000000000},
-                {"1.5s", 1500000000},
-                {"300ms", 300000000},
-                {"0", 0},
-                {"-2us", -2000},
-                {"2\xc2\xb5s", 2000},
-                {"+1ns", 1},
-                {".5m", 30000000000}};
-    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
-        int64_t ns = -1;
-        cr_expect(conf_parse_duration(slice_str(good[i].text), &ns), "%s", good[i].text);
-        cr_expect_eq(ns, good[i].ns, "%s", good[i].text);
-    }
-    const char *bad[] = {"", "10", "s", "1x", "1d", "-", "1h-2m", ".", "1s ", "9999999999h"};
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        int64_t ns;
-        cr_expect_not(conf_parse_duration(slice_str(bad[i]), &ns), "%s", bad[i]);
-    }
-}
