@@ -118,6 +118,9 @@ static void enter_lame_duck(struct node *n)
     log_inf("Entering lame duck mode, stop accepting new clients");
     n->ctx.is_lame_duck = true;
     clients_close_listener(n->ctx.clients);
+    if (n->ctx.peers != NULL) {
+        peers_announce_lame_duck(n->ctx.peers);
+    }
     if (clients_stats(n->ctx.clients).connections == 0) {
         stop(n);
         return;
@@ -257,6 +260,12 @@ static int start_clients(struct node *n)
         return ERR_IO;
     }
     log_inf("Listening for client connections on %s:%d", o->host, n->ctx.client_port);
+    return 0;
+}
+
+static void say_ready(struct node *n)
+{
+    const struct node_options *o = n->options;
     if (o->ports_file_dir != NULL) {
         n->has_ports_file = process_write_ports(&n->ctx) == 0;
         if (!n->has_ports_file) {
@@ -264,7 +273,6 @@ static int start_clients(struct node *n)
         }
     }
     log_inf("Server is ready");
-    return 0;
 }
 
 int node_start(struct node_options *options, struct node **ret_node)
@@ -286,10 +294,13 @@ int node_start(struct node_options *options, struct node **ret_node)
         rv = start_monitoring(n);
     }
     if (rv == 0) {
-        rv = start_peers(n);
+        rv = start_clients(n);
     }
     if (rv == 0) {
-        rv = start_clients(n);
+        rv = start_peers(n); /* Its HELLO says the client port. */
+    }
+    if (rv == 0) {
+        say_ready(n);
     }
     *ret_node = n;
     return rv;

@@ -121,6 +121,8 @@ typedef void (*peers_route_cb)(void *ctx, const struct peers_route *route);
 void peers_each_route(struct peers *p, peers_route_cb cb, void *ctx);
 /* Tell the others the cluster uuid that this node has adopted from now on. */
 void peers_announce_cluster_uuid(struct peers *p, const uint8_t uuid[16]);
+/* Tell them that clients should not come here any more; ctx->is_lame_duck is set before. */
+void peers_announce_lame_duck(struct peers *p);
 
 /* ---- For INFO and monitoring ---- */
 

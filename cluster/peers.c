@@ -1,0 +1,975 @@
+/* The table of nodes. A node is there from its first HELLO on, up or not.
+ *
+ * Happy path: a route is dialled on the client lane, HELLOs are exchanged, the connection is bound
+ * to its node, the other lanes are dialled, the first heartbeat makes the node up. Failures: a
+ * closed lane is dialled again at once; a refused dial of the raft lane, or silence on it, makes
+ * the node down and closes what is left. */
+#include <arpa/inet.h>
+#include <assert.h>
+#include <ifaddrs.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cluster/clients.h"
+#include "cluster/monitor.h"
+#include "cluster/peers_internal.h"
+#include "storage/base/err.h"
+#include "storage/base/log.h"
+
+#define MACHINE_VERSION_MAX 1
+#define CLIENT_URLS_MAX 16
+
+static const char DUPLICATE[] = "duplicate connection";
+
+static uint64_t id_of(const uint8_t uuid[16])
+{
+    uint64_t value = 0;
+    for (int i = 7; i >= 0; i--) {
+        value = value << 8 | uuid[i];
+    }
+    return value;
+}
+
+static bool is_zero(const uint8_t uuid[16])
+{
+    static const uint8_t zero[16];
+    return memcmp(uuid, zero, 16) == 0;
+}
+
+static struct peer *find(const struct peers *p, uint64_t node_id)
+{
+    struct peer *peer;
+    HASH_FIND(hh, p->table, &node_id, sizeof node_id, peer);
+    return peer;
+}
+
+static void format_uuid(const uint8_t uuid[16], char text[33])
+{
+    for (int i = 0; i < 16; i++) {
+        snprintf(text + 2 * i, 3, "%02x", uuid[i]);
+    }
+}
+
+/* ---- Strings of a peer ---- */
+
+static void free_list(char **items, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        free(items[i]);
+    }
+    free(items);
+}
+
+static char **dup_list(const struct peer_list *list)
+{
+    char **items = xcalloc(list->count + 1, sizeof *items);
+    for (uint32_t i = 0; i < list->count; i++) {
+        items[i] = xslicedup(list->items[i]);
+    }
+    return items;
+}
+
+static void set_client_urls(struct peer *peer, const struct peer_list *list)
+{
+    free_list(peer->client_urls, peer->info.client_urls_count);
+    peer->client_urls = dup_list(list);
+    peer->info.client_urls = (const char *const *)peer->client_urls;
+    peer->info.client_urls_count = list->count;
+}
+
+static void free_strings(struct peer *peer)
+{
+    free((char *)peer->info.name);
+    free((char *)peer->info.server_id);
+    free((char *)peer->info.version);
+    free_list(peer->client_urls, peer->info.client_urls_count);
+    free_list(peer->routes, peer->info.routes_count);
+}
+
+static void fill_info(struct peer *peer, const struct peer_hello *h)
+{
+    bool is_up = peer->info.is_up;
+    int64_t offset_ns = peer->info.clock_offset_ns;
+    free_strings(peer);
+    peer->client_urls = dup_list(&h->client_urls);
+    peer->routes = dup_list(&h->routes);
+    peer->info = (struct peers_info){
+        .node_id = peer->node_id,
+        .name = xslicedup(h->server_name),
+        .server_id = xslicedup(h->server_id),
+        .version = xslicedup(h->version),
+        .cluster_url = peer->address,
+        .client_urls = (const char *const *)peer->client_urls,
+        .client_urls_count = h->client_urls.count,
+        .routes = (const char *const *)peer->routes,
+        .routes_count = h->routes.count,
+        .boot_count = h->boot_count,
+        .durable_lsn = h->durable_lsn,
+        .clock_offset_ns = offset_ns,
+        .machine_version_max = h->machine_version_max,
+        .is_jetstream = h->is_jetstream,
+        .is_up = is_up,
+    };
+    memcpy(peer->info.uuid, h->uuid, 16);
+    memcpy(peer->info.cluster_uuid, h->cluster_uuid, 16);
+}
+
+/* ---- HELLO ---- */
+
+static void add_item(struct peer_list *list, const char *s)
+{
+    if (list->count < PEER_FRAME_LIST_MAX) {
+        list->items[list->count++] = slice_str(s);
+    }
+}
+
+static void fill_client_urls(const struct peers *p, struct peer_list *list)
+{
+    if (p->ctx->options->no_advertise || p->ctx->is_lame_duck) {
+        return;
+    }
+    for (uint32_t i = 0; i < p->client_urls_count; i++) {
+        add_item(list, p->client_urls[i]);
+    }
+}
+
+void peers_fill_hello(struct peers *p, enum peers_lane lane, struct peer_hello *h)
+{
+    const struct node_context *ctx = p->ctx;
+    const struct node_options *o = ctx->options;
+    bool is_progressing = true;
+    h->lane = (uint8_t)lane;
+    h->is_jetstream = o->has_jetstream;
+    memcpy(h->uuid, ctx->uuid, 16);
+    memcpy(h->cluster_uuid, p->cluster_uuid, 16);
+    h->incarnation = p->incarnation;
+    h->boot_count = ctx->boot_count;
+    if (p->health_cb != NULL) {
+        p->health_cb(p->health_ctx, &is_progressing, &h->durable_lsn);
+    }
+    h->machine_version_max = MACHINE_VERSION_MAX;
+    h->cluster_name = slice_str(ctx->cluster_name);
+    h->server_name = slice_str(ctx->server_name);
+    h->server_id = slice_str(ctx->server_id);
+    h->version = slice_str(NODE_VERSION);
+    h->cluster_url = slice_str(p->cluster_url);
+    fill_client_urls(p, &h->client_urls);
+    LIST_FOR(it, &p->routes)
+    {
+        const struct peers_route_entry *r = container_of(it, struct peers_route_entry, link);
+        if (r->is_configured) {
+            add_item(&h->routes, r->url);
+        }
+    }
+    struct peer *peer, *tmp;
+    HASH_ITER(hh, p->table, peer, tmp)
+    {
+        if (peer->info.is_up) {
+            add_item(&h->known, peer->address);
+        }
+    }
+}
+
+static const char *refuse(struct peer_conn *c, const struct peer_hello *h)
+{
+    struct peers *p = c->peers;
+    const char *own_name = p->ctx->cluster_name;
+    if (own_name[0] != '\0' && h->cluster_name.len != 0 &&
+        !slice_eq_str(h->cluster_name, own_name)) {
+        log_err("%s:%u - rid:%llu - Rejecting connection, cluster name \"%.*s\" does not match "
+                "\"%s\"",
+                c->ip, c->port, (unsigned long long)c->rid, SLICE_ARG(h->cluster_name), own_name);
+        return "Rejecting connection, cluster name does not match";
+    }
+    if (!is_zero(h->cluster_uuid) && !is_zero(p->cluster_uuid) &&
+        memcmp(h->cluster_uuid, p->cluster_uuid, 16) != 0) {
+        char ours[33], theirs[33];
+        format_uuid(p->cluster_uuid, ours);
+        format_uuid(h->cluster_uuid, theirs);
+        log_err("%s:%u - rid:%llu - Rejecting connection, cluster uuid %s is not ours, %s", c->ip,
+                c->port, (unsigned long long)c->rid, theirs, ours);
+        return "Rejecting connection, it belongs to another cluster";
+    }
+    struct peer *peer, *tmp;
+    HASH_ITER(hh, p->table, peer, tmp)
+    {
+        if (peer->info.is_up && peer->node_id != id_of(h->uuid) &&
+            slice_eq_str(h->server_name, peer->info.name)) {
+            log_err("%s:%u - rid:%llu - Rejecting connection, duplicate server name \"%s\"", c->ip,
+                    c->port, (unsigned long long)c->rid, peer->info.name);
+            return "Duplicate Server Name";
+        }
+    }
+    if (slice_eq_str(h->server_name, p->ctx->server_name)) {
+        log_err("%s:%u - rid:%llu - Rejecting connection, duplicate server name \"%s\"", c->ip,
+                c->port, (unsigned long long)c->rid, p->ctx->server_name);
+        return "Duplicate Server Name";
+    }
+    return NULL;
+}
+
+/* Where a node is dialled: as it was reached, else as it says. */
+static void set_address(struct peer *peer, const struct peer_conn *c, const struct peer_hello *h)
+{
+    if (c->is_dialler) {
+        snprintf(peer->address, sizeof peer->address, "%s", c->url);
+        return;
+    }
+    if (h->cluster_url.len > 1 && h->cluster_url.ptr[0] == ':') {
+        bool is_v6 = strchr(c->ip, ':') != NULL;
+        snprintf(peer->address, sizeof peer->address, "%s%s%s%.*s", is_v6 ? "[" : "", c->ip,
+                 is_v6 ? "]" : "", SLICE_ARG(h->cluster_url));
+    } else {
+        snprintf(peer->address, sizeof peer->address, "%.*s", SLICE_ARG(h->cluster_url));
+    }
+}
+
+static struct peer *get_peer(struct peers *p, uint64_t node_id)
+{
+    struct peer *peer = find(p, node_id);
+    if (peer == NULL && HASH_COUNT(p->table) < PEERS_MAX * 4) {
+        peer = xcalloc(1, sizeof *peer);
+        peer->peers = p;
+        peer->node_id = node_id;
+        HASH_ADD(hh, p->table, node_id, sizeof node_id, peer);
+    }
+    return peer;
+}
+
+/* Whether @c, new, takes the place of @old on their lane. Both nodes decide alike. */
+static bool is_better(const struct peer_conn *c, const struct peer_conn *old, uint64_t own_id,
+                      uint64_t peer_id)
+{
+    if (c->incarnation != old->incarnation) {
+        return true;
+    }
+    bool is_c_low = c->is_dialler == (own_id < peer_id);
+    bool is_old_low = old->is_dialler == (own_id < peer_id);
+    return is_c_low && !is_old_low;
+}
+
+static void peer_down(struct peer *peer, const char *why);
+
+const char *peers_on_hello(struct peer_conn *c, const struct peer_hello *h)
+{
+    struct peers *p = c->peers;
+    uint64_t node_id = id_of(h->uuid);
+    if (c->route != NULL) {
+        c->route->node_id = node_id;
+        c->route->is_self = node_id == p->ctx->node_id;
+        c->route->error[0] = '\0';
+    }
+    if (node_id == p->ctx->node_id || node_id == 0) {
+        return "self-route";
+    }
+    const char *why = refuse(c, h);
+    if (why != NULL) {
+        return why;
+    }
+    struct peer *peer = get_peer(p, node_id);
+    if (peer == NULL) {
+        return "too many nodes";
+    }
+    struct peer_conn *old = peer->lanes[c->lane];
+    if (old != NULL && !is_better(c, old, p->ctx->node_id, node_id)) {
+        return DUPLICATE;
+    }
+    if (peer->incarnation != 0 && peer->incarnation != h->incarnation && peer->info.is_up) {
+        peer_down(peer, "restarted");
+        old = NULL;
+    }
+    if (old != NULL) {
+        peer_conn_close(old, DUPLICATE);
+    }
+    peer->incarnation = h->incarnation;
+    set_address(peer, c, h);
+    fill_info(peer, h);
+    c->peer = peer;
+    c->is_bound = true;
+    peer->lanes[c->lane] = c;
+    peer->failures = 0;
+    if (c->lane == PEERS_LANE_CLIENT) {
+        peers_interest_new_peer(peer);
+    }
+    if (c->lane == PEERS_LANE_RAFT) {
+        peer->heard_ms = loop_now_ms(p->ctx->loop);
+        p->heartbeat_ms = 0; /* The first is what makes us up there. */
+    }
+    /* The node that dialled first dials the rest; the other helps only when that takes long. */
+    peer->next_ms = loop_now_ms(p->ctx->loop) + (c->is_dialler ? 0 : 300);
+    for (uint32_t i = 0; i < h->known.count; i++) {
+        char url[PEERS_URL_BYTES_MAX];
+        snprintf(url, sizeof url, "%.*s", SLICE_ARG(h->known.items[i]));
+        peers_add_route(p, url, false);
+    }
+    peers_dial_due(p);
+    return NULL;
+}
+
+/* ---- Up and down ---- */
+
+static void gossip(struct peers *p, const struct peer *about)
+{
+    struct peer *peer, *tmp;
+    HASH_ITER(hh, p->table, peer, tmp)
+    {
+        struct peer_conn *c = peer->lanes[PEERS_LANE_CLIENT];
+        if (c != NULL && peer != about) {
+            struct buf *out = peer_conn_out(c);
+            size_t at = peer_frame_begin(out, PEER_FRAME_GOSSIP);
+            peer_frame_string(out, slice_str(about->address));
+            peer_frame_end(out, at);
+            peer_conn_out_done(c);
+        }
+    }
+}
+
+static void tell_clients(struct peers *p)
+{
+    if (!p->ctx->options->no_advertise && !p->is_stopping) {
+        clients_broadcast_info(p->ctx->clients);
+    }
+}
+
+static void peer_up_if_ready(struct peer *peer)
+{
+    struct peers *p = peer->peers;
+    if (peer->info.is_up) {
+        return;
+    }
+    for (int lane = 0; lane < PEERS_LANE_COUNT; lane++) {
+        if (peer->lanes[lane] == NULL) {
+            return;
+        }
+    }
+    peer->info.is_up = true;
+    log_inf("peer_up name=%s node=%016llx address=%s", peer->info.name,
+            (unsigned long long)peer->node_id, peer->address);
+    gossip(p, peer);
+    tell_clients(p);
+    for (unsigned i = 0; i < p->liveness_count; i++) {
+        if (p->liveness[i].cbs.up != NULL) {
+            p->liveness[i].cbs.up(p->liveness[i].ctx, peer->node_id);
+        }
+    }
+}
+
+static void peer_down(struct peer *peer, const char *why)
+{
+    struct peers *p = peer->peers;
+    bool was_up = peer->info.is_up;
+    peer->info.is_up = false;
+    for (int lane = 0; lane < PEERS_LANE_COUNT; lane++) {
+        struct peer_conn *c = peer->lanes[lane];
+        peer->lanes[lane] = NULL;
+        if (c != NULL) {
+            peer_conn_close(c, NULL);
+        }
+    }
+    peers_interest_forget(peer);
+    if (peer->is_paused) {
+        peer->is_paused = false;
+        for (unsigned i = 0; i < p->paused_count; i++) {
+            p->paused[i].cb(p->paused[i].ctx, peer->node_id, false);
+        }
+    }
+    if (!was_up) {
+        return;
+    }
+    log_wrn("peer_down name=%s node=%016llx why=\"%s\"", peer->info.name,
+            (unsigned long long)peer->node_id, why);
+    tell_clients(p);
+    for (unsigned i = 0; i < p->liveness_count; i++) {
+        if (p->liveness[i].cbs.down != NULL) {
+            p->liveness[i].cbs.down(p->liveness[i].ctx, peer->node_id);
+        }
+    }
+}
+
+void peers_on_closed(struct peer_conn *c)
+{
+    struct peers *p = c->peers;
+    if (p->is_stopping) {
+        return;
+    }
+    peers_dial_closed(c);
+    struct peer *peer = c->peer;
+    if (peer != NULL && peer->lanes[c->lane] == c) {
+        peer->lanes[c->lane] = NULL;
+        if (c->lane == PEERS_LANE_CLIENT) {
+            peers_interest_forget(peer);
+        }
+        /* A closed connection changes nothing by itself: what the dial meets does. */
+        peer->next_ms = loop_now_ms(p->ctx->loop);
+        peers_dial_lane(p, peer, c->lane);
+    }
+    peer = c->dial_node_id == 0 ? NULL : find(p, c->dial_node_id);
+    if (peer != NULL && c->is_refused && peer->info.is_up && peer->lanes[PEERS_LANE_RAFT] == NULL) {
+        peer_down(peer, "connection refused");
+    }
+}
+
+/* ---- Frames ---- */
+
+static int take_heartbeat(struct peer *peer, struct slice body)
+{
+    struct peers *p = peer->peers;
+    struct peer_heartbeat h;
+    if (peer_frame_read_heartbeat(body, &h) != 0) {
+        return ERR_PROTO;
+    }
+    peer->heard_ms = loop_now_ms(p->ctx->loop);
+    peer->info.durable_lsn = h.durable_lsn;
+    peer->info.clock_offset_ns = h.clock_ns - loop_clock_ns(p->ctx->loop);
+    peer_up_if_ready(peer);
+    return 0;
+}
+
+static int take_update(struct peer *peer, struct slice body)
+{
+    struct peer_update *u = xcalloc(1, sizeof *u);
+    int rv = peer_frame_read_update(body, u);
+    if (rv == 0) {
+        memcpy(peer->info.cluster_uuid, u->cluster_uuid, 16);
+        set_client_urls(peer, &u->client_urls);
+        tell_clients(peer->peers);
+    }
+    free(u);
+    return rv;
+}
+
+static int take_gossip(struct peers *p, struct slice body)
+{
+    struct reader r = reader_of(body);
+    struct slice url = peer_frame_read_string(&r);
+    if (r.failed) {
+        return ERR_PROTO;
+    }
+    char text[PEERS_URL_BYTES_MAX];
+    snprintf(text, sizeof text, "%.*s", SLICE_ARG(url));
+    peers_add_route(p, text, false);
+    peers_dial_due(p);
+    return 0;
+}
+
+static int take_close(struct peer_conn *c, struct slice body)
+{
+    struct reader r = reader_of(body);
+    struct slice why = peer_frame_read_string(&r);
+    if (!slice_eq_str(why, DUPLICATE)) {
+        log_wrn("%s:%u - rid:%llu - Route closed by the other side: %.*s", c->ip, c->port,
+                (unsigned long long)c->rid, SLICE_ARG(why));
+    }
+    peer_conn_close(c, NULL);
+    return 0;
+}
+
+int peers_on_frame(struct peer_conn *c, uint8_t type, struct slice body)
+{
+    struct peers *p = c->peers;
+    struct peer *peer = c->peer;
+    if (peer == NULL || peer->lanes[c->lane] != c) {
+        return 0; /* Replaced: what still comes is of the past. */
+    }
+    if (type == PEER_FRAME_CLOSE) {
+        return take_close(c, body);
+    }
+    if (c->lane != PEERS_LANE_CLIENT) {
+        if (type == PEER_FRAME_HEARTBEAT && c->lane == PEERS_LANE_RAFT) {
+            return take_heartbeat(peer, body);
+        }
+        if (type != PEER_FRAME_RAFT && type != PEER_FRAME_BULK) {
+            return ERR_PROTO;
+        }
+        if (p->frame_cb[c->lane] != NULL) {
+            p->frame_cb[c->lane](p->frame_ctx[c->lane], peer->node_id, c->lane, body);
+        }
+        return 0;
+    }
+    switch (type) {
+    case PEER_FRAME_MSG:
+        return peers_msg_frame(c, body);
+    case PEER_FRAME_INTEREST:
+        return peers_interest_frame(peer, body);
+    case PEER_FRAME_GOSSIP:
+        return take_gossip(p, body);
+    case PEER_FRAME_UPDATE:
+        return take_update(peer, body);
+    default:
+        if (type < PEER_FRAME_USER) {
+            return ERR_PROTO;
+        }
+        if (p->type_cb[type] != NULL) {
+            p->type_cb[type](p->type_ctx[type], peer->node_id, body);
+        }
+        return 0;
+    }
+}
+
+static void append_frame(struct peer_conn *c, uint8_t type, const struct slice *parts,
+                         unsigned parts_count)
+{
+    struct buf *out = peer_conn_out(c);
+    size_t at = peer_frame_begin(out, type);
+    for (unsigned i = 0; i < parts_count; i++) {
+        buf_append_slice(out, parts[i]);
+    }
+    peer_frame_end(out, at);
+    c->out_msgs++;
+    peer_conn_out_done(c);
+}
+
+int peers_send(struct peers *p, uint64_t node_id, enum peers_lane lane, const struct slice *parts,
+               unsigned parts_count)
+{
+    assert(lane == PEERS_LANE_RAFT || lane == PEERS_LANE_BULK);
+    struct peer *peer = find(p, node_id);
+    struct peer_conn *c = peer == NULL ? NULL : peer->lanes[lane];
+    if (c == NULL) {
+        return ERR_NOTFOUND;
+    }
+    if (peer_conn_queued(c) > PEERS_RAFT_QUEUE_MAX) {
+        return ERR_FULL;
+    }
+    append_frame(c, lane == PEERS_LANE_RAFT ? PEER_FRAME_RAFT : PEER_FRAME_BULK, parts,
+                 parts_count);
+    return 0;
+}
+
+static void check_paused(struct peer *peer)
+{
+    struct peers *p = peer->peers;
+    const struct peer_conn *c = peer->lanes[PEERS_LANE_CLIENT];
+    size_t queued = c == NULL ? 0 : peer_conn_queued(c);
+    bool is_paused = queued > (peer->is_paused ? PEERS_RESUME_BYTES : PEERS_PAUSE_BYTES);
+    if (is_paused == peer->is_paused) {
+        return;
+    }
+    peer->is_paused = is_paused;
+    for (unsigned i = 0; i < p->paused_count; i++) {
+        p->paused[i].cb(p->paused[i].ctx, peer->node_id, is_paused);
+    }
+}
+
+int peers_client_send(struct peers *p, uint64_t node_id, uint8_t type, const struct slice *parts,
+                      unsigned parts_count)
+{
+    assert(type >= PEERS_TYPE_USER);
+    struct peer *peer = find(p, node_id);
+    struct peer_conn *c = peer == NULL ? NULL : peer->lanes[PEERS_LANE_CLIENT];
+    if (c == NULL) {
+        return ERR_NOTFOUND;
+    }
+    append_frame(c, type, parts, parts_count);
+    return 0;
+}
+
+void peers_on_drained(struct peer_conn *c)
+{
+    if (c->peer != NULL && c->lane == PEERS_LANE_CLIENT) {
+        check_paused(c->peer);
+    }
+}
+
+/* ---- Time ---- */
+
+static void send_heartbeats(struct peers *p)
+{
+    bool is_progressing = true;
+    struct peer_heartbeat h = {
+        .turns = loop_turns(p->ctx->loop),
+        .clock_ns = loop_clock_ns(p->ctx->loop),
+    };
+    if (p->health_cb != NULL) {
+        p->health_cb(p->health_ctx, &is_progressing, &h.durable_lsn);
+    }
+    if (!is_progressing) {
+        return;
+    }
+    struct peer *peer, *tmp;
+    HASH_ITER(hh, p->table, peer, tmp)
+    {
+        struct peer_conn *c = peer->lanes[PEERS_LANE_RAFT];
+        if (c != NULL) {
+            struct buf *out = peer_conn_out(c);
+            size_t at = peer_frame_begin(out, PEER_FRAME_HEARTBEAT);
+            peer_frame_heartbeat(out, &h);
+            peer_frame_end(out, at);
+        }
+    }
+}
+
+static void on_tick(void *arg)
+{
+    struct peers *p = arg;
+    uint64_t now_ms = loop_now_ms(p->ctx->loop);
+    if (now_ms >= p->heartbeat_ms) {
+        p->heartbeat_ms = now_ms + PEERS_HEARTBEAT_MS;
+        send_heartbeats(p);
+    }
+    struct peer *peer, *tmp;
+    HASH_ITER(hh, p->table, peer, tmp)
+    {
+        bool has_raft = peer->lanes[PEERS_LANE_RAFT] != NULL;
+        if ((peer->info.is_up || has_raft) && now_ms - peer->heard_ms > PEERS_SILENCE_MS) {
+            peer_down(peer, "no heartbeat");
+            peer->next_ms = now_ms;
+        }
+    }
+    peers_dial_due(p);
+}
+
+static void on_flush(void *arg)
+{
+    struct peers *p = arg;
+    if (p->is_stopping) {
+        return;
+    }
+    uv_peers_flush(p->uv);
+    struct peer *peer, *tmp;
+    HASH_ITER(hh, p->table, peer, tmp)
+    {
+        check_paused(peer);
+    }
+}
+
+/* ---- Starting and stopping ---- */
+
+struct peers *peers_new(struct node_context *ctx)
+{
+    struct peers *p = xcalloc(1, sizeof *p);
+    p->ctx = ctx;
+    p->incarnation = node_random() | 1u;
+    list_init(&p->conns);
+    list_init(&p->routes);
+    p->queues = xcalloc(ROUTER_QUEUES_MAX, sizeof *p->queues);
+    p->uv = uv_peers_new(p);
+    p->tick = loop_timer_new(ctx->loop, on_tick, p);
+    for (uint32_t i = 0; i < ctx->options->routes_count; i++) {
+        peers_add_route(p, ctx->options->routes[i], true);
+    }
+    peers_interest_start(p);
+    loop_hook(ctx->loop, LOOP_PHASE_FRAMES, on_flush, p);
+    /* Again behind the clients' writes, which may end subscriptions. */
+    loop_hook(ctx->loop, LOOP_PHASE_WRITES, on_flush, p);
+    return p;
+}
+
+static void add_client_url(struct peers *p, const char *host, int port)
+{
+    if (p->client_urls_count == CLIENT_URLS_MAX) {
+        return;
+    }
+    char url[PEERS_URL_BYTES_MAX];
+    bool is_v6 = strchr(host, ':') != NULL && host[0] != '[';
+    if (port > 0) {
+        snprintf(url, sizeof url, "%s%s%s:%d", is_v6 ? "[" : "", host, is_v6 ? "]" : "", port);
+    } else {
+        snprintf(url, sizeof url, "%s", host);
+    }
+    p->client_urls[p->client_urls_count++] = xstrndup(url, strlen(url));
+}
+
+static bool is_any_host(const char *host)
+{
+    return host == NULL || host[0] == '\0' || strcmp(host, "0.0.0.0") == 0 ||
+           strcmp(host, "::") == 0;
+}
+
+/* How clients reach this node: as configured, or at each address but loopback. */
+static void find_client_urls(struct peers *p)
+{
+    const struct node_options *o = p->ctx->options;
+    p->client_urls = xcalloc(CLIENT_URLS_MAX, sizeof *p->client_urls);
+    if (o->client_advertise != NULL) {
+        bool has_port = strrchr(o->client_advertise, ':') != NULL;
+        add_client_url(p, o->client_advertise, has_port ? 0 : p->ctx->client_port);
+        return;
+    }
+    if (!is_any_host(o->host)) {
+        add_client_url(p, o->host, p->ctx->client_port);
+        return;
+    }
+    struct ifaddrs *all = NULL;
+    if (getifaddrs(&all) == 0) {
+        for (const struct ifaddrs *it = all; it != NULL; it = it->ifa_next) {
+            char ip[INET_ADDRSTRLEN];
+            if (it->ifa_addr != NULL && it->ifa_addr->sa_family == AF_INET) {
+                inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)it->ifa_addr)->sin_addr, ip,
+                          sizeof ip);
+                if (strncmp(ip, "127.", 4) != 0) {
+                    add_client_url(p, ip, p->ctx->client_port);
+                }
+            }
+        }
+        freeifaddrs(all);
+    }
+    if (p->client_urls_count == 0) {
+        add_client_url(p, "127.0.0.1", p->ctx->client_port);
+    }
+}
+
+int peers_start(struct peers *p)
+{
+    const struct node_options *o = p->ctx->options;
+    int rv = uv_peers_listen(p->uv);
+    if (rv != 0) {
+        return rv;
+    }
+    p->is_listening = true;
+    if (o->cluster_advertise != NULL) {
+        snprintf(p->cluster_url, sizeof p->cluster_url, "%s", o->cluster_advertise);
+    } else {
+        snprintf(p->cluster_url, sizeof p->cluster_url, "%s:%d",
+                 is_any_host(o->cluster_host) ? "" : o->cluster_host, p->ctx->cluster_port);
+    }
+    find_client_urls(p);
+    loop_timer_start(p->tick, 0, PEERS_TICK_MS);
+    return 0;
+}
+
+void peers_stop(struct peers *p)
+{
+    p->is_stopping = true;
+    if (p->is_listening) {
+        p->is_listening = false;
+        uv_peers_close_listener(p->uv);
+    }
+    loop_timer_free(p->tick);
+    p->tick = NULL;
+    router_set_interest_cb(p->ctx->router, NULL, NULL);
+    struct peer *peer, *tmp;
+    HASH_ITER(hh, p->table, peer, tmp)
+    {
+        peers_interest_forget(peer);
+    }
+    LIST_FOR_SAFE(it, next, &p->conns)
+    {
+        peer_conn_close(container_of(it, struct peer_conn, link), NULL);
+    }
+}
+
+void peers_free(struct peers *p)
+{
+    if (p == NULL) {
+        return;
+    }
+    struct peer *peer, *tmp;
+    HASH_ITER(hh, p->table, peer, tmp)
+    {
+        HASH_DEL(p->table, peer);
+        free_strings(peer);
+        router_remote_close(&peer->remote);
+        free(peer);
+    }
+    peers_dial_free(p);
+    free_list(p->client_urls, p->client_urls_count);
+    free(p->queues);
+    uv_peers_free(p->uv);
+    free(p);
+}
+
+bool peers_is_listening(const struct peers *p)
+{
+    return p->is_listening;
+}
+
+/* ---- Registration ---- */
+
+void peers_set_frame_cb(struct peers *p, enum peers_lane lane, peers_frame_cb cb, void *ctx)
+{
+    p->frame_cb[lane] = cb;
+    p->frame_ctx[lane] = ctx;
+}
+
+void peers_register(struct peers *p, uint8_t type, peers_type_cb cb, void *ctx)
+{
+    assert(type >= PEERS_TYPE_USER);
+    p->type_cb[type] = cb;
+    p->type_ctx[type] = ctx;
+}
+
+void peers_add_paused_cb(struct peers *p, peers_paused_cb cb, void *ctx)
+{
+    assert(p->paused_count < PEERS_LIVENESS_MAX);
+    p->paused[p->paused_count].cb = cb;
+    p->paused[p->paused_count++].ctx = ctx;
+}
+
+void peers_add_liveness(struct peers *p, const struct peers_liveness *cbs, void *ctx)
+{
+    assert(p->liveness_count < PEERS_LIVENESS_MAX);
+    p->liveness[p->liveness_count].cbs = *cbs;
+    p->liveness[p->liveness_count++].ctx = ctx;
+}
+
+void peers_set_health_cb(struct peers *p, peers_health_cb cb, void *ctx)
+{
+    p->health_cb = cb;
+    p->health_ctx = ctx;
+}
+
+static void send_update(struct peers *p)
+{
+    struct peer_update *u = xcalloc(1, sizeof *u);
+    memcpy(u->cluster_uuid, p->cluster_uuid, 16);
+    fill_client_urls(p, &u->client_urls);
+    struct peer *peer, *tmp;
+    HASH_ITER(hh, p->table, peer, tmp)
+    {
+        struct peer_conn *c = peer->lanes[PEERS_LANE_CLIENT];
+        if (c != NULL) {
+            struct buf *out = peer_conn_out(c);
+            size_t at = peer_frame_begin(out, PEER_FRAME_UPDATE);
+            peer_frame_update(out, u);
+            peer_frame_end(out, at);
+            peer_conn_out_done(c);
+        }
+    }
+    free(u);
+}
+
+void peers_announce_cluster_uuid(struct peers *p, const uint8_t uuid[16])
+{
+    memcpy(p->cluster_uuid, uuid, 16);
+    send_update(p);
+}
+
+void peers_announce_lame_duck(struct peers *p)
+{
+    send_update(p);
+}
+
+/* ---- Who is there ---- */
+
+static int by_id(const struct peer *a, const struct peer *b)
+{
+    return (a->node_id > b->node_id) - (a->node_id < b->node_id);
+}
+
+void peers_each(struct peers *p, peers_each_cb cb, void *ctx)
+{
+    HASH_SORT(p->table, by_id);
+    struct peer *peer, *tmp;
+    HASH_ITER(hh, p->table, peer, tmp)
+    {
+        if (!cb(ctx, &peer->info)) {
+            return;
+        }
+    }
+}
+
+bool peers_get(const struct peers *p, uint64_t node_id, struct peers_info *ret_info)
+{
+    const struct peer *peer = find(p, node_id);
+    if (peer == NULL) {
+        return false;
+    }
+    *ret_info = peer->info;
+    return true;
+}
+
+uint32_t peers_up_count(const struct peers *p)
+{
+    uint32_t count = 0;
+    const struct peer *peer;
+    for (peer = p->table; peer != NULL; peer = peer->hh.next) {
+        count += peer->info.is_up;
+    }
+    return count;
+}
+
+void peers_each_route(struct peers *p, peers_route_cb cb, void *ctx)
+{
+    LIST_FOR(it, &p->routes)
+    {
+        const struct peers_route_entry *r = container_of(it, struct peers_route_entry, link);
+        if (r->is_configured) {
+            struct peers_route route = {r->url, r->node_id, r->error[0] == '\0' ? NULL : r->error};
+            cb(ctx, &route);
+        }
+    }
+}
+
+void peers_client_urls(struct peers *p, json_t *array)
+{
+    bool has_others = false;
+    struct peer *peer, *tmp;
+    HASH_ITER(hh, p->table, peer, tmp)
+    {
+        has_others = has_others || (peer->info.is_up && peer->info.client_urls_count > 0);
+    }
+    if (!has_others) {
+        return;
+    }
+    for (uint32_t i = 0; i < p->client_urls_count && !p->ctx->is_lame_duck; i++) {
+        json_array_append_new(array, json_string(p->client_urls[i]));
+    }
+    HASH_ITER(hh, p->table, peer, tmp)
+    {
+        for (uint32_t i = 0; peer->info.is_up && i < peer->info.client_urls_count; i++) {
+            json_array_append_new(array, json_string(peer->client_urls[i]));
+        }
+    }
+}
+
+static json_t *route_json(struct peers *p, const struct peer_conn *c, bool has_subs)
+{
+    const struct peer *peer = c->peer;
+    int64_t now_ns = loop_clock_ns(p->ctx->loop);
+    bool is_client = c->lane == PEERS_LANE_CLIENT;
+    json_t *j = json_object();
+    json_object_set_new(j, "rid", json_integer((json_int_t)c->rid));
+    json_object_set_new(j, "remote_id", json_string(peer->info.server_id));
+    json_object_set_new(j, "remote_name", json_string(peer->info.name));
+    json_object_set_new(j, "did_solicit", json_boolean(c->is_dialler));
+    json_object_set_new(j, "is_configured",
+                        json_boolean(c->route != NULL && c->route->is_configured));
+    json_object_set_new(j, "ip", json_string(c->ip));
+    json_object_set_new(j, "port", json_integer(c->port));
+    json_object_set_new(j, "start", monitor_time_json(c->start_ns));
+    json_object_set_new(j, "last_activity", monitor_time_json(c->last_ns));
+    json_object_set_new(j, "uptime", monitor_uptime_json(now_ns - c->start_ns));
+    json_object_set_new(j, "idle", monitor_uptime_json(now_ns - c->last_ns));
+    json_object_set_new(j, "pending_size", json_integer((json_int_t)peer_conn_queued(c)));
+    json_object_set_new(j, "in_msgs", json_integer((json_int_t)c->in_msgs));
+    json_object_set_new(j, "out_msgs", json_integer((json_int_t)c->out_msgs));
+    json_object_set_new(j, "in_bytes", json_integer((json_int_t)c->in_bytes));
+    json_object_set_new(j, "out_bytes", json_integer((json_int_t)c->out_bytes));
+    json_object_set_new(j, "subscriptions", json_integer(is_client ? peer->subs_count : 0));
+    if (has_subs && is_client) {
+        json_t *list = json_array();
+        for (const struct peer_sub *s = peer->subs; s != NULL; s = s->hh.next) {
+            struct slice subject = interest_subject(&s->sub.interest);
+            json_array_append_new(list, json_stringn((const char *)subject.ptr, subject.len));
+        }
+        json_object_set_new(j, "subscriptions_list", list);
+    }
+    return j;
+}
+
+json_t *peers_routez(struct peers *p, bool has_subs)
+{
+    json_t *list = json_array();
+    LIST_FOR(it, &p->conns)
+    {
+        const struct peer_conn *c = container_of(it, struct peer_conn, link);
+        if (c->is_bound && c->peer->lanes[c->lane] == c) {
+            json_array_append_new(list, route_json(p, c, has_subs));
+        }
+    }
+    return list;
+}
+
+struct peers_stats peers_stats(const struct peers *p)
+{
+    struct peers_stats stats = p->stats;
+    const struct peer *peer;
+    for (peer = p->table; peer != NULL; peer = peer->hh.next) {
+        stats.remotes += peer->info.is_up;
+        for (int lane = 0; lane < PEERS_LANE_COUNT; lane++) {
+            stats.connections += peer->lanes[lane] != NULL;
+        }
+    }
+    return stats;
+}

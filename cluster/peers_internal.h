@@ -1,0 +1,177 @@
+/* Inside of the peers:
+ *
+ *   uv_peer.c          one connection: dial, accept, authorization, frames in and out
+ *   peers.c            the table of nodes, binding of connections, liveness
+ *   peers_dial.c       whom to dial and when: routes, gossip, missing lanes
+ *   peers_interest.c   interest and core messages
+ *
+ * A pair of nodes may dial each other at once. The connection kept for a lane is the one that the
+ * node with the lower node_id dialled; of two from the same dialler, the first. A connection of a
+ * newer incarnation replaces an older one's. */
+#ifndef CLUSTER_PEERS_INTERNAL_H
+#define CLUSTER_PEERS_INTERNAL_H
+#include <netinet/in.h>
+
+#include <uthash.h>
+
+#include "cluster/loop.h"
+#include "cluster/node.h"
+#include "cluster/node_options.h"
+#include "cluster/peer_frame.h"
+#include "cluster/peers.h"
+#include "cluster/router.h"
+#include "storage/base/list.h"
+
+#define PEERS_URL_BYTES_MAX 300
+#define PEERS_HANDSHAKE_MS 2000
+#define PEERS_TICK_MS 50
+#define PEERS_BACKOFF_MAX_MS 1000
+#define PEERS_ROUTES_MAX 256
+#define PEERS_IMPLICIT_TRIES_MAX 20
+#define PEERS_LIVENESS_MAX 8
+#define PEERS_SUBS_MAX (4u << 20) /* Subscriptions of one peer. */
+
+struct peer;
+
+/* One connection. Made by dialling or accepting, freed by uv_peer.c after peers_on_closed. */
+struct peer_conn {
+    struct peers *peers;
+    struct peer *peer;               /* Set once bound. */
+    struct peers_route_entry *route; /* That it was dialled for, or NULL. */
+    uint64_t dial_node_id;           /* The node it was dialled for, or 0. */
+    enum peers_lane lane;
+    bool is_dialler;
+    bool is_bound;
+    bool is_refused; /* The dial was refused: nobody listens there. */
+    const char *error;
+    char ip[INET6_ADDRSTRLEN];
+    uint16_t port;
+    char url[PEERS_URL_BYTES_MAX]; /* Dialled. */
+    uint64_t rid;
+    uint64_t incarnation;
+    int64_t start_ns, last_ns;
+    uint64_t in_msgs, in_bytes, out_msgs, out_bytes;
+    struct list link; /* In peers->conns. */
+};
+
+/* A URL to dial: configured, or heard of. */
+struct peers_route_entry {
+    char url[PEERS_URL_BYTES_MAX]; /* host:port */
+    char *user, *pass;             /* From its userinfo. */
+    bool is_configured;
+    bool is_self;
+    bool is_dialling;
+    unsigned failures;
+    uint64_t next_ms;
+    uint64_t node_id;
+    char error[128];
+    struct list link;
+};
+
+struct peer_sub {
+    struct router_sub sub;
+    UT_hash_handle hh; /* By key: queue length, queue, subject. */
+    uint32_t key_len;
+    uint8_t key[];
+};
+
+struct peer {
+    struct peers *peers;
+    UT_hash_handle hh; /* By node_id. */
+    uint64_t node_id;
+    struct peers_info info; /* Strings are owned. */
+    char **client_urls;
+    char **routes;
+    char address[PEERS_URL_BYTES_MAX]; /* Where it is dialled. */
+    struct peer_conn *lanes[PEERS_LANE_COUNT];
+    bool is_dialling[PEERS_LANE_COUNT];
+    unsigned failures;
+    uint64_t next_ms;
+    uint64_t incarnation;
+    uint64_t heard_ms;
+    bool is_paused;
+
+    struct router_remote remote;
+    struct peer_sub *subs;
+    uint32_t subs_count;
+};
+
+struct peers {
+    struct node_context *ctx;
+    struct peer *table;
+    struct list conns;
+    struct list routes;
+    unsigned routes_count;
+    uint64_t rid_last;
+    uint64_t incarnation;
+    uint8_t cluster_uuid[16];
+    bool is_listening, is_stopping;
+    char cluster_url[PEERS_URL_BYTES_MAX]; /* As HELLO says it. */
+    struct loop_timer *tick;
+    uint64_t heartbeat_ms; /* The next. */
+    char **client_urls;    /* This node's. */
+    uint32_t client_urls_count;
+
+    peers_frame_cb frame_cb[PEERS_LANE_COUNT];
+    void *frame_ctx[PEERS_LANE_COUNT];
+    peers_type_cb type_cb[256];
+    void *type_ctx[256];
+    struct {
+        struct peers_liveness cbs;
+        void *ctx;
+    } liveness[PEERS_LIVENESS_MAX];
+    unsigned liveness_count;
+    struct {
+        peers_paused_cb cb;
+        void *ctx;
+    } paused[PEERS_LIVENESS_MAX];
+    unsigned paused_count;
+    peers_health_cb health_cb;
+    void *health_ctx;
+
+    struct slice *queues; /* ROUTER_QUEUES_MAX, for decoding. */
+    struct peers_stats stats;
+    struct uv_peers *uv; /* uv_peer.c: the listener. */
+};
+
+/* ---- uv_peer.c ---- */
+struct uv_peers *uv_peers_new(struct peers *p);
+void uv_peers_free(struct uv_peers *u);
+int uv_peers_listen(struct uv_peers *u);
+void uv_peers_close_listener(struct uv_peers *u);
+/* Write what every connection has gathered. */
+void uv_peers_flush(struct uv_peers *u);
+/* Dial @url for @lane; peers_on_closed comes if it fails. */
+struct peer_conn *peer_conn_dial(struct peers *p, const char *url, enum peers_lane lane,
+                                 const char *user, const char *pass);
+/* The buffer to append a frame to, and its end: peer_frame_begin and peer_frame_end between. */
+struct buf *peer_conn_out(struct peer_conn *c);
+void peer_conn_out_done(struct peer_conn *c);
+size_t peer_conn_queued(const struct peer_conn *c);
+/* Close; with @why a CLOSE frame is sent first. peers_on_closed comes later, from the loop. */
+void peer_conn_close(struct peer_conn *c, const char *why);
+
+/* ---- peers.c: called by uv_peer.c ---- */
+/* This node's HELLO on @lane. Slices point into the peers. */
+void peers_fill_hello(struct peers *p, enum peers_lane lane, struct peer_hello *ret_hello);
+/* The other side's HELLO: bind the connection, or NULL with why not. */
+const char *peers_on_hello(struct peer_conn *c, const struct peer_hello *h);
+/* A frame of a bound connection. ERR_PROTO closes it. */
+int peers_on_frame(struct peer_conn *c, uint8_t type, struct slice body);
+void peers_on_closed(struct peer_conn *c);
+void peers_on_drained(struct peer_conn *c);
+
+/* ---- peers_dial.c ---- */
+void peers_add_route(struct peers *p, const char *url, bool is_configured);
+void peers_dial_due(struct peers *p);
+void peers_dial_closed(struct peer_conn *c);
+void peers_dial_free(struct peers *p);
+void peers_dial_lane(struct peers *p, struct peer *peer, enum peers_lane lane);
+
+/* ---- peers_interest.c ---- */
+void peers_interest_start(struct peers *p);
+void peers_interest_new_peer(struct peer *peer); /* Tell it all of ours; forget what was its. */
+void peers_interest_forget(struct peer *peer);
+int peers_interest_frame(struct peer *peer, struct slice body);
+int peers_msg_frame(struct peer_conn *c, struct slice body);
+#endif
