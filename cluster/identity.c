@@ -66,36 +66,61 @@ static void encode(const struct identity *id, struct buf *out)
     assert(out->len == IDENTITY_BYTES);
 }
 
-/* What a nats-server keeps streams in; its names in @names. */
-static bool is_nats_store(const char *store_dir, char *names, size_t names_size)
+/* Append the stream names in @streams_path to @names, as many as fit. */
+static void list_streams(const char *streams_path, struct buf *names)
+{
+    DIR *d = opendir(streams_path);
+    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        if (e->d_name[0] != '.' && names->len < NAMES_BYTES_MAX) {
+            buf_append_str(names, names->len == 0 ? ", streams " : ", ");
+            buf_append_str(names, e->d_name);
+        }
+    }
+    if (d != NULL) {
+        closedir(d);
+    }
+}
+
+/* What a nats-server keeps streams in. */
+static bool is_nats_store(const char *store_dir, struct buf *names)
 {
     char path[PATH_BYTES_MAX];
     snprintf(path, sizeof path, "%s/jetstream", store_dir);
     DIR *d = opendir(path);
-    names[0] = '\0';
     bool is_found = false;
     for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
         if (e->d_name[0] == '.') {
             continue;
         }
         is_found = true;
-        char streams_path[PATH_BYTES_MAX + 300];
-        snprintf(streams_path, sizeof streams_path, "%s/%s/streams", path, e->d_name);
-        DIR *streams = opendir(streams_path);
-        for (struct dirent *s; streams != NULL && (s = readdir(streams)) != NULL;) {
-            size_t used = strlen(names);
-            if (s->d_name[0] != '.' && used + strlen(s->d_name) + 3 < names_size) {
-                snprintf(names + used, names_size - used, "%s%s", used == 0 ? "" : ", ", s->d_name);
-            }
-        }
-        if (streams != NULL) {
-            closedir(streams);
-        }
+        struct buf streams_path = BUF_EMPTY;
+        buf_printf(&streams_path, "%s/%s/streams", path, e->d_name);
+        buf_append_u8(&streams_path, 0);
+        list_streams((const char *)streams_path.ptr, names);
+        buf_close(&streams_path);
     }
     if (d != NULL) {
         closedir(d);
     }
     return is_found;
+}
+
+/* ERR_EXISTS with a sentence when the directory belongs to a nats-server. */
+static int refuse_nats_store(const char *store_dir, char *error, size_t error_size)
+{
+    struct buf names = BUF_EMPTY;
+    int rv = 0;
+    if (is_nats_store(store_dir, &names)) {
+        snprintf(
+            error, error_size,
+            "store directory \"%s\" holds data of a nats-server%.*s and none of weir; nothing "
+            "was touched: start weir with an empty store directory, then move the streams with "
+            "`nats stream backup` and `nats stream restore`",
+            store_dir, SLICE_ARG(buf_slice(&names)));
+        rv = ERR_EXISTS;
+    }
+    buf_close(&names);
+    return rv;
 }
 
 static int make_dirs(const char *path)
@@ -146,7 +171,7 @@ int identity_save(const char *store_dir, const struct identity *id)
 
 int identity_open(const char *store_dir, struct identity *ret_id, char *error, size_t error_size)
 {
-    char dir[PATH_BYTES_MAX], path[PATH_BYTES_MAX + 16], names[NAMES_BYTES_MAX];
+    char dir[PATH_BYTES_MAX], path[PATH_BYTES_MAX + 16];
     snprintf(dir, sizeof dir, "%s/weir", store_dir);
     snprintf(path, sizeof path, "%s/identity", dir);
     struct identity id;
@@ -163,13 +188,7 @@ int identity_open(const char *store_dir, struct identity *ret_id, char *error, s
     } else if (errno != ENOENT && errno != ENOTDIR) {
         snprintf(error, error_size, "%s: %s", path, strerror(errno));
         return ERR_IO;
-    } else if (access(dir, F_OK) != 0 && is_nats_store(store_dir, names, sizeof names)) {
-        snprintf(
-            error, error_size,
-            "store directory \"%s\" holds data of a nats-server%s%s and none of weir; nothing "
-            "was touched: start weir with an empty store directory, then move the streams with "
-            "`nats stream backup` and `nats stream restore`",
-            store_dir, names[0] == '\0' ? "" : ", streams ", names);
+    } else if (access(dir, F_OK) != 0 && refuse_nats_store(store_dir, error, error_size) != 0) {
         return ERR_EXISTS;
     } else {
         identity_random(&id);

@@ -11,9 +11,9 @@
 static void set_defaults(struct node_options *o)
 {
     *o = (struct node_options){
-        .host = xstrndup("0.0.0.0", 7),
+        .host = (char *)"0.0.0.0",
         .port = 4222,
-        .http_host = xstrndup("0.0.0.0", 7),
+        .http_host = (char *)"0.0.0.0",
         .max_payload = 1048576,
         .max_pending = 67108864,
         .max_connections = 65536,
@@ -25,7 +25,7 @@ static void set_defaults(struct node_options *o)
         .lame_duck_duration_ms = 120000,
         .lame_duck_grace_ms = 10000,
         .auth_timeout_ms = 2000,
-        .cluster_host = xstrndup("0.0.0.0", 7),
+        .cluster_host = (char *)"0.0.0.0",
         .cluster_auth_timeout_ms = 2000,
         .has_logtime = true,
     };
@@ -85,38 +85,39 @@ static const struct flag *find_flag(const char *name, size_t len)
     return NULL;
 }
 
-/* host:port with an optional scheme and userinfo. */
-static void set_cluster(struct node_options *o, const char *url)
+/* host:port with an optional scheme and userinfo. @url, of argv, is cut up in place. */
+static void set_cluster(struct node_options *o, char *url)
 {
-    const char *at = strstr(url, "://");
+    char *at = strstr(url, "://");
     at = at == NULL ? url : at + 3;
-    const char *host = strrchr(at, '@');
+    char *host = strrchr(at, '@');
     if (host != NULL) {
-        const char *colon = memchr(at, ':', (size_t)(host - at));
+        *host = '\0';
+        char *colon = strchr(at, ':');
         if (colon != NULL) {
-            o->cluster_user = xstrndup(at, (size_t)(colon - at));
-            o->cluster_pass = xstrndup(colon + 1, (size_t)(host - colon - 1));
+            *colon = '\0';
+            o->cluster_user = at;
+            o->cluster_pass = colon + 1;
         }
         at = host + 1;
     }
-    const char *port = strrchr(at, ':');
+    char *port = strrchr(at, ':');
     o->has_cluster = true;
     if (port != NULL) {
         if (port > at) {
-            free(o->cluster_host);
-            o->cluster_host = xstrndup(at, (size_t)(port - at));
+            *port = '\0';
+            o->cluster_host = at;
         }
         o->cluster_port = atoi(port + 1);
     }
 }
 
-static void set_routes(struct node_options *o, const char *text)
+static void set_routes(struct node_options *o, char *text)
 {
-    while (*text != '\0') {
-        size_t n = strcspn(text, ",");
+    for (char *rest, *url = strtok_r(text, ",", &rest); url != NULL;
+         url = strtok_r(NULL, ",", &rest)) {
         o->routes = xrealloc(o->routes, (o->routes_count + 1) * sizeof *o->routes);
-        o->routes[o->routes_count++] = xstrndup(text, n);
-        text += n + (text[n] == ',');
+        o->routes[o->routes_count++] = url;
     }
 }
 
@@ -126,12 +127,12 @@ static _Noreturn void usage_error(const char *text, const char *name, size_t len
     exit(1);
 }
 
-static void set_flag(struct node_options *o, const struct flag *f, const char *value)
+static void set_flag(struct node_options *o, const struct flag *f, char *value)
 {
     char *field = (char *)o + f->offset;
     switch (f->kind) {
     case 's':
-        *(char **)(void *)field = xstrndup(value, strlen(value));
+        *(char **)(void *)field = value;
         break;
     case 'i':
         *(int *)(void *)field = atoi(value);
@@ -148,7 +149,7 @@ static void set_flag(struct node_options *o, const struct flag *f, const char *v
 static void parse_args(struct node_options *o, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        const char *arg = argv[i];
+        char *arg = argv[i];
         if (arg[0] != '-') {
             if (strcmp(arg, "version") == 0) {
                 printf("nats-server: v%s\n", NODE_VERSION);
@@ -159,14 +160,14 @@ static void parse_args(struct node_options *o, int argc, char **argv)
         }
         arg += arg[1] == '-' ? 2 : 1;
         size_t len = strcspn(arg, "=");
-        const char *value = arg[len] == '=' ? arg + len + 1 : NULL;
+        char *value = arg[len] == '=' ? arg + len + 1 : NULL;
         if ((len == 1 && arg[0] == 'v') || (len == 7 && strncmp(arg, "version", 7) == 0)) {
             printf("nats-server: v%s\n", NODE_VERSION);
             exit(0);
         }
         const struct flag *f = find_flag(arg, len);
         if (f != NULL && f->kind == 'b') {
-            set_flag(o, f, value == NULL ? "true" : value);
+            set_flag(o, f, value == NULL ? (char *)"true" : value);
             continue;
         }
         if (value == NULL) {
@@ -215,5 +216,6 @@ int main(int argc, char **argv)
         status = node_run(node);
     }
     node_free(node);
+    free(o.routes);
     return status;
 }
