@@ -26,6 +26,11 @@ struct wal;
 
 /* Record types below this are the WAL's own (WATERMARK …); the host's begin here. */
 #define WAL_TYPE_HOST_MIN 16
+/* The host appends this with a gid (empty payload) when it no longer suspects the group: recovery
+ * reports a suspicion again at each open until then, so a second crash does not hide it.
+ * WAL_GID_ALL answers has_unknown_groups. */
+#define WAL_TYPE_CLEARED 3
+#define WAL_GID_ALL UINT64_MAX
 /* A record may be larger than a frame usually is; the host bounds its entries far below this. */
 #define WAL_RECORD_BYTES_MAX (72u * 1024 * 1024)
 

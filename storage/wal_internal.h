@@ -1,0 +1,107 @@
+/* Shared by wal.c (appending), wal_segment.c (files and frames) and wal_recover.c (opening). */
+#ifndef STORAGE_WAL_INTERNAL_H
+#define STORAGE_WAL_INTERNAL_H
+#include "storage/wal.h"
+#include "storage/wal_format.h"
+
+#define WAL_PATH_MAX 1024
+#define WAL_FREE_MAX 4 /* Files kept for recycling; more are unlinked. */
+
+/* Group ids, each once: open addressing. Gid 0 is kept apart. */
+struct gid_set {
+    uint64_t *slots;
+    size_t cap, n;
+    bool has_zero;
+};
+void gid_set_add(struct gid_set *s, uint64_t gid);
+void gid_set_merge(struct gid_set *to, const struct gid_set *from);
+void gid_set_clear(struct gid_set *s);
+void gid_set_close(struct gid_set *s);
+
+/* A frame being gathered: its stream already lies between the places of the stamps. */
+struct wal_frame {
+    struct wal_frame *next;
+    uint8_t *ptr; /* 4 KiB aligned; zero beyond the stream. */
+    size_t cap;
+    size_t len; /* Of the stream, header included. */
+    uint64_t lsn;
+    uint32_t records;
+    struct gid_set gids;
+};
+struct wal_frame *wal_frame_new(void);
+void wal_frame_free(struct wal_frame *f);
+void wal_frame_reset(struct wal_frame *f, uint64_t lsn);
+void wal_frame_add(struct wal_frame *f, uint8_t type, uint64_t gid, const struct slice *parts,
+                   unsigned parts_count);
+
+/* What a frame header says. */
+struct wal_frame_head {
+    uint32_t crc, salt, flags, len, records, body_crc, prev_crc;
+    uint64_t lsn, durable_lsn, trim_lsn;
+};
+/* crc32c of the stream's bytes [from, from+len), by way of the stamps. */
+uint32_t wal_stream_crc(const uint8_t *frame, size_t from, size_t len);
+void wal_stream_read(const uint8_t *frame, size_t from, void *to, size_t len);
+void wal_stream_write(uint8_t *frame, size_t to, const void *from, size_t len);
+
+struct wal_segment {
+    char path[WAL_PATH_MAX];
+    uint64_t seq, generation, size;
+    uint64_t first_lsn, last_lsn; /* 0 when there is no frame. */
+    uint32_t salt, head_crc;
+};
+struct wal_segments {
+    struct wal_segment *ptr;
+    size_t n, cap;
+};
+void wal_segments_push(struct wal_segments *l, const struct wal_segment *s);
+void wal_segments_remove(struct wal_segments *l, size_t i);
+
+/* The file being written. Writer's. */
+struct wal_writer {
+    struct wal_segment seg;
+    struct file *file; /* NULL: none. */
+    bool is_direct;
+    uint64_t off;
+    uint32_t prev_crc;
+    struct gid_set gids;
+};
+
+struct wal {
+    struct wal_options o;
+    char *dir;
+    /* Loop's, or under the driver's lock. */
+    struct wal_frame *first, *last, *spare, *flight;
+    uint64_t pending, next_lsn, durable_lsn, trim_lsn, durable_trim;
+    uint64_t real_lsn; /* Last LSN that is no WATERMARK. */
+    struct wal_segments sealed;
+    struct wal_segments free;   /* The writer takes from it only between take and done. */
+    struct wal_segment current; /* As the loop sees it. */
+    bool has_current;
+    uint32_t sealed_room; /* Segments the writer sealed in this batch, to be published by done. */
+    /* Writer's. */
+    struct wal_writer cur, ahead;
+    struct wal_segment just_sealed;
+    bool has_just_sealed;
+    uint64_t seq_next, segment_bytes, flight_trim, flight_durable, generation_next;
+    struct wal_segments reuse; /* Free files handed over by take. */
+    uint32_t salt_state;
+    unsigned sealed_hint;
+    bool is_direct, is_broken;
+    char error_path[WAL_PATH_MAX];
+};
+
+uint32_t wal_next_salt(struct wal *w);
+/* Make a file for segment @seq of at least @bytes: recycled, or new. Durable when it returns. */
+int wal_segment_create(struct wal *w, uint64_t seq, uint64_t generation, uint64_t bytes,
+                       struct wal_writer *ret);
+/* Stamp, head, write and sync @f at the end of @s; there is room. */
+int wal_writer_put(struct wal *w, struct wal_writer *s, struct wal_frame *f, uint32_t flags,
+                   uint64_t durable_lsn, uint64_t trim_lsn);
+int wal_writer_footer(struct wal *w, struct wal_writer *s, uint64_t next_lsn);
+void wal_writer_close(struct wal *w, struct wal_writer *s);
+/* Does a frame of this many bytes fit, with the footer that then is due? */
+bool wal_writer_has_room(const struct wal_writer *s, uint64_t bytes, size_t gids);
+int wal_fail(struct wal *w, int rv, const char *path);
+int wal_recover(struct wal *w, const struct wal_replay *replay, struct wal_recovery *ret);
+#endif

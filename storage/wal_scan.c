@@ -1,0 +1,278 @@
+#include "storage/wal_scan.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "storage/base/buf.h"
+#include "storage/base/crc32c.h"
+#include "storage/base/err.h"
+
+struct reading {
+    struct wal_scan *s;
+    uint8_t *ptr; /* The file, as far as it goes, in whole blocks. */
+    uint64_t len;
+    wal_scan_cb cb;
+    void *arg;
+};
+
+/* Read with O_DIRECT where it is taken: after a failed sync the page cache lies. */
+static int read_file(struct wal *w, const char *path, uint64_t max, uint8_t **ret_ptr,
+                     uint64_t *ret_size)
+{
+    const struct file_ops *ops = w->o.ops;
+    struct file *f = NULL;
+    int rv = ERR_UNSUPPORTED;
+    if (w->is_direct) {
+        rv = ops->open(ops->ctx, path, FILE_READ | FILE_DIRECT, &f);
+    }
+    if (rv == ERR_UNSUPPORTED) {
+        rv = ops->open(ops->ctx, path, FILE_READ, &f);
+    }
+    if (rv != 0) {
+        return wal_fail(w, rv, path);
+    }
+    uint64_t size = 0;
+    uint8_t *p = NULL;
+    rv = ops->size(ops->ctx, f, &size);
+    if (rv == 0) {
+        size = size < max ? size : max;
+        size_t room = (size_t)((size + WAL_BLOCK_BYTES) / WAL_BLOCK_BYTES * WAL_BLOCK_BYTES);
+        p = aligned_alloc(WAL_BLOCK_BYTES, room);
+        size_t n = 0;
+        rv = p == NULL ? ERR_NOMEM : ops->pread(ops->ctx, f, p, room, 0, &n);
+        if (rv == 0) {
+            size = n < size ? n : size;
+            memset(p + size, 0, room - size);
+        }
+    }
+    ops->close(ops->ctx, f);
+    if (rv != 0) {
+        free(p);
+        return wal_fail(w, rv, path);
+    }
+    *ret_ptr = p;
+    *ret_size = size;
+    return 0;
+}
+
+int wal_scan_header(struct wal *w, const char *path, struct wal_segment *ret)
+{
+    uint8_t *h;
+    uint64_t n;
+    int rv = read_file(w, path, WAL_BLOCK_BYTES, &h, &n);
+    if (rv != 0) {
+        return rv;
+    }
+    struct wal_segment s = {.seq = wal_get64(h + 32)};
+    s.generation = wal_get64(h + 40);
+    s.size = wal_get64(h + 48);
+    s.salt = wal_get32(h + 12);
+    s.head_crc = wal_get32(h + 60);
+    if (n < WAL_FILE_HEADER_BYTES || wal_get64(h) != WAL_FILE_MAGIC ||
+        s.head_crc != crc32c(0, h, 60) || s.size % WAL_BLOCK_BYTES != 0 ||
+        s.size < WAL_BLOCK_BYTES) {
+        rv = ERR_CORRUPT;
+    } else if (wal_get32(h + 8) != WAL_VERSION) {
+        rv = ERR_VERSION;
+    } else if (memcmp(h + 16, w->o.node_uuid, 16) != 0) {
+        rv = ERR_EXISTS;
+    }
+    free(h);
+    if (rv == 0) {
+        (void)snprintf(s.path, sizeof s.path, "%s", path);
+        *ret = s;
+    }
+    return rv;
+}
+
+/* Is there a good frame header of this segment at @off, and does the frame end within the file? */
+static bool parse_head(const struct reading *r, uint64_t off, struct wal_frame_head *ret)
+{
+    if (off + WAL_BLOCK_BYTES > r->len) {
+        return false;
+    }
+    const uint8_t *h = r->ptr + off;
+    ret->crc = wal_get32(h + 4);
+    ret->salt = wal_get32(h + 8);
+    if (wal_get32(h) != WAL_FRAME_MAGIC || ret->salt != r->s->seg.salt ||
+        ret->crc != crc32c(0, h + 8, WAL_FRAME_HEADER_BYTES - 8)) {
+        return false;
+    }
+    ret->flags = wal_get32(h + 12);
+    ret->lsn = wal_get64(h + 16);
+    ret->len = wal_get32(h + 24);
+    ret->records = wal_get32(h + 28);
+    ret->body_crc = wal_get32(h + 32);
+    ret->prev_crc = wal_get32(h + 36);
+    ret->durable_lsn = wal_get64(h + 40);
+    ret->trim_lsn = wal_get64(h + 48);
+    return true;
+}
+
+/* Walk the records; false if they are not exactly what the header says. */
+static bool walk_records(const struct reading *r, const uint8_t *frame,
+                         const struct wal_frame_head *h, struct buf *scratch, wal_scan_cb cb)
+{
+    size_t at = WAL_FRAME_HEADER_BYTES;
+    size_t end = at + h->len;
+    for (uint32_t i = 0; i < h->records; i++) {
+        uint8_t head[WAL_RECORD_HEADER_BYTES];
+        if (end - at < sizeof head) {
+            return false;
+        }
+        wal_stream_read(frame, at, head, sizeof head);
+        at += sizeof head;
+        size_t len = wal_get32(head + 4);
+        if (len > end - at || (len + 7) / 8 * 8 > end - at) {
+            return false;
+        }
+        buf_clear(scratch);
+        wal_stream_read(frame, at, buf_reserve(scratch, len + 1), len);
+        if (wal_get32(head) != crc32c(crc32c(0, head + 4, sizeof head - 4), scratch->ptr, len)) {
+            return false;
+        }
+        at += (len + 7) / 8 * 8;
+        if (cb != NULL) {
+            cb(r->arg, h->lsn + i, head[16], wal_get64(head + 8), slice_of(scratch->ptr, len));
+        }
+    }
+    return at == end;
+}
+
+static bool parse_frame(const struct reading *r, uint64_t off, struct wal_frame_head *ret)
+{
+    if (!parse_head(r, off, ret) || ret->lsn == 0 ||
+        (ret->flags & ~(WAL_FRAME_FOOTER | WAL_FRAME_GAP)) != 0 ||
+        off + wal_frame_bytes(ret->len) > r->len) {
+        return false;
+    }
+    const uint8_t *frame = r->ptr + off;
+    if (wal_stream_crc(frame, WAL_FRAME_HEADER_BYTES, ret->len) != ret->body_crc) {
+        return false;
+    }
+    if ((ret->flags & WAL_FRAME_FOOTER) != 0) {
+        return ret->records == 0 && ret->len % 8 == 0;
+    }
+    struct buf scratch = BUF_EMPTY;
+    bool ok = ret->records > 0 && walk_records(r, frame, ret, &scratch, NULL);
+    buf_close(&scratch);
+    return ok;
+}
+
+static bool is_stamped(const struct reading *r, uint64_t sector_off, uint64_t lsn)
+{
+    return wal_get32(r->ptr + sector_off + WAL_SECTOR_DATA) == wal_stamp(r->s->seg.salt, lsn);
+}
+
+/* What lies at @off, where no good frame is and none follows (raft-guide 7.3). */
+static enum wal_end classify_end(const struct reading *r, uint64_t off, uint64_t expected)
+{
+    struct wal_frame_head h;
+    if (r->s->is_short) {
+        return WAL_END_ROTTEN;
+    }
+    if (off >= r->len) {
+        return WAL_END_CLEAN;
+    }
+    if (parse_head(r, off, &h) && (expected == 0 || h.lsn == expected)) {
+        uint64_t end = off + wal_frame_bytes(h.len);
+        for (uint64_t at = off; at < end && end <= r->len; at += WAL_SECTOR_BYTES) {
+            if (!is_stamped(r, at, h.lsn)) {
+                return WAL_END_TORN;
+            }
+        }
+        return WAL_END_ROTTEN;
+    }
+    expected = expected == 0 ? 1 : expected;
+    if (is_stamped(r, off, expected)) {
+        return WAL_END_ROTTEN; /* Its first sector was written, and is not a header any more. */
+    }
+    for (uint64_t at = off; at < r->len; at += WAL_SECTOR_BYTES) {
+        if (is_stamped(r, at, expected)) {
+            return WAL_END_TORN;
+        }
+    }
+    return WAL_END_CLEAN;
+}
+
+static void take_footer(struct reading *r, uint64_t off, const struct wal_frame_head *h)
+{
+    r->s->has_footer = true;
+    for (size_t at = 0; at < h->len; at += 8) {
+        uint8_t b[8];
+        wal_stream_read(r->ptr + off, WAL_FRAME_HEADER_BYTES + at, b, sizeof b);
+        gid_set_add(&r->s->footer_gids, wal_get64(b));
+    }
+}
+
+/* Frames in a row; @expected is the LSN that the next one should have. */
+static void scan_frames(struct reading *r, uint64_t expected)
+{
+    struct wal_scan *s = r->s;
+    uint64_t off = WAL_BLOCK_BYTES;
+    uint32_t prev_crc = s->seg.head_crc;
+    bool is_chained = true;
+    struct buf scratch = BUF_EMPTY;
+    while (off < r->len) {
+        struct wal_frame_head h;
+        bool is_first = s->seg.first_lsn == 0;
+        bool ok = parse_frame(r, off, &h) && (!is_chained || h.prev_crc == prev_crc) &&
+                  (is_first || h.lsn >= expected) &&
+                  (is_first || !is_chained || h.lsn == expected || (h.flags & WAL_FRAME_GAP) != 0);
+        if (!ok) {
+            is_chained = false;
+            uint64_t next = off + WAL_BLOCK_BYTES;
+            while (next < r->len && !(parse_frame(r, next, &h) && h.lsn >= expected)) {
+                next += WAL_BLOCK_BYTES;
+            }
+            if (next >= r->len) {
+                break;
+            }
+            s->is_damaged = true;
+            off = next;
+            continue;
+        }
+        s->durable_lsn = h.durable_lsn > s->durable_lsn ? h.durable_lsn : s->durable_lsn;
+        s->trim_lsn = h.trim_lsn > s->trim_lsn ? h.trim_lsn : s->trim_lsn;
+        if ((h.flags & WAL_FRAME_FOOTER) != 0) {
+            take_footer(r, off, &h);
+            expected = h.lsn;
+            break;
+        }
+        if (is_first) {
+            s->seg.first_lsn = h.lsn;
+            s->is_first_gap = (h.flags & WAL_FRAME_GAP) != 0;
+        }
+        s->seg.last_lsn = h.lsn + h.records - 1;
+        if (r->cb != NULL) {
+            (void)walk_records(r, r->ptr + off, &h, &scratch, r->cb);
+        }
+        expected = s->seg.last_lsn + 1;
+        prev_crc = h.crc;
+        is_chained = true;
+        off += wal_frame_bytes(h.len);
+    }
+    buf_close(&scratch);
+    s->end_lsn = expected;
+    s->end = s->has_footer ? WAL_END_CLEAN : classify_end(r, off, expected);
+}
+
+int wal_scan_segment(struct wal *w, uint64_t expected, struct wal_scan *s, wal_scan_cb cb,
+                     void *arg)
+{
+    struct reading r = {.s = s, .cb = cb, .arg = arg};
+    uint64_t size;
+    int rv = read_file(w, s->seg.path, s->seg.size, &r.ptr, &size);
+    if (rv != 0) {
+        return rv;
+    }
+    r.len = size / WAL_BLOCK_BYTES * WAL_BLOCK_BYTES;
+    s->is_short = size < s->seg.size;
+    s->seg.first_lsn = s->seg.last_lsn = 0;
+    s->is_damaged = s->has_footer = false;
+    gid_set_clear(&s->footer_gids);
+    scan_frames(&r, expected);
+    free(r.ptr);
+    return 0;
+}

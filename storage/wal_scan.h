@@ -1,0 +1,35 @@
+/* Reading a segment and finding where it is damaged. Used by recovery only. */
+#ifndef STORAGE_WAL_SCAN_H
+#define STORAGE_WAL_SCAN_H
+#include "storage/wal_internal.h"
+
+enum wal_end {
+    WAL_END_CLEAN,
+    WAL_END_TORN,  /* A frame began here and was never written whole. */
+    WAL_END_ROTTEN /* A frame was here whole, or bytes are gone from the file. */
+};
+
+struct wal_scan {
+    struct wal_segment seg; /* first_lsn and last_lsn of its good frames. */
+    bool is_first_gap;      /* Its first frame is flagged GAP. */
+    bool is_damaged;        /* Records between good frames are missing. */
+    bool has_footer;
+    bool is_short;
+    enum wal_end end;
+    uint64_t end_lsn; /* Expected after it. */
+    uint64_t durable_lsn, trim_lsn;
+    struct gid_set footer_gids;
+};
+
+/* Read a file's header. ERR_CORRUPT: not good; ERR_VERSION; ERR_IO; ERR_EXISTS: another node's. */
+int wal_scan_header(struct wal *w, const char *path, struct wal_segment *ret);
+
+/* Called for each record of each good frame. */
+typedef void (*wal_scan_cb)(void *arg, uint64_t lsn, uint8_t type, uint64_t gid,
+                            struct slice payload);
+
+/* Read @s->seg whole; its first frame should have LSN @expected (0: any), or one below it. Fills
+ * the rest of @s. @cb may be NULL. Returns 0 or ERR_IO. */
+int wal_scan_segment(struct wal *w, uint64_t expected, struct wal_scan *s, wal_scan_cb cb,
+                     void *arg);
+#endif
