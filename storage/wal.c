@@ -149,12 +149,24 @@ static int drop_surplus(struct wal *w)
     return 0;
 }
 
+static int create_next(struct wal *w, uint64_t bytes, struct wal_writer *ret)
+{
+    int rv = drop_surplus(w);
+    if (rv == 0) {
+        rv = wal_segment_create(w, w->seq_next++, w->generation_next++, bytes, ret);
+    }
+    if (rv == 0) {
+        rv = wal_segment_name(w, ret);
+    }
+    return rv;
+}
+
 /* Seal the segment if there is one, and go to the next. */
 static int roll(struct wal *w, uint64_t bytes, size_t gids)
 {
     int rv = 0;
     if (w->cur.file != NULL) {
-        rv = wal_writer_footer(w, &w->cur, w->flight->lsn);
+        rv = wal_writer_footer(w, &w->cur, w->flight->lsn, w->flight_trim);
         if (rv != 0) {
             return rv;
         }
@@ -173,10 +185,7 @@ static int roll(struct wal *w, uint64_t bytes, size_t gids)
         w->ahead = (struct wal_writer){.file = NULL};
         return 0;
     }
-    rv = drop_surplus(w);
-    return rv != 0 ? rv
-                   : wal_segment_create(w, w->seq_next++, w->generation_next++,
-                                        next_segment_bytes(w, bytes, gids), &w->cur);
+    return create_next(w, next_segment_bytes(w, bytes, gids), &w->cur);
 }
 
 int wal_batch_write(struct wal *w, const char **ret_path)
@@ -190,7 +199,8 @@ int wal_batch_write(struct wal *w, const char **ret_path)
         rv = roll(w, bytes, f->gids.n);
     }
     if (rv == 0) {
-        rv = wal_writer_put(w, &w->cur, f, 0, w->flight_durable, w->flight_trim);
+        struct wal_frame_head head = {.durable_lsn = w->flight_durable, .trim_lsn = w->flight_trim};
+        rv = wal_writer_put(w, &w->cur, f, &head);
     }
     if (rv != 0 && ret_path != NULL) {
         *ret_path = w->error_path;
@@ -198,11 +208,23 @@ int wal_batch_write(struct wal *w, const char **ret_path)
     return rv;
 }
 
+void wal_free_trimmed(struct wal *w)
+{
+    while (w->sealed.n > 0 && w->sealed.ptr[0].last_lsn < w->durable_trim) {
+        wal_segments_push(&w->free, &w->sealed.ptr[0]);
+        wal_segments_remove(&w->sealed, 0);
+    }
+}
+
 void wal_batch_done(struct wal *w)
 {
     struct wal_frame *f = w->flight;
     assert(f != NULL);
-    assert(!w->is_broken);
+    w->flight = NULL;
+    if (w->is_broken) {
+        wal_frame_free(f); /* Nobody is told of it. */
+        return;
+    }
     w->durable_lsn = f->lsn + f->records - 1;
     w->durable_trim = w->flight_trim;
     if (w->has_just_sealed) {
@@ -212,11 +234,7 @@ void wal_batch_done(struct wal *w)
     w->current = w->cur.seg;
     w->has_current = true;
     /* Only now: the frame that says they are trimmed is on the disk, and in another segment. */
-    while (w->sealed.n > 0 && w->sealed.ptr[0].last_lsn < w->durable_trim) {
-        wal_segments_push(&w->free, &w->sealed.ptr[0]);
-        wal_segments_remove(&w->sealed, 0);
-    }
-    w->flight = NULL;
+    wal_free_trimmed(w);
     if (w->spare == NULL && f->cap <= 2 * (size_t)w->o.frame_bytes_max) {
         w->spare = f;
     } else {
@@ -240,11 +258,7 @@ int wal_prepare(struct wal *w, const char **ret_path)
     if (w->cur.file == NULL || w->ahead.file != NULL || w->cur.off < w->cur.seg.size / 2) {
         return 0;
     }
-    int rv = drop_surplus(w);
-    if (rv == 0) {
-        rv = wal_segment_create(w, w->seq_next++, w->generation_next++, next_segment_bytes(w, 0, 0),
-                                &w->ahead);
-    }
+    int rv = create_next(w, next_segment_bytes(w, 0, 0), &w->ahead);
     if (rv != 0 && ret_path != NULL) {
         *ret_path = w->error_path;
     }
@@ -283,6 +297,11 @@ void wal_trim(struct wal *w, uint64_t lsn)
 {
     assert(lsn <= w->next_lsn);
     w->trim_lsn = lsn > w->trim_lsn ? lsn : w->trim_lsn;
+}
+
+const struct file_ops *wal_file_ops(const struct wal *w)
+{
+    return w->o.ops;
 }
 
 const char *wal_mode_text(const struct wal *w)

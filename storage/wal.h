@@ -76,7 +76,7 @@ struct wal_replay {
 int wal_open(const struct wal_options *options, const struct wal_replay *replay,
              struct wal_recovery *ret_recovery, struct wal **ret_wal);
 
-/* Nothing may be between take and done. What was not written is lost, as in a crash. NULL is fine.
+/* What was not written is lost, as in a crash; so is a batch between take and done. NULL is fine.
  */
 void wal_close(struct wal *w);
 
@@ -98,7 +98,7 @@ bool wal_batch_take(struct wal *w);
 /* Write and sync the batch in flight. On an error (ERR_IO, ERR_NOSPACE) the caller stops the
  * process: the batch is neither durable nor surely absent. Fills *ret_path for the message. */
 int wal_batch_write(struct wal *w, const char **ret_path);
-/* Publish the batch in flight as durable. */
+/* Publish the batch in flight as durable. Drops it if the write failed: nobody is told. */
 void wal_batch_done(struct wal *w);
 
 /* The writer has had nothing to do for this long: call wal_idle. */
@@ -121,6 +121,9 @@ uint64_t wal_bytes(const struct wal *w); /* Of all segments in use. */
 /* No record below @lsn is needed any more: recycle whole segments below it. Files are reused by the
  * writer with its next batches. */
 void wal_trim(struct wal *w, uint64_t lsn);
+
+/* The table it was opened with. */
+const struct file_ops *wal_file_ops(const struct wal *w);
 
 /* "direct" or "buffered", for the log. */
 const char *wal_mode_text(const struct wal *w);

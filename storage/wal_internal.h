@@ -14,6 +14,7 @@ struct gid_set {
     bool has_zero;
 };
 void gid_set_add(struct gid_set *s, uint64_t gid);
+void gid_set_remove(struct gid_set *s, uint64_t gid);
 void gid_set_merge(struct gid_set *to, const struct gid_set *from);
 void gid_set_clear(struct gid_set *s);
 void gid_set_close(struct gid_set *s);
@@ -37,7 +38,7 @@ void wal_frame_add(struct wal_frame *f, uint8_t type, uint64_t gid, const struct
 /* What a frame header says. */
 struct wal_frame_head {
     uint32_t crc, salt, flags, len, records, body_crc, prev_crc;
-    uint64_t lsn, durable_lsn, trim_lsn;
+    uint64_t lsn, durable_lsn, trim_lsn, gap_from;
 };
 /* crc32c of the stream's bytes [from, from+len), by way of the stamps. */
 uint32_t wal_stream_crc(const uint8_t *frame, size_t from, size_t len);
@@ -92,16 +93,21 @@ struct wal {
 };
 
 uint32_t wal_next_salt(struct wal *w);
-/* Make a file for segment @seq of at least @bytes: recycled, or new. Durable when it returns. */
+/* Make a file for segment @seq of at least @bytes, recycled or new, headed and durable but for its
+ * name, which wal_segment_name gives. */
 int wal_segment_create(struct wal *w, uint64_t seq, uint64_t generation, uint64_t bytes,
                        struct wal_writer *ret);
-/* Stamp, head, write and sync @f at the end of @s; there is room. */
-int wal_writer_put(struct wal *w, struct wal_writer *s, struct wal_frame *f, uint32_t flags,
-                   uint64_t durable_lsn, uint64_t trim_lsn);
-int wal_writer_footer(struct wal *w, struct wal_writer *s, uint64_t next_lsn);
+int wal_segment_name(struct wal *w, struct wal_writer *s);
+/* Stamp, head, write and sync @f at the end of @s; there is room. @head gives flags, durable_lsn,
+ * trim_lsn and gap_from. */
+int wal_writer_put(struct wal *w, struct wal_writer *s, struct wal_frame *f,
+                   struct wal_frame_head *head);
+int wal_writer_footer(struct wal *w, struct wal_writer *s, uint64_t next_lsn, uint64_t trim_lsn);
 void wal_writer_close(struct wal *w, struct wal_writer *s);
 /* Does a frame of this many bytes fit, with the footer that then is due? */
 bool wal_writer_has_room(const struct wal_writer *s, uint64_t bytes, size_t gids);
+/* Whole segments below the durable trim LSN may be reused. */
+void wal_free_trimmed(struct wal *w);
 int wal_fail(struct wal *w, int rv, const char *path);
 int wal_recover(struct wal *w, const struct wal_replay *replay, struct wal_recovery *ret);
 #endif

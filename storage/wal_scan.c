@@ -107,6 +107,7 @@ static bool parse_head(const struct reading *r, uint64_t off, struct wal_frame_h
     ret->prev_crc = wal_get32(h + 36);
     ret->durable_lsn = wal_get64(h + 40);
     ret->trim_lsn = wal_get64(h + 48);
+    ret->gap_from = wal_get64(h + 56);
     return true;
 }
 
@@ -169,13 +170,10 @@ static bool is_stamped(const struct reading *r, uint64_t sector_off, uint64_t ls
 static enum wal_end classify_end(const struct reading *r, uint64_t off, uint64_t expected)
 {
     struct wal_frame_head h;
-    if (r->s->is_short) {
-        return WAL_END_ROTTEN;
-    }
     if (off >= r->len) {
         return WAL_END_CLEAN;
     }
-    if (parse_head(r, off, &h) && (expected == 0 || h.lsn == expected)) {
+    if (parse_head(r, off, &h)) {
         uint64_t end = off + wal_frame_bytes(h.len);
         for (uint64_t at = off; at < end && end <= r->len; at += WAL_SECTOR_BYTES) {
             if (!is_stamped(r, at, h.lsn)) {
@@ -184,7 +182,6 @@ static enum wal_end classify_end(const struct reading *r, uint64_t off, uint64_t
         }
         return WAL_END_ROTTEN;
     }
-    expected = expected == 0 ? 1 : expected;
     if (is_stamped(r, off, expected)) {
         return WAL_END_ROTTEN; /* Its first sector was written, and is not a header any more. */
     }
@@ -206,22 +203,40 @@ static void take_footer(struct reading *r, uint64_t off, const struct wal_frame_
     }
 }
 
-/* Frames in a row; @expected is the LSN that the next one should have. */
-static void scan_frames(struct reading *r, uint64_t expected)
+/* Note a good frame of records; a new run begins where LSNs do not follow. */
+static void add_to_runs(struct wal_scan *s, const struct wal_frame_head *h)
+{
+    uint64_t last = h->lsn + h->records - 1;
+    if (s->runs_count > 0 && s->runs[s->runs_count - 1].last + 1 == h->lsn) {
+        s->runs[s->runs_count - 1].last = last;
+    } else {
+        s->runs = xrealloc(s->runs, (s->runs_count + 1) * sizeof *s->runs);
+        s->runs[s->runs_count++] = (struct wal_run){
+            h->lsn, last, (h->flags & WAL_FRAME_GAP) != 0 ? h->gap_from : UINT64_C(0)};
+    }
+    s->seg.first_lsn = s->seg.first_lsn == 0 ? h->lsn : s->seg.first_lsn;
+    s->seg.last_lsn = last;
+}
+
+/* Frames in a row; returns where they end. */
+static uint64_t scan_frames(struct reading *r)
 {
     struct wal_scan *s = r->s;
     uint64_t off = WAL_BLOCK_BYTES;
+    uint64_t expected = 0; /* LSN of the next frame; 0 before the first. */
     uint32_t prev_crc = s->seg.head_crc;
     bool is_chained = true;
     struct buf scratch = BUF_EMPTY;
-    while (off < r->len) {
+    while (off < r->len && !s->has_footer) {
         struct wal_frame_head h;
-        bool is_first = s->seg.first_lsn == 0;
-        bool ok = parse_frame(r, off, &h) && (!is_chained || h.prev_crc == prev_crc) &&
-                  (is_first || h.lsn >= expected) &&
-                  (is_first || !is_chained || h.lsn == expected || (h.flags & WAL_FRAME_GAP) != 0);
+        bool is_gap_allowed = false;
+        bool ok = parse_frame(r, off, &h);
+        if (ok) {
+            is_gap_allowed = expected == 0 || !is_chained || (h.flags & WAL_FRAME_GAP) != 0;
+            ok = (!is_chained || h.prev_crc == prev_crc) && h.lsn >= expected &&
+                 (h.lsn == expected || is_gap_allowed);
+        }
         if (!ok) {
-            is_chained = false;
             uint64_t next = off + WAL_BLOCK_BYTES;
             while (next < r->len && !(parse_frame(r, next, &h) && h.lsn >= expected)) {
                 next += WAL_BLOCK_BYTES;
@@ -229,6 +244,7 @@ static void scan_frames(struct reading *r, uint64_t expected)
             if (next >= r->len) {
                 break;
             }
+            is_chained = false;
             s->is_damaged = true;
             off = next;
             continue;
@@ -238,28 +254,24 @@ static void scan_frames(struct reading *r, uint64_t expected)
         if ((h.flags & WAL_FRAME_FOOTER) != 0) {
             take_footer(r, off, &h);
             expected = h.lsn;
-            break;
+        } else {
+            add_to_runs(s, &h);
+            if (r->cb != NULL) {
+                (void)walk_records(r, r->ptr + off, &h, &scratch, r->cb);
+            }
+            expected = s->seg.last_lsn + 1;
         }
-        if (is_first) {
-            s->seg.first_lsn = h.lsn;
-            s->is_first_gap = (h.flags & WAL_FRAME_GAP) != 0;
-        }
-        s->seg.last_lsn = h.lsn + h.records - 1;
-        if (r->cb != NULL) {
-            (void)walk_records(r, r->ptr + off, &h, &scratch, r->cb);
-        }
-        expected = s->seg.last_lsn + 1;
         prev_crc = h.crc;
         is_chained = true;
         off += wal_frame_bytes(h.len);
     }
     buf_close(&scratch);
     s->end_lsn = expected;
-    s->end = s->has_footer ? WAL_END_CLEAN : classify_end(r, off, expected);
+    return off;
 }
 
-int wal_scan_segment(struct wal *w, uint64_t expected, struct wal_scan *s, wal_scan_cb cb,
-                     void *arg)
+int wal_scan_segment(struct wal *w, uint64_t expected, uint64_t relogged, struct wal_scan *s,
+                     wal_scan_cb cb, void *arg)
 {
     struct reading r = {.s = s, .cb = cb, .arg = arg};
     uint64_t size;
@@ -267,12 +279,32 @@ int wal_scan_segment(struct wal *w, uint64_t expected, struct wal_scan *s, wal_s
     if (rv != 0) {
         return rv;
     }
-    r.len = size / WAL_BLOCK_BYTES * WAL_BLOCK_BYTES;
-    s->is_short = size < s->seg.size;
+    struct wal_segment seg = s->seg;
+    wal_scan_close(s);
+    *s = (struct wal_scan){.seg = seg};
     s->seg.first_lsn = s->seg.last_lsn = 0;
-    s->is_damaged = s->has_footer = false;
-    gid_set_clear(&s->footer_gids);
-    scan_frames(&r, expected);
+    r.len = size / WAL_BLOCK_BYTES * WAL_BLOCK_BYTES;
+    s->is_short = size < seg.size;
+    uint64_t off = scan_frames(&r);
+    if (s->is_short) {
+        s->end = WAL_END_ROTTEN;
+    } else if (!s->has_footer && s->end_lsn != 0) {
+        s->end = classify_end(&r, off, s->end_lsn);
+    } else if (!s->has_footer) {
+        s->end = classify_end(&r, off, expected == 0 ? 1 : expected);
+        if (s->end == WAL_END_CLEAN) {
+            s->end = classify_end(&r, off, relogged);
+        }
+        s->end_lsn = expected;
+    }
     free(r.ptr);
     return 0;
+}
+
+void wal_scan_close(struct wal_scan *s)
+{
+    free(s->runs);
+    gid_set_close(&s->footer_gids);
+    s->runs = NULL;
+    s->runs_count = 0;
 }

@@ -9,10 +9,17 @@ enum wal_end {
     WAL_END_ROTTEN /* A frame was here whole, or bytes are gone from the file. */
 };
 
+/* Good frames whose LSNs follow one another. */
+struct wal_run {
+    uint64_t first, last;
+    uint64_t gap_from; /* Its first frame says that what is missing from here on was reported. */
+};
+
 struct wal_scan {
     struct wal_segment seg; /* first_lsn and last_lsn of its good frames. */
-    bool is_first_gap;      /* Its first frame is flagged GAP. */
-    bool is_damaged;        /* Records between good frames are missing. */
+    struct wal_run *runs;
+    size_t runs_count;
+    bool is_damaged; /* There is no good frame where one should be, and good ones follow. */
     bool has_footer;
     bool is_short;
     enum wal_end end;
@@ -28,8 +35,10 @@ int wal_scan_header(struct wal *w, const char *path, struct wal_segment *ret);
 typedef void (*wal_scan_cb)(void *arg, uint64_t lsn, uint8_t type, uint64_t gid,
                             struct slice payload);
 
-/* Read @s->seg whole; its first frame should have LSN @expected (0: any), or one below it. Fills
- * the rest of @s. @cb may be NULL. Returns 0 or ERR_IO. */
-int wal_scan_segment(struct wal *w, uint64_t expected, struct wal_scan *s, wal_scan_cb cb,
-                     void *arg);
+/* Read @s->seg whole and fill the rest of @s, which wal_scan_close frees. What was written into it
+ * first had LSN @expected (0: not known), or @relogged if recovery began the segment. @cb may be
+ * NULL. Returns 0 or ERR_IO. */
+int wal_scan_segment(struct wal *w, uint64_t expected, uint64_t relogged, struct wal_scan *s,
+                     wal_scan_cb cb, void *arg);
+void wal_scan_close(struct wal_scan *s);
 #endif

@@ -45,6 +45,26 @@ void gid_set_add(struct gid_set *s, uint64_t gid)
     }
 }
 
+void gid_set_remove(struct gid_set *s, uint64_t gid)
+{
+    if (gid == 0) {
+        s->n -= s->has_zero ? 1 : 0;
+        s->has_zero = false;
+        return;
+    }
+    struct gid_set rest = {NULL, 0, 0, false};
+    if (s->has_zero) {
+        gid_set_add(&rest, 0);
+    }
+    for (size_t i = 0; i < s->cap; i++) {
+        if (s->slots[i] != 0 && s->slots[i] != gid) {
+            gid_set_add(&rest, s->slots[i]);
+        }
+    }
+    gid_set_close(s);
+    *s = rest;
+}
+
 void gid_set_merge(struct gid_set *to, const struct gid_set *from)
 {
     if (from->has_zero) {
@@ -301,7 +321,7 @@ static int fill_zero(struct wal *w, struct wal_writer *s)
 }
 
 /* Give the file its name; it counts from the moment the directory is synced. */
-static int name_segment(struct wal *w, struct wal_writer *s)
+int wal_segment_name(struct wal *w, struct wal_writer *s)
 {
     const struct file_ops *ops = w->o.ops;
     char path[WAL_PATH_MAX];
@@ -348,9 +368,6 @@ int wal_segment_create(struct wal *w, uint64_t seq, uint64_t generation, uint64_
     if (rv == 0) {
         rv = write_header(w, &s);
     }
-    if (rv == 0) {
-        rv = name_segment(w, &s);
-    }
     if (rv != 0) {
         wal_writer_close(w, &s);
         return rv;
@@ -374,8 +391,8 @@ bool wal_writer_has_room(const struct wal_writer *s, uint64_t bytes, size_t gids
     return s->off + bytes + wal_frame_bytes(8 * (uint64_t)(s->gids.n + gids)) <= s->seg.size;
 }
 
-int wal_writer_put(struct wal *w, struct wal_writer *s, struct wal_frame *f, uint32_t flags,
-                   uint64_t durable_lsn, uint64_t trim_lsn)
+int wal_writer_put(struct wal *w, struct wal_writer *s, struct wal_frame *f,
+                   struct wal_frame_head *head)
 {
     size_t body = f->len - WAL_FRAME_HEADER_BYTES;
     size_t bytes = (size_t)wal_frame_bytes(body);
@@ -384,15 +401,15 @@ int wal_writer_put(struct wal *w, struct wal_writer *s, struct wal_frame *f, uin
     uint8_t *h = f->ptr; /* The header lies within the first sector. */
     wal_put32(h, WAL_FRAME_MAGIC);
     wal_put32(h + 8, s->seg.salt);
-    wal_put32(h + 12, flags);
+    wal_put32(h + 12, head->flags);
     wal_put64(h + 16, f->lsn);
     wal_put32(h + 24, (uint32_t)body);
     wal_put32(h + 28, f->records);
     wal_put32(h + 32, wal_stream_crc(f->ptr, WAL_FRAME_HEADER_BYTES, body));
     wal_put32(h + 36, s->prev_crc);
-    wal_put64(h + 40, durable_lsn);
-    wal_put64(h + 48, trim_lsn);
-    wal_put64(h + 56, 0);
+    wal_put64(h + 40, head->durable_lsn);
+    wal_put64(h + 48, head->trim_lsn);
+    wal_put64(h + 56, head->gap_from);
     uint32_t crc = crc32c(0, h + 8, WAL_FRAME_HEADER_BYTES - 8);
     wal_put32(h + 4, crc);
     uint32_t stamp = wal_stamp(s->seg.salt, f->lsn);
@@ -413,7 +430,7 @@ int wal_writer_put(struct wal *w, struct wal_writer *s, struct wal_frame *f, uin
     return 0;
 }
 
-int wal_writer_footer(struct wal *w, struct wal_writer *s, uint64_t next_lsn)
+int wal_writer_footer(struct wal *w, struct wal_writer *s, uint64_t next_lsn, uint64_t trim_lsn)
 {
     struct wal_frame *f = wal_frame_new();
     wal_frame_reset(f, next_lsn);
@@ -431,7 +448,9 @@ int wal_writer_footer(struct wal *w, struct wal_writer *s, uint64_t next_lsn)
         }
     }
     assert(at == f->len);
-    int rv = wal_writer_put(w, s, f, WAL_FRAME_FOOTER, next_lsn - 1, w->flight_trim);
+    struct wal_frame_head head = {
+        .flags = WAL_FRAME_FOOTER, .durable_lsn = next_lsn - 1, .trim_lsn = trim_lsn};
+    int rv = wal_writer_put(w, s, f, &head);
     wal_frame_free(f);
     return rv;
 }

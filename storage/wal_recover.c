@@ -1,0 +1,578 @@
+/* Opening: what the files say, what of it is kept, and making that durable again.
+ *
+ * In this order, so that a crash at any point leaves what the next opening needs:
+ *   1. list: leftovers (*.tmp) go; headers are read; a *.log without a good one is renamed aside
+ *   2. scan each segment, oldest first; find gaps in the LSNs, and what the tail is
+ * (raft-guide 7.3)
+ *   3. hand out the records
+ *   4. re-log: what no durable_lsn covers, and new suspicions, as ONE frame in a fresh segment; so
+ *      either all of it supersedes the old tail, or nothing
+ *   5. only now salvage: a segment with a reported gap is rewritten (same seq, higher generation)
+ *      so that the gap is not reported for ever, and the original is renamed aside
+ *
+ * Damage counts if it leaves a gap in the LSNs at or above the trim LSN, or is the tail. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "storage/base/buf.h"
+#include "storage/base/err.h"
+#include "storage/wal_scan.h"
+
+struct recovery {
+    struct wal *w;
+    const struct wal_replay *replay;
+    struct wal_recovery *found;
+    struct wal_scan *scans; /* In order of seq. */
+    size_t n;
+    struct wal_segments aside; /* To be renamed at the end: bad or superseded files. */
+    bool *is_rewritten;        /* By scan: a gap in it, or before it, was reported. */
+    uint64_t *limits;          /* By scan: records from here on are superseded. */
+    uint64_t floor;            /* No gap below matters. */
+    uint64_t durable_lsn;      /* The highest that any frame knows of. */
+    uint64_t start;            /* First LSN handed out. */
+    uint64_t reach;            /* The LSN after the last one found. */
+    uint64_t relog_from;
+    struct gid_set suspects;     /* With those that records tell of. */
+    struct gid_set new_suspects; /* Found now. */
+    struct wal_frame *relog;
+    struct wal_frame *salvage; /* Frames of the segment being rewritten. */
+    struct wal_frame *salvage_last;
+    const struct wal_scan *at; /* The segment being read again. */
+    uint64_t limit;
+    uint64_t next_lsn; /* While salvaging: follows the record before. */
+};
+
+/* ---- 1. Files ---- */
+
+struct names {
+    struct recovery *r;
+    char **ptr;
+    size_t n;
+};
+
+static int path_cmp(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool has_suffix(const char *s, const char *suffix)
+{
+    size_t n = strlen(s), m = strlen(suffix);
+    return n >= m && strcmp(s + n - m, suffix) == 0;
+}
+
+static void on_name(void *arg, const char *name)
+{
+    struct names *l = arg;
+    struct wal *w = l->r->w;
+    unsigned long long seq = 0, generation = 0;
+    if (strncmp(name, "wal-", 4) != 0) {
+        return;
+    }
+    /* Names of files set aside count too: theirs are not given again. */
+    if (sscanf(name, "wal-%16llx-%16llx", &seq, &generation) == 2 && seq < UINT64_MAX / 2 &&
+        generation < UINT64_MAX / 2) {
+        w->seq_next = seq >= w->seq_next ? seq + 1 : w->seq_next;
+        w->generation_next = generation >= w->generation_next ? generation + 1 : w->generation_next;
+    }
+    if (has_suffix(name, ".tmp") || has_suffix(name, ".log")) {
+        l->ptr = xrealloc(l->ptr, (l->n + 1) * sizeof *l->ptr);
+        char path[WAL_PATH_MAX];
+        (void)snprintf(path, sizeof path, "%s/%s", w->dir, name);
+        l->ptr[l->n++] = xslicedup(slice_str(path));
+    }
+}
+
+static void note_damaged(struct recovery *r, const char *path)
+{
+    if (r->found->damaged_file[0] == 0) {
+        (void)snprintf(r->found->damaged_file, sizeof r->found->damaged_file, "%.255s", path);
+    }
+}
+
+static void suspect_all(struct recovery *r)
+{
+    gid_set_add(&r->new_suspects, WAL_GID_ALL);
+}
+
+static int seq_cmp(const void *a, const void *b)
+{
+    const struct wal_segment *x = &((const struct wal_scan *)a)->seg;
+    const struct wal_segment *y = &((const struct wal_scan *)b)->seg;
+    if (x->seq != y->seq) {
+        return x->seq < y->seq ? -1 : 1;
+    }
+    return (x->generation > y->generation) - (x->generation < y->generation);
+}
+
+static int take_file(struct recovery *r, const char *path)
+{
+    struct wal *w = r->w;
+    if (has_suffix(path, ".tmp")) {
+        int rv = w->o.ops->unlink(w->o.ops->ctx, path);
+        return rv == 0 ? 0 : wal_fail(w, rv, path);
+    }
+    struct wal_segment s;
+    int rv = wal_scan_header(w, path, &s);
+    if (rv == ERR_CORRUPT) {
+        /* Which records it held is not known; nor whether there were any. */
+        r->found->is_corrupt = true;
+        note_damaged(r, path);
+        suspect_all(r);
+        s = (struct wal_segment){.size = 0};
+        (void)snprintf(s.path, sizeof s.path, "%s", path);
+        wal_segments_push(&r->aside, &s);
+        return 0;
+    }
+    if (rv != 0) {
+        note_damaged(r, path);
+        return wal_fail(w, rv == ERR_EXISTS ? ERR_CORRUPT : rv, path);
+    }
+    w->seq_next = s.seq >= w->seq_next ? s.seq + 1 : w->seq_next;
+    w->generation_next = s.generation >= w->generation_next ? s.generation + 1 : w->generation_next;
+    r->scans = xrealloc(r->scans, (r->n + 1) * sizeof *r->scans);
+    r->scans[r->n++] = (struct wal_scan){.seg = s};
+    return 0;
+}
+
+static int list_files(struct recovery *r)
+{
+    struct wal *w = r->w;
+    struct names l = {.r = r};
+    int rv = w->o.ops->list(w->o.ops->ctx, w->dir, on_name, &l);
+    if (rv != 0) {
+        rv = wal_fail(w, rv == ERR_NOTFOUND ? ERR_IO : rv, w->dir);
+    }
+    if (l.n > 0) {
+        qsort(l.ptr, l.n, sizeof *l.ptr, path_cmp);
+    }
+    for (size_t i = 0; i < l.n; i++) {
+        rv = rv == 0 ? take_file(r, l.ptr[i]) : rv;
+        free(l.ptr[i]);
+    }
+    free(l.ptr);
+    if (rv != 0 || r->n == 0) {
+        return rv;
+    }
+    qsort(r->scans, r->n, sizeof *r->scans, seq_cmp);
+    size_t kept = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        if (i + 1 < r->n && r->scans[i].seg.seq == r->scans[i + 1].seg.seq) {
+            wal_segments_push(&r->aside, &r->scans[i].seg); /* It was salvaged. */
+        } else {
+            r->scans[kept++] = r->scans[i];
+        }
+    }
+    r->n = kept;
+    return 0;
+}
+
+/* ---- 2. What they hold ---- */
+
+static int scan_all(struct recovery *r)
+{
+    uint64_t expected = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        struct wal_scan *s = &r->scans[i];
+        int rv = wal_scan_segment(r->w, expected, r->durable_lsn + 1, s, NULL, NULL);
+        if (rv != 0) {
+            return rv;
+        }
+        expected = s->end_lsn != 0 ? s->end_lsn : expected;
+        r->durable_lsn = s->durable_lsn > r->durable_lsn ? s->durable_lsn : r->durable_lsn;
+        r->floor = s->trim_lsn > r->floor ? s->trim_lsn : r->floor;
+    }
+    uint64_t limit = UINT64_MAX;
+    for (size_t i = r->n; i-- > 0;) {
+        r->limits[i] = limit;
+        if (r->scans[i].runs_count > 0 && r->scans[i].seg.first_lsn < limit) {
+            limit = r->scans[i].seg.first_lsn;
+        }
+    }
+    return 0;
+}
+
+/* Records from @from to before run @k of segment @i are missing. Whose were they? */
+static void report_gap(struct recovery *r, size_t i, size_t k, size_t before, uint64_t from)
+{
+    const struct wal_scan *s = &r->scans[i];
+    const struct wal_scan *owner = NULL;
+    if (k > 0) {
+        owner = s;
+    } else if (before < r->n && r->scans[before].has_footer &&
+               r->scans[before].end_lsn == s->runs[0].first) {
+        owner = &r->scans[before];
+    }
+    r->found->is_corrupt = true;
+    note_damaged(r, owner == NULL && before < r->n && r->scans[before].end != WAL_END_CLEAN
+                        ? r->scans[before].seg.path
+                        : (owner == NULL ? s : owner)->seg.path);
+    if (owner != NULL && owner->has_footer) {
+        gid_set_merge(&r->new_suspects, &owner->footer_gids);
+    } else {
+        suspect_all(r);
+    }
+    r->is_rewritten[i] = true;
+    if (s->runs[k].gap_from == 0) {
+        r->scans[i].runs[k].gap_from = from;
+    }
+}
+
+static void find_gaps(struct recovery *r)
+{
+    size_t before = SIZE_MAX; /* The segment of the run before. */
+    for (size_t i = 0; i < r->n; i++) {
+        for (size_t k = 0; k < r->scans[i].runs_count; k++) {
+            struct wal_run *run = &r->scans[i].runs[k];
+            if (run->first >= r->limits[i]) {
+                break;
+            }
+            uint64_t expected = r->reach == 0 ? r->floor : r->reach;
+            if (r->reach == 0) {
+                r->start = run->first;
+            }
+            if (run->first > expected) {
+                bool is_known = run->gap_from != 0 && run->gap_from <= expected;
+                if (run->first <= r->floor) {
+                    r->start = run->first;
+                } else if (!is_known) {
+                    report_gap(r, i, k, before, expected);
+                }
+                r->relog_from = run->first;
+            }
+            uint64_t next = run->last < r->limits[i] ? run->last + 1 : r->limits[i];
+            r->reach = next;
+            before = i;
+        }
+    }
+}
+
+/* Torn: nobody was told. Rotten: somebody may have been. */
+static void judge_tail(struct recovery *r)
+{
+    size_t last = 0; /* The last segment with records. */
+    for (size_t i = 0; i < r->n; i++) {
+        last = r->scans[i].runs_count > 0 ? i : last;
+    }
+    for (size_t i = last; i < r->n; i++) {
+        const struct wal_scan *s = &r->scans[i];
+        if (s->end == WAL_END_TORN) {
+            r->found->is_torn = true;
+        } else if (s->end == WAL_END_ROTTEN || (i > last && s->is_damaged)) {
+            r->found->is_rotten = true;
+            note_damaged(r, s->seg.path);
+            suspect_all(r);
+            if (i > last) {
+                wal_segments_push(&r->aside, &s->seg);
+            }
+        }
+    }
+    if (r->durable_lsn >= (r->reach == 0 ? 1 : r->reach) && r->durable_lsn >= r->floor) {
+        const struct wal_scan *s = &r->scans[last];
+        r->found->is_rotten = true;
+        note_damaged(r, s->seg.path);
+        if (s->has_footer && s->end_lsn > r->durable_lsn) {
+            gid_set_merge(&r->new_suspects, &s->footer_gids);
+        } else {
+            suspect_all(r);
+        }
+    }
+    r->found->is_torn = r->found->is_torn && !r->found->is_rotten;
+}
+
+/* ---- 3. Records ---- */
+
+static void on_record(void *arg, uint64_t lsn, uint8_t type, uint64_t gid, struct slice payload)
+{
+    struct recovery *r = arg;
+    if (lsn < r->start || lsn >= r->limit) {
+        return;
+    }
+    if (lsn >= r->relog_from) {
+        wal_frame_add(r->relog, type, gid, &payload, 1);
+    }
+    if (type == WAL_TYPE_SUSPECT) {
+        gid_set_add(&r->suspects, gid);
+    } else if (type == WAL_TYPE_CLEARED) {
+        gid_set_remove(&r->suspects, gid);
+    }
+    r->w->real_lsn = type == WAL_TYPE_WATERMARK ? r->w->real_lsn : lsn;
+    if (type < WAL_TYPE_HOST_MIN) {
+        return;
+    }
+    r->found->records_count++;
+    if (r->replay != NULL && r->replay->record != NULL) {
+        r->replay->record(r->replay->arg, lsn, type, gid, payload);
+    }
+}
+
+static int replay_all(struct recovery *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        struct wal_scan s = {.seg = r->scans[i].seg};
+        r->limit = r->limits[i];
+        if (r->scans[i].runs_count == 0 || s.seg.first_lsn >= r->limit ||
+            s.seg.last_lsn < r->start) {
+            continue;
+        }
+        int rv = wal_scan_segment(r->w, 0, 0, &s, on_record, r);
+        bool is_same = s.seg.last_lsn == r->scans[i].seg.last_lsn;
+        wal_scan_close(&s);
+        if (rv != 0 || !is_same) {
+            return rv != 0 ? rv : wal_fail(r->w, ERR_IO, s.seg.path);
+        }
+    }
+    return 0;
+}
+
+static void report_suspects(struct recovery *r)
+{
+    for (size_t i = 0; i <= r->suspects.cap; i++) {
+        uint64_t gid = i < r->suspects.cap ? r->suspects.slots[i] : 0;
+        if (gid == WAL_GID_ALL) {
+            r->found->has_unknown_groups = true;
+        } else if ((gid != 0 || (i == r->suspects.cap && r->suspects.has_zero)) &&
+                   r->replay != NULL && r->replay->suspect != NULL) {
+            r->replay->suspect(r->replay->arg, gid);
+        }
+    }
+}
+
+/* ---- 4. Durable again ---- */
+
+static int relog(struct recovery *r)
+{
+    struct wal *w = r->w;
+    struct wal_frame *f = r->relog;
+    gid_set_merge(&r->suspects, &r->new_suspects);
+    for (size_t i = 0; i <= r->new_suspects.cap; i++) {
+        uint64_t gid = i < r->new_suspects.cap ? r->new_suspects.slots[i] : 0;
+        if (gid != 0 || (i == r->new_suspects.cap && r->new_suspects.has_zero)) {
+            w->real_lsn = f->lsn + f->records;
+            wal_frame_add(f, WAL_TYPE_SUSPECT, gid, NULL, 0);
+        }
+    }
+    w->next_lsn = f->lsn + f->records;
+    w->durable_lsn = w->next_lsn - 1;
+    w->flight_durable = r->durable_lsn;
+    w->trim_lsn = r->floor;
+    if (f->records == 0) {
+        return 0;
+    }
+    struct wal_frame_head head = {.durable_lsn = r->durable_lsn, .trim_lsn = r->floor};
+    uint64_t expected = r->reach == 0 ? r->floor : r->reach;
+    if (f->lsn > expected) {
+        head.flags = WAL_FRAME_GAP; /* Reported above. */
+        head.gap_from = expected;
+    }
+    uint64_t bytes = wal_frame_bytes(f->len - WAL_FRAME_HEADER_BYTES);
+    uint64_t need = WAL_BLOCK_BYTES + bytes + wal_frame_bytes(8 * (uint64_t)f->gids.n);
+    int rv = wal_segment_create(
+        w, w->seq_next++, w->generation_next++,
+        need > w->segment_bytes ? need + w->segment_bytes : w->segment_bytes, &w->cur);
+    if (rv == 0) {
+        rv = wal_segment_name(w, &w->cur);
+    }
+    if (rv == 0) {
+        rv = wal_writer_put(w, &w->cur, f, &head);
+    }
+    if (rv == 0) {
+        w->current = w->cur.seg;
+        w->has_current = true;
+        w->durable_trim = r->floor;
+    }
+    return rv;
+}
+
+/* ---- 5. Salvage ---- */
+
+static void on_salvage(void *arg, uint64_t lsn, uint8_t type, uint64_t gid, struct slice payload)
+{
+    struct recovery *r = arg;
+    struct wal_frame *f = r->salvage_last;
+    if (f == NULL || lsn != r->next_lsn || f->len + payload.len > r->w->o.frame_bytes_max) {
+        struct wal_frame *g = wal_frame_new();
+        wal_frame_reset(g, lsn);
+        if (f == NULL) {
+            r->salvage = g;
+        } else {
+            f->next = g;
+        }
+        r->salvage_last = f = g;
+    }
+    wal_frame_add(f, type, gid, &payload, 1);
+    r->next_lsn = lsn + 1;
+}
+
+static uint64_t gap_before(const struct wal_scan *s, uint64_t lsn)
+{
+    for (size_t k = 0; k < s->runs_count; k++) {
+        if (s->runs[k].first == lsn) {
+            uint64_t from = s->runs[k].gap_from;
+            return from == 0 && k > 0 ? s->runs[k - 1].last + 1 : from;
+        }
+    }
+    return 0;
+}
+
+/* Write r->salvage as a segment in the place of @s. */
+static int write_salvaged(struct recovery *r, struct wal_scan *s)
+{
+    struct wal *w = r->w;
+    uint64_t bytes = WAL_BLOCK_BYTES;
+    struct gid_set gids = {.slots = NULL};
+    for (struct wal_frame *f = r->salvage; f != NULL; f = f->next) {
+        bytes += wal_frame_bytes(f->len - WAL_FRAME_HEADER_BYTES);
+        gid_set_merge(&gids, &f->gids);
+    }
+    bytes += wal_frame_bytes(8 * (uint64_t)gids.n);
+    gid_set_close(&gids);
+    struct wal_writer out = {.file = NULL};
+    int rv = wal_segment_create(w, s->seg.seq, w->generation_next++, bytes, &out);
+    for (struct wal_frame *f = r->salvage; f != NULL && rv == 0; f = f->next) {
+        struct wal_frame_head head = {.durable_lsn = s->durable_lsn, .trim_lsn = s->trim_lsn};
+        head.gap_from = gap_before(s, f->lsn);
+        head.flags = head.gap_from != 0 ? WAL_FRAME_GAP : 0;
+        rv = wal_writer_put(w, &out, f, &head);
+    }
+    if (rv == 0) {
+        rv = wal_writer_footer(w, &out, out.seg.last_lsn + 1, s->trim_lsn);
+    }
+    if (rv == 0) {
+        rv = wal_segment_name(w, &out);
+    }
+    if (rv == 0) {
+        wal_segments_push(&r->aside, &s->seg);
+        s->seg = out.seg;
+    }
+    wal_writer_close(w, &out);
+    return rv;
+}
+
+static int salvage(struct recovery *r, size_t i)
+{
+    struct wal_scan again = {.seg = r->scans[i].seg};
+    int rv = wal_scan_segment(r->w, 0, 0, &again, on_salvage, r);
+    wal_scan_close(&again);
+    if (rv == 0) {
+        rv = write_salvaged(r, &r->scans[i]);
+    }
+    while (r->salvage != NULL) {
+        struct wal_frame *f = r->salvage;
+        r->salvage = f->next;
+        wal_frame_free(f);
+    }
+    r->salvage_last = NULL;
+    return rv;
+}
+
+static int rename_aside(struct recovery *r)
+{
+    struct wal *w = r->w;
+    for (size_t i = 0; i < r->aside.n; i++) {
+        char to[WAL_PATH_MAX + 16];
+        (void)snprintf(to, sizeof to, "%s.damaged", r->aside.ptr[i].path);
+        int rv = w->o.ops->rename(w->o.ops->ctx, r->aside.ptr[i].path, to);
+        if (rv != 0) {
+            return wal_fail(w, rv, r->aside.ptr[i].path);
+        }
+    }
+    if (r->aside.n == 0) {
+        return 0;
+    }
+    int rv = w->o.ops->sync_dir(w->o.ops->ctx, w->dir);
+    return rv == 0 ? 0 : wal_fail(w, rv, w->dir);
+}
+
+static bool is_aside(const struct recovery *r, const struct wal_segment *s)
+{
+    for (size_t i = 0; i < r->aside.n; i++) {
+        if (strcmp(r->aside.ptr[i].path, s->path) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Segments below the floor are kept until a frame that says so is synced (wal_batch_done). */
+static void publish(struct recovery *r)
+{
+    struct wal *w = r->w;
+    for (size_t i = 0; i < r->n; i++) {
+        struct wal_segment *s = &r->scans[i].seg;
+        if (is_aside(r, s)) {
+            continue;
+        }
+        s->size = r->scans[i].is_short ? 0 : s->size; /* Not to be reused. */
+        wal_segments_push(r->scans[i].runs_count > 0 ? &w->sealed : &w->free, s);
+    }
+    if (w->has_current) {
+        wal_free_trimmed(w);
+    }
+}
+
+static int recover(struct recovery *r)
+{
+    struct wal *w = r->w;
+    int rv = list_files(r);
+    if (rv != 0) {
+        return rv;
+    }
+    r->is_rewritten = xcalloc(r->n + 1, sizeof *r->is_rewritten);
+    r->limits = xcalloc(r->n + 1, sizeof *r->limits);
+    rv = scan_all(r);
+    if (rv != 0) {
+        return rv;
+    }
+    find_gaps(r);
+    if (r->n > 0) {
+        judge_tail(r);
+    }
+    /* Where the log goes on: after everything found, known of, or trimmed. */
+    uint64_t next = r->reach > r->floor ? r->reach : r->floor;
+    next = r->durable_lsn + 1 > next ? r->durable_lsn + 1 : next;
+    r->relog_from = r->durable_lsn + 1 > r->relog_from ? r->durable_lsn + 1 : r->relog_from;
+    r->relog_from = r->relog_from > r->start ? r->relog_from : r->start;
+    if (r->reach < next || r->relog_from > next) {
+        r->relog_from = next;
+    }
+    r->relog = wal_frame_new();
+    wal_frame_reset(r->relog, r->relog_from);
+    rv = replay_all(r);
+    if (rv == 0) {
+        assert(r->relog->lsn + r->relog->records == next);
+        rv = relog(r);
+    }
+    if (rv == 0) {
+        report_suspects(r);
+    }
+    for (size_t i = 0; i < r->n && rv == 0; i++) {
+        rv = r->is_rewritten[i] ? salvage(r, i) : 0;
+    }
+    if (rv == 0) {
+        rv = rename_aside(r);
+    }
+    if (rv == 0) {
+        publish(r);
+        r->found->last_lsn = w->durable_lsn;
+    }
+    return rv;
+}
+
+int wal_recover(struct wal *w, const struct wal_replay *replay, struct wal_recovery *ret)
+{
+    struct recovery r = {.w = w, .replay = replay, .found = ret, .floor = 1};
+    int rv = recover(&r);
+    for (size_t i = 0; i < r.n; i++) {
+        wal_scan_close(&r.scans[i]);
+    }
+    free(r.scans);
+    free(r.is_rewritten);
+    free(r.limits);
+    free(r.aside.ptr);
+    gid_set_close(&r.suspects);
+    gid_set_close(&r.new_suspects);
+    wal_frame_free(r.relog);
+    return rv;
+}
