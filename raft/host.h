@@ -61,7 +61,6 @@ enum host_lane { HOST_LANE_RAFT, HOST_LANE_BULK };
     X(G16) /* the host votes where the core is no voter */ \
     X(G17) /* a refused pre-vote tells the true term */ \
     X(G18) /* a STANDBY's vote does not compare logs */ \
-    X(SKIP) /* what was applied is not applied again */ \
     X(T2) /* a leader does not trim past a follower that answers */ \
     X(T4) /* a base's configuration is that of its index (off: the newest) */ \
     X(T5) /* a WAL suffix that does not continue the base is void */ \
@@ -86,6 +85,10 @@ struct host_env {
     /* How many bytes the connection takes now. NULL: always enough. What does not fit stays queued
      * in the host, bounded by peer_queue_bytes_max, until a later host_turn_end. */
     uint64_t (*room)(void *ctx, uint64_t node_id, enum host_lane lane);
+    /* Around each use of the WAL: hold the lock that its writer thread takes (wal_thread_lock).
+     * Never held while calling back. NULL: nobody else uses it. */
+    void (*wal_lock)(void *ctx);
+    void (*wal_unlock)(void *ctx);
     /* A uniformly random number. */
     uint64_t (*random)(void *ctx);
     /* This group's WAL records keep old segments alive: flush its store soon and report it with

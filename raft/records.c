@@ -49,7 +49,11 @@ int record_decode(uint8_t type, struct slice payload, struct record *ret_record)
         rec.raft_id = reader_varint(&r);
         rec.term = reader_varint(&r);
         rec.voted_for = reader_varint(&r);
+        rec.is_suspect = reader_u8(&r) != 0;
         read_base(&r, &rec.base);
+        break;
+    case RECORD_SUSPECT:
+        rec.is_suspect = reader_u8(&r) != 0;
         break;
     default:
         return ERR_UNSUPPORTED;
@@ -120,10 +124,16 @@ void record_put_create(struct buf *out, uint64_t raft_id)
 }
 
 void record_put_checkpoint(struct buf *out, uint64_t raft_id, uint64_t term, uint64_t voted_for,
-                           const struct record_base *base)
+                           bool is_suspect, const struct record_base *base)
 {
     buf_append_varint(out, raft_id);
     buf_append_varint(out, term);
     buf_append_varint(out, voted_for);
+    buf_append_u8(out, is_suspect);
     record_put_base(out, base);
+}
+
+void record_put_suspect(struct buf *out, bool is_suspect)
+{
+    buf_append_u8(out, is_suspect);
 }

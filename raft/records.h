@@ -12,7 +12,9 @@
  *   RESET       as BASE: all entries are void, the base is this.
  *   CREATE      v raft_id: the replica was born here.
  *   DELETE      nothing: the group is gone, its gid never comes back.
- *   CHECKPOINT  v raft_id, v term, v voted_for, then as BASE: all a group needs beside entries.
+ *   SUSPECT     u8 1: may have lost what it acknowledged (G11); 0: no longer.
+ *   CHECKPOINT  v raft_id, v term, v voted_for, u8 suspect, then as BASE: all a group needs beside
+ *               entries.
  *
  * conf is a configuration in libraft's own encoding, with its padding zeroed; empty: none. An
  * APPEND whose first index is at or below the last index overwrites from there on. */
@@ -35,6 +37,7 @@ enum record_type {
     RECORD_CREATE,
     RECORD_DELETE,
     RECORD_CHECKPOINT,
+    RECORD_SUSPECT,
 };
 
 enum { RECORD_ENTRY_COMMAND = 1, RECORD_ENTRY_BARRIER = 2, RECORD_ENTRY_CHANGE = 3 };
@@ -52,6 +55,7 @@ struct record {
     uint64_t raft_id;     /* CREATE, CHECKPOINT. */
     uint64_t term;        /* META, CHECKPOINT. */
     uint64_t voted_for;   /* META, CHECKPOINT. */
+    bool is_suspect;      /* SUSPECT, CHECKPOINT. */
     uint64_t index;       /* First index of APPEND and CARRY, from of TRUNCATE. */
     uint64_t count;       /* Entries of APPEND and CARRY. */
     struct slice entries; /* Their bytes, for record_entry_next. */
@@ -78,5 +82,6 @@ void record_put_meta(struct buf *out, uint64_t term, uint64_t voted_for);
 void record_put_base(struct buf *out, const struct record_base *base);
 void record_put_create(struct buf *out, uint64_t raft_id);
 void record_put_checkpoint(struct buf *out, uint64_t raft_id, uint64_t term, uint64_t voted_for,
-                           const struct record_base *base);
+                           bool is_suspect, const struct record_base *base);
+void record_put_suspect(struct buf *out, bool is_suspect);
 #endif

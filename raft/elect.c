@@ -1,0 +1,242 @@
+/* Time: ticks, and who campaigns when (raft-guide 7.6).
+ *
+ * Each group is ticked once a second, spread over a wheel. That and libraft's own timeouts are only
+ * the net: when the leader's node goes down its members forget it and campaign in successor order,
+ * repeating an unanswered pre-vote; campaigns are rationed, urgent groups first. */
+#include <assert.h>
+
+#include "raft/host_internal.h"
+
+#define GRANT_PATIENCE_MS 300 /* After a vote for somebody else, let him win. */
+#define START_QUIET_MS 300    /* After a start, a leader may still make itself known. */
+#define START_REPEAT_MS 500
+#define START_END_MS 15000
+
+/* G6, G11: may the core's timer run? */
+bool elect_may_tick(struct raft_group *g)
+{
+    const struct raft *r = g->r;
+    if (r->state == RAFT_LEADER) {
+        return true;
+    }
+    if (g->appends_count > 0 && IS_ON(g->host, G6)) {
+        return false;
+    }
+    if (g->is_suspect && IS_ON(g->host, G11)) {
+        uint64_t last = compat_log_last(r);
+        return vote_suspect_may_vote(g, compat_term_at(r, last), last);
+    }
+    return true;
+}
+
+static void tick_core(struct raft_group *g)
+{
+    if (!elect_may_tick(g)) {
+        return;
+    }
+    if (g->r->state != RAFT_LEADER && compat_is_sole_voter(g->r, g->raft_id) &&
+        IS_ON(g->host, G13)) {
+        /* A tick would elect it without a new term; load() raises the term first. */
+        if (g->appends_count == 0 && (!g->is_suspect || g->is_single)) {
+            instance_reload(g, 0);
+        }
+        return;
+    }
+    g->tick(&g->io);
+    guard_post(g);
+    guard_release(g);
+    guard_pump(g);
+}
+
+static void tick_group(struct raft_group *g)
+{
+    if (g->r != NULL) {
+        tick_core(g);
+    }
+    catchup_tick(g);
+    host_group_busy(g);
+}
+
+void elect_wheel_add(struct raft_group *g)
+{
+    struct raft_host *h = g->host;
+    list_push_back(&h->wheel[h->wheel_next], &g->wheel_link);
+    h->wheel_next = (h->wheel_next + 7) % WHEEL_SLOTS; /* Prime to the slots: spreads. */
+}
+
+/* ---- Campaigns ---- */
+
+void elect_campaign_at(struct raft_group *g, uint64_t at_ms, uint32_t every_ms, uint64_t end_ms)
+{
+    g->campaign_ms = at_ms == 0 ? 1 : at_ms;
+    g->campaign_every_ms = every_ms;
+    g->campaign_end_ms = end_ms;
+    if (list_is_empty(&g->campaign_link)) {
+        list_push_back(&g->host->campaigns, &g->campaign_link);
+    }
+}
+
+void elect_campaign_stop(struct raft_group *g)
+{
+    list_remove(&g->campaign_link);
+    g->campaign_ms = 0;
+}
+
+static uint64_t mix(uint64_t h)
+{
+    h ^= h >> 33;
+    h *= 0xff51afd7ed558ccdull;
+    h ^= h >> 33;
+    h *= 0xc4ceb9fe1a85ec53ull;
+    return h ^ (h >> 33);
+}
+
+static uint64_t rank_hash(uint64_t gid, uint64_t raft_id)
+{
+    return mix(mix(gid) ^ raft_id);
+}
+
+/* Position among the live voters in hash order; the same on all nodes that see the same peers. */
+static unsigned rank_of(struct raft_group *g)
+{
+    const struct raft *r = g->r;
+    uint64_t own = rank_hash(g->gid, g->raft_id);
+    unsigned rank = 0;
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        const struct raft_server *s = &r->configuration.servers[i];
+        if (s->role != RAFT_VOTER || s->id == g->raft_id) {
+            continue;
+        }
+        uint64_t node_id = outbox_node_of(g, s->id);
+        if (node_id != 0 && host_peer(g->host, node_id)->is_up) {
+            rank += rank_hash(g->gid, s->id) < own;
+        }
+    }
+    return rank;
+}
+
+static bool has_quorum_up(struct raft_group *g)
+{
+    const struct raft *r = g->r;
+    unsigned up = 0, voters = 0;
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        const struct raft_server *s = &r->configuration.servers[i];
+        if (s->role != RAFT_VOTER) {
+            continue;
+        }
+        uint64_t node_id = outbox_node_of(g, s->id);
+        voters++;
+        up += s->id == g->raft_id || (node_id != 0 && host_peer(g->host, node_id)->is_up);
+    }
+    return up >= voters / 2 + 1;
+}
+
+void elect_started(struct raft_group *g, bool is_created)
+{
+    struct raft_host *h = g->host;
+    if (g->r == NULL || g->r->state == RAFT_LEADER || !IS_ON(h, SUCCESSOR) ||
+        compat_role(g->r, g->raft_id) != RAFT_VOTER) {
+        return;
+    }
+    uint64_t at = h->now_ms;
+    if (!is_created || !g->is_preferred) {
+        at += START_QUIET_MS + (uint64_t)rank_of(g) * h->opt.successor_ms;
+    }
+    elect_campaign_at(g, at, is_created && g->is_preferred ? h->opt.successor_ms : START_REPEAT_MS,
+                      h->now_ms + START_END_MS);
+}
+
+void elect_node_down(struct raft_group *g, uint64_t node_id)
+{
+    struct raft_host *h = g->host;
+    if (g->r == NULL || g->leader_node != node_id || g->r->state == RAFT_LEADER ||
+        !IS_ON(h, SUCCESSOR)) {
+        return;
+    }
+    compat_forget_leader(g->r);
+    g->leader_id = g->leader_node = 0;
+    g->leader_seen_ms = 0;
+    if (compat_role(g->r, g->raft_id) == RAFT_VOTER) {
+        elect_campaign_at(g, h->now_ms + (uint64_t)rank_of(g) * h->opt.successor_ms,
+                          h->opt.successor_ms, UINT64_MAX);
+    }
+    guard_post(g);
+}
+
+/* One try. False: not now, look again later. */
+static bool campaign(struct raft_group *g)
+{
+    struct raft_host *h = g->host;
+    struct raft *r = g->r;
+    bool is_patient = g->voted_for != g->raft_id && g->voted_for != 0 && g->voted_ms != 0 &&
+                      h->now_ms - g->voted_ms < GRANT_PATIENCE_MS;
+    if (is_patient || !has_quorum_up(g) || !elect_may_tick(g)) {
+        return false;
+    }
+    if (r->state == RAFT_CANDIDATE && !compat_is_pre_candidate(r) && g->voted_ms != 0 &&
+        h->now_ms - g->voted_ms < GRANT_PATIENCE_MS) {
+        return false; /* Real votes are on their way. */
+    }
+    compat_expire_timer(r, host_core_now(h));
+    tick_core(g);
+    return true;
+}
+
+static bool is_campaign_over(const struct raft_group *g)
+{
+    return g->r == NULL ? g->state == GROUP_FAILED
+                        : g->r->state == RAFT_LEADER || g->leader_id != 0 ||
+                              g->host->now_ms > g->campaign_end_ms ||
+                              compat_role(g->r, g->raft_id) != RAFT_VOTER;
+}
+
+static void campaigns_of(struct raft_host *h, unsigned urgency)
+{
+    LIST_FOR_SAFE(it, tmp, &h->campaigns)
+    {
+        struct raft_group *g = container_of(it, struct raft_group, campaign_link);
+        unsigned own = g->priority == 0 ? 0 : g->is_waiting ? 1 : 2;
+        if (own != urgency || g->campaign_ms > h->now_ms || g->r == NULL) {
+            continue;
+        }
+        if (is_campaign_over(g)) {
+            elect_campaign_stop(g);
+            continue;
+        }
+        if (h->campaign_credit_milli < 1000 && urgency > 0) {
+            return;
+        }
+        g->campaign_ms = h->now_ms + g->campaign_every_ms;
+        if (campaign(g)) {
+            h->campaign_credit_milli -=
+                h->campaign_credit_milli < 1000 ? h->campaign_credit_milli : 1000;
+        }
+    }
+}
+
+void elect_tick(struct raft_host *h)
+{
+    uint64_t elapsed = h->now_ms - h->wheel_ms;
+    /* A tenth of a second's credit at most is saved. */
+    uint64_t credit_max = (uint64_t)h->opt.groups_per_s * 100;
+    h->campaign_credit_milli += elapsed * h->opt.groups_per_s;
+    if (h->campaign_credit_milli > credit_max) {
+        h->campaign_credit_milli = credit_max < 1000 ? 1000 : credit_max;
+    }
+    /* After a long pause each slot is ticked once, not for each second missed. */
+    const uint64_t slot_ms = TICK_MS / WHEEL_SLOTS;
+    uint64_t from = h->wheel_ms / slot_ms, to = h->now_ms / slot_ms;
+    if (to - from > WHEEL_SLOTS) {
+        from = to - WHEEL_SLOTS;
+    }
+    h->wheel_ms = h->now_ms;
+    for (uint64_t i = from; i < to; i++) {
+        LIST_FOR_SAFE(it, tmp, &h->wheel[i % WHEEL_SLOTS])
+        {
+            tick_group(container_of(it, struct raft_group, wheel_link));
+        }
+    }
+    for (unsigned urgency = 0; urgency < 3; urgency++) {
+        campaigns_of(h, urgency);
+    }
+}

@@ -1,0 +1,782 @@
+/* Groups: their life, and the calls of the embedder. */
+#include <assert.h>
+
+#include "raft/host_internal.h"
+#include "storage/base/log.h"
+
+#define ENTRY_BYTES_DEFAULT (9u << 20)
+
+struct raft_group *group_new(struct raft_host *h, uint64_t gid)
+{
+    struct raft_group *g = xcalloc(1, sizeof *g);
+    g->host = h;
+    g->gid = gid;
+    g->is_barrier_stored = true;
+    struct list *links[] = {&g->turn_link,   &g->wheel_link, &g->fence_link, &g->campaign_link,
+                            &g->switch_link, &g->appends,    &g->held,       &g->offers,
+                            &g->gets,        &g->gate,       &g->fenced};
+    for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
+        list_init(links[i]);
+    }
+    HASH_ADD(hh, h->groups, gid, sizeof g->gid, g);
+    return g;
+}
+
+void group_free(struct raft_group *g)
+{
+    instance_close(g);
+    group_fail_proposals(g);
+    guard_gate_clear(g);
+    catchup_pull_drop(g);
+    outbox_cancel(g, true, true, RAFT_CANCELED);
+    for (unsigned i = 0; i < g->replicas_count; i++) {
+        outbox_replica_drop(&g->replicas[i]);
+    }
+    list_remove(&g->turn_link);
+    list_remove(&g->wheel_link);
+    list_remove(&g->fence_link);
+    list_remove(&g->campaign_link);
+    list_remove(&g->switch_link);
+    log_suffix_drop(g, UINT64_MAX, 0);
+    log_cut(g, 0);
+    free(g->suffix);
+    free(g->confs);
+    free(g->spans);
+    free(g->pending);
+    free(g->flying);
+    free(g->reads);
+    base_close(&g->base);
+    base_close(&g->image);
+    base_close(&g->load_base);
+    HASH_DEL(g->host->groups, g);
+    free(g);
+}
+
+void group_fail(struct raft_group *g, const char *why)
+{
+    host_alarm(g->host, g->gid, why);
+    instance_close(g);
+    guard_gate_clear(g);
+    g->state = GROUP_FAILED;
+    elect_campaign_stop(g);
+    g->told = group_role(g);
+    if (g->fsm.role_changed != NULL) {
+        g->fsm.role_changed(g->fsm.ctx, &g->told);
+    }
+}
+
+/* ---- Replicas ---- */
+
+struct replica *group_replica(struct raft_group *g, uint64_t raft_id)
+{
+    for (unsigned i = 0; i < g->replicas_count; i++) {
+        if (g->replicas[i].raft_id == raft_id) {
+            return &g->replicas[i];
+        }
+    }
+    return NULL;
+}
+
+/* Slots are never moved: their queues are linked. One of a replica that is no member gives way. */
+static struct replica *replica_slot(struct raft_group *g)
+{
+    if (g->replicas_count < REPLICAS_MAX) {
+        struct replica *rep = &g->replicas[g->replicas_count++];
+        list_init(&rep->queue.link);
+        list_init(&rep->queue.items);
+        return rep;
+    }
+    struct conf c = {0};
+    uint64_t at;
+    if (conf_decode(log_conf_as_of(g, UINT64_MAX, &at), &c) != 0) {
+        c.count = 0;
+    }
+    for (unsigned i = 0; i < g->replicas_count; i++) {
+        struct replica *rep = &g->replicas[i];
+        if (conf_find(&c, rep->raft_id) == NULL && list_is_empty(&rep->queue.items)) {
+            return rep;
+        }
+    }
+    return NULL;
+}
+
+struct replica *group_replica_add(struct raft_group *g, uint64_t raft_id, uint64_t node_id)
+{
+    struct replica *rep = group_replica(g, raft_id);
+    if (rep != NULL) {
+        return rep;
+    }
+    rep = replica_slot(g);
+    if (rep != NULL) {
+        struct out_queue queue = rep->queue;
+        *rep = (struct replica){.raft_id = raft_id, .node_id = node_id};
+        rep->queue = queue;
+        list_init(&rep->queue.link);
+        list_init(&rep->queue.items);
+        rep->queue.bytes = 0;
+    }
+    return rep;
+}
+
+/* G14: what a peer says it has, first of all it says on a connection. */
+void group_table(struct raft_group *g, struct replica *rep, const struct frame_item *it)
+{
+    struct raft_host *h = g->host;
+    struct peer *p = host_peer(h, rep->node_id);
+    rep->table_epoch = p->epoch;
+    rep->table_last = it->index;
+    rep->table_last_term = it->index_term;
+    if (g->r != NULL && IS_ON(h, G14) && g->r->state == RAFT_LEADER &&
+        compat_match_index(g->r, rep->raft_id) > it->index) {
+        log_wrn("group %llu: the replica on node %llu came back shorter, %llu entries",
+                (unsigned long long)g->gid, (unsigned long long)rep->node_id,
+                (unsigned long long)it->index);
+        h->stats.shorter_peers++;
+        if (instance_reload(g, 0)) {
+            elect_campaign_at(g, h->now_ms, h->opt.successor_ms, h->now_ms + 5000);
+        }
+    }
+    if ((it->flags & FRAME_TABLE_ASKING) != 0) {
+        outbox_put_table(g, rep->raft_id, rep->node_id, false);
+    }
+}
+
+/* ---- Life ---- */
+
+static void adopt_options(struct raft_group *g, const struct group_options *o)
+{
+    g->raft_id = o->raft_id;
+    g->fsm = o->fsm;
+    g->entry_bytes_max = o->entry_bytes_max == 0 ? ENTRY_BYTES_DEFAULT : o->entry_bytes_max;
+    assert(g->entry_bytes_max <= HOST_ENTRY_BYTES_MAX);
+    g->priority = o->priority;
+    g->is_single = o->is_single;
+    g->is_preferred = o->is_preferred;
+    g->is_open = true;
+    conf_address(g->host->opt.node_id, g->raft_id, g->address);
+    elect_wheel_add(g);
+}
+
+static bool are_members_fine(const struct group_options *o, const struct group_member *members,
+                             unsigned count)
+{
+    bool is_here = count == 0, has_voter = count == 0;
+    if (o->gid == 0 || o->raft_id == 0 || count > HOST_MEMBERS_MAX) {
+        return false;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        is_here = is_here || members[i].raft_id == o->raft_id;
+        has_voter = has_voter || members[i].role == GROUP_VOTER;
+        for (unsigned k = 0; k < i; k++) {
+            if (members[k].raft_id == members[i].raft_id) {
+                return false;
+            }
+        }
+        if (members[i].raft_id == 0 || members[i].node_id == 0) {
+            return false;
+        }
+    }
+    return is_here && has_voter;
+}
+
+/* Entry 1, the same bytes on every member: sorted by raft id. */
+static void first_entry(struct raft_group *g, const struct group_member *members, unsigned count)
+{
+    struct conf c = {.count = count};
+    struct buf bytes = BUF_EMPTY;
+    for (unsigned i = 0; i < count; i++) {
+        unsigned k = i;
+        for (; k > 0 && c.members[k - 1].raft_id > members[i].raft_id; k--) {
+            c.members[k] = c.members[k - 1];
+        }
+        c.members[k] = members[i];
+    }
+    conf_encode(&c, &bytes);
+    g->load_entries = raft_malloc(sizeof *g->load_entries);
+    *g->load_entries = (struct raft_entry){.term = 1, .type = RAFT_CHANGE, .batch = NULL};
+    g->load_entries->buf.len = bytes.len;
+    g->load_entries->buf.base = raft_malloc(bytes.len);
+    memcpy(g->load_entries->buf.base, bytes.ptr, bytes.len);
+    g->load_count = 1;
+    buf_close(&bytes);
+    g->term = 1;
+    log_put_meta(g);
+    g->fence_lsn = log_put_entries(g, RECORD_APPEND, 1, g->load_entries, 1);
+}
+
+int group_create(struct raft_host *h, const struct group_options *options,
+                 const struct group_member *members, unsigned members_count,
+                 struct raft_group **ret_group)
+{
+    struct raft_group *g;
+    if (!are_members_fine(options, members, members_count)) {
+        return ERR_INVALID;
+    }
+    HASH_FIND(hh, h->groups, &options->gid, sizeof options->gid, g);
+    if (g != NULL) {
+        return ERR_EXISTS;
+    }
+    g = group_new(h, options->gid);
+    g->is_known = true;
+    adopt_options(g, options);
+    log_put_create(g);
+    g->load_first = 1;
+    if (members_count > 0) {
+        first_entry(g, members, members_count);
+    }
+    base_set(&g->load_base, 0, 0, 0, SLICE_EMPTY);
+    *ret_group = g;
+    if (instance_start(g)) {
+        outbox_put_tables(g, true);
+        elect_started(g, true);
+    }
+    return 0;
+}
+
+/* T5, C6: the base is what the store holds; the suffix counts only if it continues it. */
+static int connect_suffix(struct raft_group *g, struct group_base store)
+{
+    if (store.index == g->image.index && store.term == g->image.term && store.index != 0 &&
+        store.index > g->base.index) {
+        /* A crash after the switch, before RESET: a log with another entry there is void. */
+        bool is_there = g->suffix_count > 0 && g->suffix_first <= store.index &&
+                        g->suffix_first + g->suffix_count > store.index &&
+                        g->suffix[store.index - g->suffix_first].term == store.term;
+        if (!is_there || !IS_ON(g->host, T5)) {
+            struct base image = {0};
+            base_copy(&image, &g->image);
+            log_suffix_drop(g, UINT64_MAX, 0);
+            log_reset(g, &image);
+            base_close(&image);
+            log_put_base(g, RECORD_RESET, &g->base);
+            return 0;
+        }
+    }
+    if (store.index < g->base.index) {
+        return ERR_CORRUPT; /* The store lost what the WAL was trimmed for. */
+    }
+    uint64_t last = g->suffix_count > 0 ? g->suffix_first + g->suffix_count - 1 : g->base.index;
+    if (g->suffix_count > 0 && g->suffix_first > g->base.index + 1) {
+        return ERR_CORRUPT; /* A gap. */
+    }
+    if (store.index == g->base.index) {
+        return store.term == g->base.term ? 0 : ERR_CORRUPT;
+    }
+    /* A crash between the store's checkpoint and BASE. */
+    if (store.index > last || g->suffix[store.index - g->suffix_first].term != store.term) {
+        return ERR_CORRUPT;
+    }
+    log_set_base(g, store.index, store.term);
+    log_put_base(g, RECORD_BASE, &g->base);
+    log_suffix_drop(g, store.index + 1, UINT64_MAX);
+    return 0;
+}
+
+int group_open(struct raft_host *h, const struct group_options *options,
+               struct raft_group **ret_group)
+{
+    struct raft_group *g;
+    HASH_FIND(hh, h->groups, &options->gid, sizeof options->gid, g);
+    if (g != NULL && g->is_open) {
+        return ERR_EXISTS;
+    }
+    if (g == NULL || !g->is_known || g->raft_id != options->raft_id) {
+        return ERR_NOTFOUND;
+    }
+    /* Before the suffix is cut: the table of configurations starts at the WAL's base. */
+    if (g->suffix_count > 0) {
+        log_note_entries(g, g->suffix_first, g->suffix, g->suffix_count);
+    }
+    struct group_base store = options->fsm.base(options->fsm.ctx);
+    int rv = g->is_broken ? ERR_CORRUPT : connect_suffix(g, store);
+    if (rv != 0) {
+        host_alarm(h, g->gid, "the WAL does not continue what the store holds");
+        return rv;
+    }
+    adopt_options(g, options);
+    g->delivered = g->applied = g->base.index;
+    g->delivered_term = g->base.term;
+    g->last_index = g->base.index + g->suffix_count;
+    g->last_term = g->suffix_count > 0 ? g->suffix[g->suffix_count - 1].term : g->base.term;
+    *ret_group = g;
+    if (g->is_suspect && g->is_single) {
+        host_alarm(h, g->gid, "a sole replica may have lost entries; it serves what it has");
+        g->is_suspect = false;
+        log_put_suspect(g);
+    } else if (g->is_suspect) {
+        struct conf c;
+        uint64_t at;
+        if (IS_ON(h, G11) && conf_decode(log_conf_as_of(g, UINT64_MAX, &at), &c) == 0 &&
+            conf_is_sole_voter(&c, g->raft_id)) {
+            /* It would elect itself, though the lost tail may have had other voters. */
+            g->state = GROUP_SUSPECT;
+            host_alarm(h, g->gid, "a suspect sole voter is not started");
+            return 0;
+        }
+    }
+    if (instance_open(g)) {
+        outbox_put_tables(g, true);
+        elect_started(g, false);
+    }
+    return 0;
+}
+
+void group_destroy(struct raft_group *g)
+{
+    assert(!g->is_delivering);
+    log_put_delete(g);
+    group_free(g);
+}
+
+int host_destroy_found(struct raft_host *h, uint64_t gid)
+{
+    struct raft_group *g;
+    HASH_FIND(hh, h->groups, &gid, sizeof gid, g);
+    if (g == NULL) {
+        return ERR_NOTFOUND;
+    }
+    group_destroy(g);
+    return 0;
+}
+
+/* ---- Proposals ---- */
+
+bool group_is_ready(const struct raft_group *g)
+{
+    return g->r != NULL && g->r->state == RAFT_LEADER && g->was_leader &&
+           g->lead_term == g->r->current_term && g->r->last_applied >= g->barrier_index;
+}
+
+static void pending_done(struct raft_group *g, uint64_t bytes)
+{
+    g->pending_bytes -= bytes;
+    g->host->node_pending_bytes -= bytes;
+}
+
+void group_fail_proposals(struct raft_group *g)
+{
+    /* The callbacks may propose again, which is refused: there is no leader here now. */
+    while (g->flying_count > 0) {
+        struct flying f = g->flying[g->flying_front];
+        g->flying_front = (g->flying_front + 1) % g->flying_cap;
+        g->flying_count--;
+        pending_done(g, f.bytes);
+        g->fsm.lost(g->fsm.ctx, f.token, GROUP_LOST_UNKNOWN);
+    }
+    struct proposal *pending = g->pending;
+    unsigned count = g->pending_count;
+    g->pending = NULL;
+    g->pending_count = g->pending_cap = 0;
+    for (unsigned i = 0; i < count; i++) {
+        pending_done(g, pending[i].buf.len);
+        raft_free(pending[i].buf.base);
+        g->fsm.lost(g->fsm.ctx, pending[i].token, GROUP_LOST_DROPPED);
+    }
+    free(pending);
+    struct read_request *reads = g->reads;
+    count = g->reads_count;
+    g->reads = NULL;
+    g->reads_count = g->reads_cap = 0;
+    for (unsigned i = 0; i < count; i++) {
+        g->fsm.read_done(g->fsm.ctx, reads[i].token, false, 0);
+    }
+    free(reads);
+    g->batch_count = 0;
+}
+
+int group_propose(struct raft_group *g, struct slice bytes, uint64_t token)
+{
+    struct raft_host *h = g->host;
+    assert(token != 0);
+    if (!group_is_ready(g)) {
+        return ERR_NOTLEADER;
+    }
+    if (g->move_to != 0) {
+        return ERR_BUSY;
+    }
+    if (bytes.len > g->entry_bytes_max) {
+        return ERR_TOOBIG;
+    }
+    if (g->pending_bytes > 0 &&
+        (g->pending_bytes + bytes.len > h->opt.pending_bytes_max ||
+         h->node_pending_bytes + bytes.len > h->opt.node_pending_bytes_max)) {
+        return ERR_FULL;
+    }
+    if (g->pending_count == g->pending_cap) {
+        g->pending_cap = g->pending_cap == 0 ? 4 : g->pending_cap * 2;
+        g->pending = xrealloc(g->pending, g->pending_cap * sizeof *g->pending);
+    }
+    struct proposal *p = &g->pending[g->pending_count++];
+    p->token = token;
+    p->buf.len = bytes.len;
+    p->buf.base = raft_malloc(bytes.len == 0 ? 1 : bytes.len); /* Becomes the log's. */
+    if (bytes.len > 0) {
+        memcpy(p->buf.base, bytes.ptr, bytes.len);
+    }
+    g->pending_bytes += bytes.len;
+    h->node_pending_bytes += bytes.len;
+    host_group_busy(g);
+    return 0;
+}
+
+static void flying_add(struct raft_group *g, struct flying f)
+{
+    if (g->flying_count == g->flying_cap) {
+        unsigned cap = g->flying_cap == 0 ? 8 : g->flying_cap * 2;
+        struct flying *flying = xmalloc(cap * sizeof *flying);
+        for (unsigned i = 0; i < g->flying_count; i++) {
+            flying[i] = g->flying[(g->flying_front + i) % g->flying_cap];
+        }
+        free(g->flying);
+        g->flying = flying;
+        g->flying_front = 0;
+        g->flying_cap = cap;
+    }
+    g->flying[(g->flying_front + g->flying_count++) % g->flying_cap] = f;
+}
+
+static void apply_cb(struct raft_apply *req, int status, void *result)
+{
+    (void)status; /* Fires for the first entry only; the FIFO of flying ones knows better. */
+    (void)result;
+    free(req);
+}
+
+/* One raft_apply with what is pending, bounded. */
+static void apply_batch(struct raft_group *g)
+{
+    struct raft_buffer bufs[BATCH_ENTRIES_MAX];
+    struct raft *r = g->r;
+    uint64_t index = compat_log_last(r) + 1;
+    unsigned n = 0;
+    size_t bytes = 0;
+    while (n < g->pending_count && n < BATCH_ENTRIES_MAX &&
+           (n == 0 || bytes + g->pending[n].buf.len <= BATCH_BYTES_MAX)) {
+        bufs[n] = g->pending[n].buf;
+        bytes += bufs[n].len;
+        flying_add(g, (struct flying){index + n, r->current_term, g->pending[n].token,
+                                      (uint32_t)bufs[n].len});
+        n++;
+    }
+    memmove(g->pending, g->pending + n, (g->pending_count - n) * sizeof *g->pending);
+    g->pending_count -= n;
+    if (g->batch_count < 4) {
+        g->batch_last[g->batch_count++] = index + n - 1;
+    }
+    struct raft_apply *req = xmalloc(sizeof *req);
+    int rv = raft_apply(r, req, bufs, n, apply_cb);
+    if (rv != 0) {
+        /* Only a core that does not lead refuses; group_is_ready was true. */
+        free(req);
+        for (unsigned i = 0; i < n; i++) {
+            raft_free(bufs[i].base);
+        }
+        group_fail(g, "a ready leader refused a proposal");
+        return;
+    }
+    guard_post(g);
+}
+
+static void propose_pending(struct raft_group *g)
+{
+    while (g->pending_count > 0 && group_is_ready(g) &&
+           (g->batch_count < g->host->opt.pipeline_max ||
+            (!IS_ON(g->host, G10) && g->batch_count < 4))) {
+        apply_batch(g);
+    }
+}
+
+/* ---- ReadIndex ---- */
+
+int group_read_index(struct raft_group *g, uint64_t token)
+{
+    if (!group_is_ready(g)) {
+        return ERR_NOTLEADER;
+    }
+    if (g->reads_count >= READS_MAX) {
+        return ERR_FULL;
+    }
+    if (g->reads_count == g->reads_cap) {
+        g->reads_cap = g->reads_cap == 0 ? 4 : g->reads_cap * 2;
+        g->reads = xrealloc(g->reads, g->reads_cap * sizeof *g->reads);
+    }
+    g->reads[g->reads_count++] =
+        (struct read_request){token, g->r->commit_index, 0, g->host->now_ms};
+    g->is_read_new = true;
+    host_group_busy(g);
+    return 0;
+}
+
+/* Confirmed by a majority of the voters, ourselves included: a newer leader would have needed one
+ * of them at a higher term. */
+static uint64_t read_seq_confirmed(struct raft_group *g)
+{
+    const struct raft *r = g->r;
+    uint64_t best = 0;
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        const struct raft_server *s = &r->configuration.servers[i];
+        if (s->role != RAFT_VOTER) {
+            continue;
+        }
+        const struct replica *own = group_replica(g, s->id);
+        uint64_t seq = s->id == g->raft_id ? g->read_seq : own == NULL ? 0 : own->read_seq;
+        unsigned have = 0;
+        for (unsigned k = 0; k < r->configuration.n; k++) {
+            const struct raft_server *t = &r->configuration.servers[k];
+            const struct replica *rep = group_replica(g, t->id);
+            have += t->role == RAFT_VOTER &&
+                    (t->id == g->raft_id || (rep != NULL && rep->read_seq >= seq));
+        }
+        if (have >= compat_voters(r) / 2 + 1 && seq > best) {
+            best = seq;
+        }
+    }
+    return best;
+}
+
+static void reads_answer(struct raft_group *g)
+{
+    if (!group_is_ready(g) || g->reads_count == 0) {
+        return;
+    }
+    uint64_t seq = read_seq_confirmed(g), late_ms = g->host->opt.election_timeout_ms;
+    unsigned n = 0;
+    while (n < g->reads_count && g->reads[n].seq != 0 &&
+           (g->reads[n].seq <= seq || g->host->now_ms - g->reads[n].since_ms > late_ms)) {
+        n++;
+    }
+    if (n == 0) {
+        return;
+    }
+    struct read_request *done = xmalloc(n * sizeof *done);
+    memcpy(done, g->reads, n * sizeof *done);
+    memmove(g->reads, g->reads + n, (g->reads_count - n) * sizeof *g->reads);
+    g->reads_count -= n;
+    for (unsigned i = 0; i < n; i++) {
+        g->fsm.read_done(g->fsm.ctx, done[i].token, done[i].seq <= seq, done[i].index);
+    }
+    free(done);
+}
+
+void group_read_pong(struct raft_group *g, uint64_t from, uint64_t term, uint64_t seq)
+{
+    struct replica *rep = group_replica(g, from);
+    if (g->r == NULL || g->r->current_term != term || rep == NULL || seq > g->read_seq) {
+        return;
+    }
+    if (seq > rep->read_seq) {
+        rep->read_seq = seq;
+    }
+    reads_answer(g);
+}
+
+static void reads_ask(struct raft_group *g)
+{
+    if (!g->is_read_new || !group_is_ready(g)) {
+        return;
+    }
+    g->is_read_new = false;
+    g->read_seq++;
+    for (unsigned i = 0; i < g->reads_count; i++) {
+        if (g->reads[i].seq == 0) {
+            g->reads[i].seq = g->read_seq;
+        }
+    }
+    for (unsigned i = 0; i < g->r->configuration.n; i++) {
+        const struct raft_server *s = &g->r->configuration.servers[i];
+        if (s->role == RAFT_VOTER && s->id != g->raft_id) {
+            struct out *o = out_new(g, FRAME_PING, s->id, outbox_node_of(g, s->id));
+            o->item.term = g->r->current_term;
+            o->item.seq = g->read_seq;
+            out_push(o);
+        }
+    }
+}
+
+/* ---- Leadership ---- */
+
+int group_move_leader(struct raft_group *g, uint64_t node_id)
+{
+    if (!group_is_ready(g)) {
+        return ERR_NOTLEADER;
+    }
+    if (g->move_to != 0) {
+        return ERR_BUSY;
+    }
+    for (unsigned i = 0; i < g->r->configuration.n; i++) {
+        const struct raft_server *s = &g->r->configuration.servers[i];
+        if (s->role == RAFT_VOTER && s->id != g->raft_id && outbox_node_of(g, s->id) == node_id) {
+            g->move_to = s->id;
+            g->move_until_ms = g->host->now_ms + MOVE_MS;
+            g->is_move_sent = false;
+            host_group_busy(g);
+            return 0;
+        }
+    }
+    return ERR_NOTFOUND;
+}
+
+/* M11: TIMEOUT_NOW once the target has everything. */
+static void move_step(struct raft_group *g)
+{
+    if (g->move_to == 0) {
+        return;
+    }
+    struct raft *r = g->r;
+    if (!group_is_ready(g) || g->host->now_ms > g->move_until_ms ||
+        compat_role(r, g->move_to) != RAFT_VOTER) {
+        g->move_to = 0;
+        return;
+    }
+    host_group_busy(g);
+    uint64_t last = compat_log_last(r);
+    if (g->is_move_sent || g->pending_count > 0 || g->flying_count > 0 || r->last_stored != last ||
+        compat_match_index(r, g->move_to) != last) {
+        return;
+    }
+    struct out *o = out_new(g, FRAME_TIMEOUT_NOW, g->move_to, outbox_node_of(g, g->move_to));
+    o->item.term = r->current_term;
+    o->item.index = last;
+    o->item.index_term = compat_term_at(r, last);
+    out_push(o);
+    g->is_move_sent = true;
+}
+
+void group_set_waiting(struct raft_group *g, bool is_waiting)
+{
+    g->is_waiting = is_waiting;
+}
+
+void group_campaign(struct raft_group *g)
+{
+    if (g->r != NULL && g->r->state != RAFT_LEADER) {
+        elect_campaign_at(g, g->host->now_ms, g->host->opt.successor_ms, g->host->now_ms + 1000);
+    }
+}
+
+/* ---- Bases ---- */
+
+uint64_t group_set_base(struct raft_group *g, struct group_base base)
+{
+    if (base.index <= g->base.index || catchup_is_switching(g)) {
+        return g->base_lsn;
+    }
+    assert(base.index <= g->delivered);
+    log_set_base(g, base.index, base.term);
+    return log_put_base(g, RECORD_BASE, &g->base);
+}
+
+void group_set_applied(struct raft_group *g, uint64_t index)
+{
+    g->applied = index;
+}
+
+/* ---- Turn ---- */
+
+static void trim_done(struct raft_group *g)
+{
+    if (g->put_req == NULL || g->r == NULL) {
+        return;
+    }
+    struct raft_io_snapshot_put *req = g->put_req;
+    g->put_req = NULL;
+    g->put_cb(req, 0);
+    g->host->stats.trims++;
+    g->log_bytes = 0;
+    size_t n = compat_log_count(g->r);
+    for (size_t i = 0; i < n; i++) {
+        g->log_bytes += compat_entry(g->r, compat_log_first(g->r) + i)->buf.len;
+    }
+    guard_post(g);
+}
+
+void group_turn(struct raft_group *g)
+{
+    log_durable(g);
+    if (g->r == NULL) {
+        return;
+    }
+    trim_done(g);
+    catchup_turn(g);
+    propose_pending(g);
+    reads_ask(g);
+    reads_answer(g);
+    move_step(g);
+}
+
+/* ---- Looking ---- */
+
+struct group_role group_role(const struct raft_group *g)
+{
+    struct group_role role = {.term = g->term, .leader_node_id = g->leader_node};
+    if (g->r == NULL) {
+        role.leader_node_id = 0;
+        return role;
+    }
+    role.term = g->r->current_term;
+    role.is_leader = group_is_ready(g);
+    return role;
+}
+
+uint64_t group_gid(const struct raft_group *g)
+{
+    return g->gid;
+}
+
+uint64_t group_term_at(const struct raft_group *g, uint64_t index)
+{
+    return g->r == NULL ? 0 : compat_term_at(g->r, index);
+}
+
+static void status_of_core(const struct raft_group *g, struct group_status *s)
+{
+    const struct raft *r = g->r;
+    s->is_core_leader = r->state == RAFT_LEADER;
+    s->commit_index = r->commit_index;
+    s->last_index = compat_log_last(r);
+    s->last_term = compat_term_at(r, s->last_index);
+    s->stored_index = r->last_stored;
+    s->log_first_index = compat_log_first(r);
+    s->configuration_index = r->configuration_uncommitted_index != 0
+                                 ? r->configuration_uncommitted_index
+                                 : r->configuration_index;
+    s->is_configuration_uncommitted = r->configuration_uncommitted_index != 0;
+}
+
+void group_status(const struct raft_group *g, struct group_status *ret_status)
+{
+    struct group_status s = {.gid = g->gid,
+                             .raft_id = g->raft_id,
+                             .state = g->state,
+                             .role = group_role(g),
+                             .leader_raft_id = g->r == NULL ? 0 : g->leader_id,
+                             .voted_for = g->voted_for,
+                             .delivered_index = g->delivered,
+                             .delivered_term = g->delivered_term,
+                             .applied_index = g->applied,
+                             .last_index = g->last_index,
+                             .last_term = g->last_term,
+                             .log_bytes = g->log_bytes,
+                             .base = {g->base.index, g->base.term},
+                             .create_lsn = g->create_lsn,
+                             .needed_lsn = log_needed_lsn(g),
+                             .pending_bytes = g->pending_bytes,
+                             .is_catching_up = g->pull != NULL};
+    struct conf c = {0};
+    uint64_t at;
+    if (g->r != NULL) {
+        status_of_core(g, &s);
+    }
+    if (conf_decode(log_conf_as_of(g, UINT64_MAX, &at), &c) != 0) {
+        c.count = 0;
+    }
+    s.members_count = c.count;
+    for (unsigned i = 0; i < c.count; i++) {
+        s.members[i].member = c.members[i];
+        if (s.is_core_leader) {
+            s.members[i].match_index = compat_match_index(g->r, c.members[i].raft_id);
+            s.members[i].is_recent = compat_is_recent(g->r, c.members[i].raft_id);
+        }
+    }
+    *ret_status = s;
+}

@@ -1,0 +1,484 @@
+/* A group's side of the WAL. What is set here is as queued: fences and callbacks wait for it. */
+#include <assert.h>
+
+#include "raft/host_internal.h"
+#include "storage/base/log.h"
+
+/* ---- Bases and configurations ---- */
+
+void base_set(struct base *b, uint64_t index, uint64_t term, uint64_t conf_index, struct slice conf)
+{
+    b->index = index;
+    b->term = term;
+    b->conf.index = conf_index;
+    if (conf.ptr != b->conf.bytes.ptr || conf.len == 0) {
+        buf_clear(&b->conf.bytes);
+        buf_append_slice(&b->conf.bytes, conf);
+    }
+}
+
+void base_copy(struct base *to, const struct base *from)
+{
+    base_set(to, from->index, from->term, from->conf.index, buf_slice(&from->conf.bytes));
+}
+
+void base_close(struct base *b)
+{
+    buf_close(&b->conf.bytes);
+}
+
+struct slice log_conf_as_of(const struct raft_group *g, uint64_t index, uint64_t *ret_conf_index)
+{
+    for (unsigned i = g->confs_count; i > 0; i--) {
+        const struct conf_at *c = &g->confs[i - 1];
+        if (c->index <= index || !IS_ON(g->host, T4)) {
+            *ret_conf_index = c->index;
+            return buf_slice(&c->bytes);
+        }
+    }
+    *ret_conf_index = g->base.conf.index;
+    return buf_slice(&g->base.conf.bytes);
+}
+
+static void confs_cut(struct raft_group *g, uint64_t last)
+{
+    while (g->confs_count > 0 && g->confs[g->confs_count - 1].index > last) {
+        buf_close(&g->confs[--g->confs_count].bytes);
+    }
+}
+
+static void confs_add(struct raft_group *g, uint64_t index, struct slice bytes)
+{
+    confs_cut(g, index - 1);
+    if (g->confs_count == g->confs_cap) {
+        g->confs_cap = g->confs_cap == 0 ? 2 : g->confs_cap * 2;
+        g->confs = xrealloc(g->confs, g->confs_cap * sizeof *g->confs);
+    }
+    struct conf_at *c = &g->confs[g->confs_count++];
+    *c = (struct conf_at){index, BUF_EMPTY};
+    buf_append_slice(&c->bytes, bytes);
+}
+
+/* ---- Spans ---- */
+
+static struct span *span_at(const struct raft_group *g, unsigned i)
+{
+    return &g->spans[(g->spans_front + i) % g->spans_cap];
+}
+
+static void spans_add(struct raft_group *g, uint64_t first, uint64_t last, uint64_t lsn)
+{
+    if (g->spans_count == g->spans_cap) {
+        unsigned cap = g->spans_cap == 0 ? 8 : g->spans_cap * 2;
+        struct span *spans = xmalloc(cap * sizeof *spans);
+        for (unsigned i = 0; i < g->spans_count; i++) {
+            spans[i] = *span_at(g, i);
+        }
+        free(g->spans);
+        g->spans = spans;
+        g->spans_front = 0;
+        g->spans_cap = cap;
+    }
+    g->spans_count++;
+    *span_at(g, g->spans_count - 1) = (struct span){first, last, lsn};
+}
+
+static void spans_cut(struct raft_group *g, uint64_t last)
+{
+    while (g->spans_count > 0) {
+        struct span *s = span_at(g, g->spans_count - 1);
+        if (s->last <= last) {
+            return;
+        }
+        if (s->first <= last) {
+            s->last = last;
+            return;
+        }
+        g->spans_count--;
+    }
+}
+
+static void spans_drop_below(struct raft_group *g, uint64_t index)
+{
+    while (g->spans_count > 0 && span_at(g, 0)->last <= index) {
+        g->spans_front = (g->spans_front + 1) % g->spans_cap;
+        g->spans_count--;
+    }
+}
+
+/* ---- Records out ---- */
+
+static uint64_t put(struct raft_group *g, uint8_t type, struct slice payload)
+{
+    g->last_lsn = host_wal_append(g->host, type, g->gid, &payload, 1);
+    return g->last_lsn;
+}
+
+static uint64_t put_scratch(struct raft_group *g, uint8_t type)
+{
+    uint64_t lsn = put(g, type, buf_slice(&g->host->scratch));
+    buf_clear(&g->host->scratch);
+    return lsn;
+}
+
+uint64_t log_put_meta(struct raft_group *g)
+{
+    record_put_meta(&g->host->scratch, g->term, g->voted_for);
+    g->fence_lsn = put_scratch(g, RECORD_META);
+    return g->fence_lsn;
+}
+
+void log_note_entries(struct raft_group *g, uint64_t first, const struct raft_entry *entries,
+                      size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (entries[i].type == RAFT_CHANGE && first + i > g->base.index) {
+            confs_add(g, first + i, slice_of(entries[i].buf.base, entries[i].buf.len));
+        }
+    }
+}
+
+/* The record's bytes go from libraft's memory into the WAL's batch: one copy. */
+uint64_t log_put_entries(struct raft_group *g, enum record_type type, uint64_t first,
+                         const struct raft_entry *entries, size_t n)
+{
+    struct raft_host *h = g->host;
+    size_t need = 1 + 2 * n;
+    assert(n > 0);
+    if (h->parts_cap < need) {
+        h->parts_cap = need * 2;
+        h->parts = xrealloc(h->parts, h->parts_cap * sizeof *h->parts);
+    }
+    /* Reserved at once: the parts point into it. */
+    buf_reserve(&h->scratch, 20 + n * 24);
+    record_put_entries_head(&h->scratch, first, n);
+    size_t at = 0;
+    unsigned count = 0;
+    for (size_t i = 0; i < n; i++) {
+        record_put_entry_head(&h->scratch, entries[i].term, (uint8_t)entries[i].type,
+                              entries[i].buf.len);
+        h->parts[count++] = slice_of(h->scratch.ptr + at, h->scratch.len - at);
+        h->parts[count++] = slice_of(entries[i].buf.base, entries[i].buf.len);
+        at = h->scratch.len;
+    }
+    uint64_t lsn = host_wal_append(h, (uint8_t)type, g->gid, h->parts, count);
+    buf_clear(&h->scratch);
+    g->last_lsn = lsn;
+    if (type == RECORD_APPEND) {
+        log_note_entries(g, first, entries, n);
+        g->last_index = first + n - 1;
+        g->last_term = entries[n - 1].term;
+    }
+    spans_add(g, first, first + n - 1, lsn);
+    return lsn;
+}
+
+uint64_t log_put_truncate(struct raft_group *g, uint64_t from)
+{
+    record_put_truncate(&g->host->scratch, from);
+    g->fence_lsn = put_scratch(g, RECORD_TRUNCATE);
+    log_cut(g, from - 1);
+    return g->fence_lsn;
+}
+
+static struct record_base as_record(const struct base *b)
+{
+    return (struct record_base){b->index, b->term, b->conf.index, buf_slice(&b->conf.bytes)};
+}
+
+uint64_t log_put_base(struct raft_group *g, enum record_type type, const struct base *b)
+{
+    struct record_base rb = as_record(b);
+    record_put_base(&g->host->scratch, &rb);
+    uint64_t lsn = put_scratch(g, (uint8_t)type);
+    if (type == RECORD_RESET) {
+        g->fence_lsn = lsn;
+    }
+    if (type != RECORD_IMAGE) {
+        g->base_lsn = lsn;
+    }
+    return lsn;
+}
+
+void log_put_suspect(struct raft_group *g)
+{
+    record_put_suspect(&g->host->scratch, g->is_suspect);
+    put_scratch(g, RECORD_SUSPECT);
+}
+
+uint64_t log_put_create(struct raft_group *g)
+{
+    record_put_create(&g->host->scratch, g->raft_id);
+    g->fence_lsn = put_scratch(g, RECORD_CREATE);
+    g->create_lsn = g->stub_lsn = g->fence_lsn;
+    return g->fence_lsn;
+}
+
+void log_put_delete(struct raft_group *g)
+{
+    put(g, RECORD_DELETE, SLICE_EMPTY);
+}
+
+uint64_t log_put_checkpoint(struct raft_group *g)
+{
+    struct record_base rb = as_record(&g->base);
+    uint64_t needed = log_needed_lsn(g);
+    record_put_checkpoint(&g->host->scratch, g->raft_id, g->term, g->voted_for, g->is_suspect, &rb);
+    uint64_t lsn = put_scratch(g, RECORD_CHECKPOINT);
+    if (g->hold_until <= g->host->durable_lsn || needed < g->hold_lsn) {
+        g->hold_lsn = needed;
+    }
+    g->hold_until = lsn;
+    g->stub_lsn = lsn;
+    return lsn;
+}
+
+/* ---- What is there, and needed ---- */
+
+void log_cut(struct raft_group *g, uint64_t last)
+{
+    confs_cut(g, last);
+    spans_cut(g, last);
+    if (g->last_index > last) {
+        g->last_index = last;
+    }
+}
+
+void log_set_base(struct raft_group *g, uint64_t index, uint64_t term)
+{
+    uint64_t conf_index;
+    struct slice conf = log_conf_as_of(g, index, &conf_index);
+    base_set(&g->base, index, term, conf_index, conf);
+    unsigned n = 0;
+    while (n < g->confs_count && g->confs[n].index <= index) {
+        buf_close(&g->confs[n++].bytes);
+    }
+    memmove(g->confs, g->confs + n, (g->confs_count - n) * sizeof *g->confs);
+    g->confs_count -= n;
+}
+
+void log_reset(struct raft_group *g, const struct base *b)
+{
+    log_cut(g, 0);
+    base_copy(&g->base, b);
+    g->last_index = b->index;
+    g->last_term = b->term;
+}
+
+void log_durable(struct raft_group *g)
+{
+    if (g->base_lsn <= g->host->durable_lsn && g->base_durable < g->base.index) {
+        g->base_durable = g->base.index;
+        spans_drop_below(g, g->base.index);
+    }
+}
+
+uint64_t log_needed_lsn(const struct raft_group *g)
+{
+    uint64_t needed = g->stub_lsn;
+    if (g->spans_count > 0 && span_at(g, 0)->lsn < needed) {
+        needed = span_at(g, 0)->lsn;
+    }
+    if (g->hold_until > g->host->durable_lsn && g->hold_lsn < needed) {
+        needed = g->hold_lsn;
+    }
+    return needed;
+}
+
+/* ---- Replay ---- */
+
+static void entry_free(struct raft_entry *e)
+{
+    raft_free(e->buf.base);
+}
+
+/* Keep [first, last] of the replayed entries. */
+void log_suffix_drop(struct raft_group *g, uint64_t first, uint64_t last)
+{
+    while (g->suffix_count > 0 && g->suffix_first + g->suffix_count - 1 > last) {
+        entry_free(&g->suffix[--g->suffix_count]);
+    }
+    size_t n = 0;
+    while (n < g->suffix_count && g->suffix_first + n < first) {
+        entry_free(&g->suffix[n++]);
+    }
+    memmove(g->suffix, g->suffix + n, (g->suffix_count - n) * sizeof *g->suffix);
+    g->suffix_count -= n;
+    g->suffix_first += n;
+}
+
+static struct raft_entry entry_copy(const struct record_entry *e)
+{
+    struct raft_entry copy = {.term = e->term, .type = e->type, .batch = NULL};
+    copy.buf.len = e->bytes.len;
+    copy.buf.base = raft_malloc(e->bytes.len == 0 ? 1 : e->bytes.len);
+    if (e->bytes.len > 0) {
+        memcpy(copy.buf.base, e->bytes.ptr, e->bytes.len);
+    }
+    return copy;
+}
+
+static void suffix_insert(struct raft_group *g, size_t at, struct raft_entry e)
+{
+    if (g->suffix_count == g->suffix_cap) {
+        g->suffix_cap = g->suffix_cap == 0 ? 16 : g->suffix_cap * 2;
+        g->suffix = xrealloc(g->suffix, g->suffix_cap * sizeof *g->suffix);
+    }
+    memmove(g->suffix + at + 1, g->suffix + at, (g->suffix_count - at) * sizeof *g->suffix);
+    g->suffix[at] = e;
+    g->suffix_count++;
+}
+
+static void replay_append(struct raft_group *g, struct record *rec)
+{
+    struct record_entry e;
+    uint64_t index = rec->index;
+    /* Overwrite: what follows belonged to another leader. */
+    log_suffix_drop(g, 0, index - 1);
+    if (g->suffix_count > 0 && g->suffix_first + g->suffix_count != index) {
+        /* A gap: what is before it cannot count any more, what follows may, above a base. */
+        g->is_broken = true;
+        log_suffix_drop(g, UINT64_MAX, 0);
+    }
+    if (g->suffix_count == 0) {
+        g->suffix_first = index;
+    }
+    int rv;
+    while ((rv = record_entry_next(rec, &e)) == 0) {
+        suffix_insert(g, g->suffix_count, entry_copy(&e));
+        index++;
+    }
+    g->is_broken = g->is_broken || rv != ERR_NOTFOUND;
+}
+
+/* Fills in what is missing in front or behind; what is there is the same. */
+static void replay_carry(struct raft_group *g, struct record *rec)
+{
+    struct record_entry e;
+    uint64_t index = rec->index;
+    uint64_t old_first = g->suffix_first;
+    size_t in_front = 0;
+    int rv;
+    while ((rv = record_entry_next(rec, &e)) == 0) {
+        if (g->suffix_count == 0) {
+            g->suffix_first = index;
+            suffix_insert(g, 0, entry_copy(&e));
+        } else if (index == g->suffix_first + g->suffix_count) {
+            suffix_insert(g, g->suffix_count, entry_copy(&e));
+        } else if (index < old_first && rec->index + in_front == index) {
+            suffix_insert(g, in_front++, entry_copy(&e));
+            g->suffix_first = rec->index;
+        }
+        index++;
+    }
+    g->is_broken = g->is_broken || rv != ERR_NOTFOUND;
+}
+
+static void replay_base(struct raft_group *g, const struct record *rec)
+{
+    const struct record_base *b = &rec->base;
+    if (rec->type == RECORD_IMAGE) {
+        base_set(&g->image, b->index, b->term, b->conf_index, b->conf);
+        return;
+    }
+    if (rec->type == RECORD_RESET) {
+        log_suffix_drop(g, UINT64_MAX, 0);
+    } else if (b->index < g->base.index) {
+        return;
+    }
+    base_set(&g->base, b->index, b->term, b->conf_index, b->conf);
+    log_suffix_drop(g, b->index + 1, UINT64_MAX);
+}
+
+static void replay_record(struct raft_group *g, struct record *rec)
+{
+    switch (rec->type) {
+    case RECORD_APPEND:
+        replay_append(g, rec);
+        break;
+    case RECORD_CARRY:
+        replay_carry(g, rec);
+        break;
+    case RECORD_TRUNCATE:
+        log_suffix_drop(g, 0, rec->index - 1);
+        break;
+    case RECORD_META:
+        g->term = rec->term;
+        g->voted_for = rec->voted_for;
+        break;
+    case RECORD_BASE:
+    case RECORD_IMAGE:
+    case RECORD_RESET:
+        replay_base(g, rec);
+        break;
+    case RECORD_CREATE:
+        g->raft_id = rec->raft_id;
+        g->is_known = true;
+        break;
+    case RECORD_DELETE:
+        g->is_deleted = true;
+        log_suffix_drop(g, UINT64_MAX, 0);
+        break;
+    case RECORD_SUSPECT:
+        g->is_suspect = rec->is_suspect;
+        break;
+    case RECORD_CHECKPOINT:
+        g->is_suspect = rec->is_suspect;
+        g->raft_id = rec->raft_id;
+        g->term = rec->term;
+        g->voted_for = rec->voted_for;
+        g->is_known = true;
+        replay_base(g, rec);
+        break;
+    }
+}
+
+void log_replay(void *arg, uint64_t lsn, uint8_t type, uint64_t gid, struct slice payload)
+{
+    struct raft_host *h = arg;
+    struct record rec;
+    struct raft_group *g;
+    int rv = record_decode(type, payload, &rec);
+
+    if (rv == ERR_UNSUPPORTED) {
+        return;
+    }
+    HASH_FIND(hh, h->groups, &gid, sizeof gid, g);
+    if (g == NULL) {
+        g = group_new(h, gid);
+        g->stub_lsn = lsn;
+    }
+    if (rv != 0) {
+        /* The frame's checksum was right: written by another version, or a bug. */
+        g->is_broken = true;
+        return;
+    }
+    g->last_lsn = lsn;
+    if (type == RECORD_CREATE) {
+        g->create_lsn = lsn;
+    }
+    if (type == RECORD_APPEND || type == RECORD_CARRY) {
+        if (type == RECORD_APPEND) {
+            spans_cut(g, rec.index - 1);
+        }
+        spans_add(g, rec.index, rec.index + rec.count - 1, lsn);
+    }
+    if (type == RECORD_TRUNCATE) {
+        spans_cut(g, rec.index - 1);
+    }
+    if (type == RECORD_CHECKPOINT) {
+        g->stub_lsn = lsn;
+    }
+    replay_record(g, &rec);
+}
+
+void log_replay_suspect(void *arg, uint64_t gid)
+{
+    struct raft_host *h = arg;
+    struct raft_group *g;
+    HASH_FIND(hh, h->groups, &gid, sizeof gid, g);
+    if (g == NULL) {
+        g = group_new(h, gid);
+    }
+    g->is_suspect = true;
+}

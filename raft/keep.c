@@ -1,0 +1,136 @@
+/* Which WAL segments may go (raft-guide 7.3, trim).
+ *
+ * A group needs its oldest stub (CREATE or CHECKPOINT, with what follows) and the entries above its
+ * durable base. What pins an old segment is written again: stubs as CHECKPOINT records, entries
+ * after a flush if the store can have them, else carried forward from memory (no quorum, so they
+ * cannot be applied). Old records count as needed until the new ones are durable. */
+#include "raft/host_internal.h"
+
+#define KEEP_MS 100
+#define STUB_SEGMENTS 4   /* Stubs and flushes for what is older than this many segments. */
+#define CARRY_SEGMENTS 8  /* Entries are carried forward when older than this. */
+#define STUBS_PER_RUN 256 /* A run must stay short: 10 runs a second. */
+
+static void carry(struct raft_group *g,
+                  const struct raft_entry *(*at)(struct raft_group *, uint64_t), uint64_t first,
+                  uint64_t last)
+{
+    uint64_t needed = log_needed_lsn(g);
+    struct raft_entry batch[64];
+    if (g->hold_until <= g->host->durable_lsn || needed < g->hold_lsn) {
+        g->hold_lsn = needed;
+    }
+    g->spans_count = 0;
+    for (uint64_t i = first; i <= last;) {
+        size_t n = 0, bytes = 0;
+        for (; n < 64 && i + n <= last && bytes < BATCH_BYTES_MAX; n++) {
+            batch[n] = *at(g, i + n);
+            bytes += batch[n].buf.len;
+        }
+        g->hold_until = log_put_entries(g, RECORD_CARRY, i, batch, n);
+        g->host->stats.carried += n;
+        i += n;
+    }
+}
+
+static const struct raft_entry *from_memory(struct raft_group *g, uint64_t index)
+{
+    return compat_entry(g->r, index);
+}
+
+static const struct raft_entry *from_suffix(struct raft_group *g, uint64_t index)
+{
+    return &g->suffix[index - g->suffix_first];
+}
+
+/* What this run goes by; read under the lock, at once. */
+struct cutoffs {
+    uint64_t stubs;
+    uint64_t carry;
+    uint64_t oldest;
+    bool is_any;
+};
+
+/* The first LSN of the @n-th newest sealed segment; 0 if there are fewer. */
+static uint64_t cutoff(const struct raft_host *h, unsigned sealed, unsigned n)
+{
+    if (wal_bytes(h->wal) > h->opt.wal_bytes_max / 4 * 3) {
+        n = 1; /* Over the budget: everything sealed should go. */
+    }
+    return sealed < n ? 0 : wal_segment_first_lsn(h->wal, sealed - n);
+}
+
+static struct cutoffs cutoffs(struct raft_host *h)
+{
+    host_wal_lock(h);
+    unsigned sealed = wal_sealed_count(h->wal);
+    struct cutoffs c = {.is_any = sealed > 0};
+    if (sealed > 0) {
+        c.stubs = cutoff(h, sealed, STUB_SEGMENTS);
+        c.carry = cutoff(h, sealed, CARRY_SEGMENTS);
+        c.oldest = wal_oldest_lsn(h->wal);
+    }
+    host_wal_unlock(h);
+    return c;
+}
+
+static uint64_t oldest_entry_lsn(const struct raft_group *g)
+{
+    return g->spans_count == 0 ? UINT64_MAX : g->spans[g->spans_front].lsn;
+}
+
+static void entries_of_group(struct raft_group *g, uint64_t carry_cutoff)
+{
+    struct raft_host *h = g->host;
+    if (!g->is_open) {
+        if (g->suffix_count > 0 && oldest_entry_lsn(g) < carry_cutoff) {
+            carry(g, from_suffix, g->suffix_first, g->suffix_first + g->suffix_count - 1);
+        }
+        return;
+    }
+    if (g->delivered > g->base.index && h->opt.env.flush_wanted != NULL) {
+        h->opt.env.flush_wanted(h->opt.env.ctx, g->gid);
+    }
+    /* Only what is not applied, or the store is behind with, remains; if it is in memory. */
+    if (g->r == NULL || oldest_entry_lsn(g) >= carry_cutoff || g->base_durable != g->base.index) {
+        return;
+    }
+    uint64_t first = g->base.index + 1, last = compat_log_last(g->r);
+    if (first <= last && compat_entry(g->r, first) != NULL) {
+        carry(g, from_memory, first, last);
+    }
+}
+
+void keep_run(struct raft_host *h)
+{
+    if (h->wal == NULL || h->now_ms - h->kept_ms < KEEP_MS) {
+        return;
+    }
+    h->kept_ms = h->now_ms;
+    struct cutoffs c = cutoffs(h);
+    if (!c.is_any) {
+        return;
+    }
+    uint64_t needed = h->durable_lsn + 1;
+    uint64_t carried = h->stats.carried;
+    unsigned stubs = 0;
+    struct raft_group *g, *tmp;
+    HASH_ITER(hh, h->groups, g, tmp)
+    {
+        log_durable(g);
+        if (g->stub_lsn < c.stubs && stubs < STUBS_PER_RUN && !catchup_is_switching(g)) {
+            log_put_checkpoint(g);
+            stubs++;
+        }
+        if (oldest_entry_lsn(g) < c.stubs && h->stats.carried - carried < 1000) {
+            entries_of_group(g, c.carry);
+        }
+        uint64_t lsn = log_needed_lsn(g);
+        needed = lsn < needed ? lsn : needed;
+    }
+    if (needed > c.oldest) {
+        host_wal_lock(h);
+        wal_trim(h->wal, needed);
+        host_wal_unlock(h);
+    }
+}

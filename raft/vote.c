@@ -1,0 +1,78 @@
+/* Votes the host gives itself, and suspicion (G11, G16, G18). */
+#include "raft/host_internal.h"
+
+bool vote_is_hosts(const struct raft_group *g)
+{
+    return compat_role(g->r, g->raft_id) != RAFT_VOTER;
+}
+
+static bool is_newer_or_equal(uint64_t term, uint64_t index, uint64_t than_term,
+                              uint64_t than_index)
+{
+    return term > than_term || (term == than_term && index >= than_index);
+}
+
+/* B24: a core that is no voter in its own log refuses every vote; but only the candidate knows
+ * whether the vote counts. */
+void vote_answer(struct raft_group *g, const struct raft_request_vote *v, uint64_t from,
+                 uint64_t node_id)
+{
+    struct raft_host *h = g->host;
+    uint64_t term = g->r->current_term;
+    uint64_t last = compat_log_last(g->r);
+    uint64_t last_term = compat_term_at(g->r, last);
+    bool is_fresh =
+        g->leader_seen_ms != 0 && h->now_ms - g->leader_seen_ms < h->opt.election_timeout_ms;
+    /* G18: its acknowledgements were never counted, so no commit depends on its log. */
+    bool is_free = IS_ON(h, G18) && compat_role(g->r, g->raft_id) == RAFT_STANDBY;
+    bool is_granted = false;
+
+    h->stats.host_votes++;
+    if (v->term >= term && (!is_fresh || v->disrupt_leader) &&
+        (is_free || is_newer_or_equal(v->last_log_term, v->last_log_index, last_term, last))) {
+        uint64_t voted = v->term > term ? 0 : g->voted_for;
+        if (v->pre_vote) {
+            is_granted = true;
+        } else if (voted == 0 || voted == v->candidate_id) {
+            is_granted = true;
+            term = v->term;
+            g->term = v->term;
+            g->voted_for = v->candidate_id;
+            g->voted_ms = h->now_ms;
+            log_put_meta(g);
+            /* The core must know both; it has no call for it. */
+            if (!instance_reload(g, 0)) {
+                return;
+            }
+        }
+    }
+    struct out *o = out_new(g, FRAME_VOTE_RESULT, from, node_id);
+    o->item.term = v->pre_vote && v->term > term ? v->term : term;
+    o->item.flags =
+        (uint8_t)((is_granted ? FRAME_RESULT_GRANTED : 0) | (v->pre_vote ? FRAME_RESULT_PRE : 0));
+    out_push(o);
+}
+
+/* When every voter is connected and has told its last entry, only the one with the newest gets the
+ * votes of those that may have lost some. */
+bool vote_suspect_may_vote(struct raft_group *g, uint64_t last_term, uint64_t last_index)
+{
+    const struct raft *r = g->r;
+    uint64_t own = compat_log_last(r);
+    if (!is_newer_or_equal(last_term, last_index, compat_term_at(r, own), own)) {
+        return false;
+    }
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        const struct raft_server *s = &r->configuration.servers[i];
+        if (s->role != RAFT_VOTER || s->id == g->raft_id) {
+            continue;
+        }
+        const struct replica *rep = group_replica(g, s->id);
+        const struct peer *p = rep == NULL ? NULL : host_peer(g->host, rep->node_id);
+        if (p == NULL || !p->is_up || rep->table_epoch != p->epoch ||
+            !is_newer_or_equal(last_term, last_index, rep->table_last_term, rep->table_last)) {
+            return false;
+        }
+    }
+    return true;
+}
