@@ -210,11 +210,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "nats-server: error opening log file: %s\n", o.log_file);
         return 1;
     }
-    struct node *node;
-    int status = 1;
-    if (node_start(&o, &node) == 0) {
-        status = node_run(node);
-    }
+    struct node *node = node_start(&o);
+    int status = node_run(node);
     node_free(node);
     free(o.routes);
     return status;

@@ -188,7 +188,7 @@ static void make_identity(struct node *n)
     ctx->cluster_name = o->has_cluster && o->cluster_name != NULL ? o->cluster_name : "";
 }
 
-static int load_identity(struct node *n)
+static void load_identity(struct node *n)
 {
     struct node_context *ctx = &n->ctx;
     struct identity id;
@@ -196,9 +196,7 @@ static int load_identity(struct node *n)
         char error[512];
         int rv = identity_open(n->options->store_dir, &id, error, sizeof error);
         if (rv != 0) {
-            log_line(LOG_LEVEL_ERR, "Can't start JetStream: %s", error);
-            fprintf(stderr, "nats-server: %s\n", error);
-            return rv;
+            log_fatal("Can't start JetStream: %s", error);
         }
     } else {
         identity_random(&id);
@@ -206,7 +204,6 @@ static int load_identity(struct node *n)
     memcpy(ctx->uuid, id.uuid, sizeof ctx->uuid);
     ctx->node_id = identity_node_id(&id);
     ctx->boot_count = id.boot_count;
-    return 0;
 }
 
 static void make_parts(struct node *n)
@@ -221,46 +218,40 @@ static void make_parts(struct node *n)
     }
 }
 
-static int start_monitoring(struct node *n)
+static void start_monitoring(struct node *n)
 {
     const struct node_options *o = n->options;
     if (o->http_port == 0) {
-        return 0;
+        return;
     }
     if (http_listen(n->ctx.http) != 0) {
-        log_err("Error starting monitor: listen tcp %s:%d: bind: %s", o->http_host, o->http_port,
-                strerror(errno));
-        return ERR_IO;
+        log_fatal("Error starting monitor: listen tcp %s:%d: bind: %s", o->http_host, o->http_port,
+                  strerror(errno));
     }
     log_inf("Starting http monitor on %s:%d", o->http_host, n->ctx.http_port);
-    return 0;
 }
 
-static int start_peers(struct node *n)
+static void start_peers(struct node *n)
 {
     if (n->ctx.peers == NULL) {
-        return 0;
+        return;
     }
     log_inf("Cluster name is %s", n->ctx.cluster_name);
     if (peers_start(n->ctx.peers) != 0) {
-        log_err("Error listening on router port: %d - %s", n->options->cluster_port,
-                strerror(errno));
-        return ERR_IO;
+        log_fatal("Error listening on router port: %d - %s", n->options->cluster_port,
+                  strerror(errno));
     }
     log_inf("Listening for route connections on %s:%d", n->options->cluster_host,
             n->ctx.cluster_port);
-    return 0;
 }
 
-static int start_clients(struct node *n)
+static void start_clients(struct node *n)
 {
     const struct node_options *o = n->options;
     if (clients_listen(n->ctx.clients) != 0) {
-        log_err("Error listening on port: %s:%d, %s", o->host, o->port, strerror(errno));
-        return ERR_IO;
+        log_fatal("Error listening on port: %s:%d, %s", o->host, o->port, strerror(errno));
     }
     log_inf("Listening for client connections on %s:%d", o->host, n->ctx.client_port);
-    return 0;
 }
 
 static void say_ready(struct node *n)
@@ -275,7 +266,7 @@ static void say_ready(struct node *n)
     log_inf("Server is ready");
 }
 
-int node_start(struct node_options *options, struct node **ret_node)
+struct node *node_start(struct node_options *options)
 {
     struct node *n = xcalloc(1, sizeof *n);
     n->options = options;
@@ -284,26 +275,16 @@ int node_start(struct node_options *options, struct node **ret_node)
     make_identity(n);
     n->signals = signals_new(n->ctx.loop, on_signal, n);
     log_banner(n);
-    int rv = load_identity(n);
+    load_identity(n);
     make_parts(n);
-    if (rv == 0 && options->pid_file != NULL && process_write_pid(options->pid_file) != 0) {
-        log_err("Could not write pidfile: %s: %s", options->pid_file, strerror(errno));
-        rv = ERR_IO;
+    if (options->pid_file != NULL && process_write_pid(options->pid_file) != 0) {
+        log_fatal("Could not write pidfile: %s: %s", options->pid_file, strerror(errno));
     }
-    if (rv == 0) {
-        rv = start_monitoring(n);
-    }
-    if (rv == 0) {
-        rv = start_clients(n);
-    }
-    if (rv == 0) {
-        rv = start_peers(n); /* Its HELLO says the client port. */
-    }
-    if (rv == 0) {
-        say_ready(n);
-    }
-    *ret_node = n;
-    return rv;
+    start_monitoring(n);
+    start_clients(n);
+    start_peers(n); /* Its HELLO says the client port. */
+    say_ready(n);
+    return n;
 }
 
 int node_run(struct node *n)

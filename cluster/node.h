@@ -45,9 +45,9 @@ struct node_context {
     bool is_stopping;
 };
 
-/* Start every part; after it the node serves. On error a fatal line was logged. Returns 0 or
- * ERR_*. @options outlives the node. */
-int node_start(struct node_options *options, struct node **ret_node);
+/* Start every part; after it the node serves. What prevents that is logged as fatal and ends the
+ * process with status 1. @options outlives the node. */
+struct node *node_start(struct node_options *options);
 /* Run until a signal or node_stop, then close everything. Returns the exit status. */
 int node_run(struct node *n);
 void node_free(struct node *n);

@@ -213,6 +213,9 @@ static void flush(struct uv_conn *c)
     int n = uv_try_write((uv_stream_t *)&c->tcp, &iovec, 1);
     if (n == (int)c->inflight.len) {
         buf_clear(&c->inflight);
+        if (c->inflight.cap > BUF_KEEP_BYTES) {
+            buf_close(&c->inflight);
+        }
         return;
     }
     if (n < 0 && n != UV_EAGAIN) {
