@@ -412,7 +412,7 @@ static bool parse_key(struct conf_parser *p, struct slice *ret_key, struct conf_
 static bool parse_pair(struct conf_parser *p, struct conf_value *map)
 {
     struct conf_value at = {.type = CONF_INT};
-    struct slice key;
+    struct slice key = {0};
     if (!parse_key(p, &key, &at)) {
         return false;
     }
