@@ -27,6 +27,7 @@ struct demo {
     int64_t level_us; /* From the restart until the killed node had every message; 0: never. */
     uint32_t problems;
     bool is_terminal;
+    bool is_kill_shown;
     uint32_t shown_acked;
     int64_t shown_us;
 };
@@ -129,7 +130,7 @@ static const struct demo_node *find_leader(struct demo *d, jsCtx *js)
     return leader;
 }
 
-/* Run @step with a connection to @node; false with a message if it cannot be. */
+/* Connect to @node; false with a message if it cannot be. */
 static bool open_js(const struct demo_node *node, natsConnection **ret_conn, jsCtx **ret_js)
 {
     jsOptions options;
@@ -227,6 +228,11 @@ static bool cast_roles(struct demo *d)
 /* Show where we are: redrawn in place on a terminal, else a line a second. */
 static void show(struct demo *d, bool is_last)
 {
+    if (!d->is_kill_shown && atomic_load(&d->publisher.has_killed)) {
+        d->is_kill_shown = true;
+        printf("%s%s killed with -9 when %u messages were acknowledged\n",
+               d->is_terminal ? "\r\033[K" : "", d->leader->name, d->options.messages_count / 2);
+    }
     int64_t now_us = demo_now_us();
     int64_t elapsed_us = now_us - d->shown_us;
     if (!is_last && elapsed_us < (d->is_terminal ? 100000 : 1000000)) {
@@ -240,10 +246,9 @@ static void show(struct demo *d, bool is_last)
     memset(bar, '.', BAR_WIDTH);
     memset(bar, '#', (size_t)filled);
     bar[BAR_WIDTH] = '\0';
-    printf("%s[%s] published %6u/%u, %7.0f/s  consumed %6u%s%s", d->is_terminal ? "\r" : "", bar,
+    printf("%s[%s] published %6u/%u, %7.0f/s  consumed %6u%s", d->is_terminal ? "\r" : "", bar,
            acked, total, (double)(acked - d->shown_acked) * 1e6 / (double)(elapsed_us + 1),
-           confirmed, atomic_load(&d->publisher.has_killed) ? "  leader killed" : "",
-           d->is_terminal && !is_last ? "   " : "\n");
+           confirmed, d->is_terminal && !is_last ? "   " : "\n");
     fflush(stdout);
     d->shown_acked = acked;
     d->shown_us = now_us;
