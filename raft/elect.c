@@ -71,6 +71,7 @@ void elect_campaign_at(struct raft_group *g, uint64_t at_ms, uint32_t every_ms, 
     g->campaign_ms = at_ms == 0 ? 1 : at_ms;
     g->campaign_every_ms = every_ms;
     g->campaign_end_ms = end_ms;
+    g->is_ranked = true;
     if (list_is_empty(&g->campaign_link)) {
         list_push_back(&g->host->campaigns, &g->campaign_link);
     }
@@ -138,12 +139,11 @@ void elect_started(struct raft_group *g, bool is_created)
         compat_role(g->r, g->raft_id) != RAFT_VOTER) {
         return;
     }
-    uint64_t at = h->now_ms;
-    if (!is_created || !g->is_preferred) {
-        at += START_QUIET_MS + (uint64_t)rank_of(g) * h->opt.successor_ms;
-    }
-    elect_campaign_at(g, at, is_created && g->is_preferred ? h->opt.successor_ms : START_REPEAT_MS,
-                      h->now_ms + START_END_MS);
+    bool is_first = is_created && g->is_preferred;
+    elect_campaign_at(g, h->now_ms + (is_first ? 0 : START_QUIET_MS),
+                      is_first ? h->opt.successor_ms : START_REPEAT_MS, h->now_ms + START_END_MS);
+    /* Its rank among the live ones is known when they are there. */
+    g->is_ranked = is_first;
 }
 
 void elect_node_down(struct raft_group *g, uint64_t node_id)
@@ -156,11 +156,24 @@ void elect_node_down(struct raft_group *g, uint64_t node_id)
     compat_forget_leader(g->r);
     g->leader_id = g->leader_node = 0;
     g->leader_seen_ms = 0;
+    g->voted_ms = 0; /* Whoever was voted for is the one that is down, or will ask again. */
     if (compat_role(g->r, g->raft_id) == RAFT_VOTER) {
         elect_campaign_at(g, h->now_ms + (uint64_t)rank_of(g) * h->opt.successor_ms,
                           h->opt.successor_ms, UINT64_MAX);
     }
     guard_post(g);
+}
+
+/* When to try again, if this comes to nothing. A split vote must not repeat itself. */
+static uint64_t next_try(struct raft_group *g)
+{
+    struct raft_host *h = g->host;
+    uint64_t next = h->now_ms + g->campaign_every_ms;
+    if (g->voted_for == g->raft_id) {
+        next += rank_of(g) * h->opt.successor_ms;
+        next += h->opt.env.random(h->opt.env.ctx) % h->opt.successor_ms;
+    }
+    return next;
 }
 
 /* One try. False: not now, look again later. */
@@ -172,6 +185,14 @@ static bool campaign(struct raft_group *g)
                       h->now_ms - g->voted_ms < GRANT_PATIENCE_MS;
     if (is_patient || !has_quorum_up(g) || !elect_may_tick(g)) {
         return false;
+    }
+    if (!g->is_ranked) {
+        g->is_ranked = true;
+        unsigned rank = rank_of(g);
+        if (rank > 0) {
+            g->campaign_ms = h->now_ms + (uint64_t)rank * h->opt.successor_ms;
+            return false;
+        }
     }
     if (r->state == RAFT_CANDIDATE && !compat_is_pre_candidate(r) && g->voted_ms != 0 &&
         h->now_ms - g->voted_ms < GRANT_PATIENCE_MS) {
@@ -206,7 +227,7 @@ static void campaigns_of(struct raft_host *h, unsigned urgency)
         if (h->campaign_credit_milli < 1000 && urgency > 0) {
             return;
         }
-        g->campaign_ms = h->now_ms + g->campaign_every_ms;
+        g->campaign_ms = next_try(g);
         if (campaign(g)) {
             h->campaign_credit_milli -=
                 h->campaign_credit_milli < 1000 ? h->campaign_credit_milli : 1000;

@@ -698,7 +698,14 @@ void group_turn(struct raft_group *g)
     }
     trim_done(g);
     catchup_turn(g);
+    if (g->r == NULL) {
+        return;
+    }
     propose_pending(g);
+    if (g->r == NULL) {
+        return;
+    }
+    guard_tell_commit(g);
     reads_ask(g);
     reads_answer(g);
     move_step(g);

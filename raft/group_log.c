@@ -253,7 +253,9 @@ void log_set_base(struct raft_group *g, uint64_t index, uint64_t term)
     while (n < g->confs_count && g->confs[n].index <= index) {
         buf_close(&g->confs[n++].bytes);
     }
-    memmove(g->confs, g->confs + n, (g->confs_count - n) * sizeof *g->confs);
+    if (n > 0) {
+        memmove(g->confs, g->confs + n, (g->confs_count - n) * sizeof *g->confs);
+    }
     g->confs_count -= n;
 }
 
@@ -302,7 +304,9 @@ void log_suffix_drop(struct raft_group *g, uint64_t first, uint64_t last)
     while (n < g->suffix_count && g->suffix_first + n < first) {
         entry_free(&g->suffix[n++]);
     }
-    memmove(g->suffix, g->suffix + n, (g->suffix_count - n) * sizeof *g->suffix);
+    if (n > 0) {
+        memmove(g->suffix, g->suffix + n, (g->suffix_count - n) * sizeof *g->suffix);
+    }
     g->suffix_count -= n;
     g->suffix_first += n;
 }

@@ -92,6 +92,43 @@ static void send_vote_result(struct raft_group *g, struct out *o,
         (uint8_t)((v->vote_granted ? FRAME_RESULT_GRANTED : 0) | (is_pre ? FRAME_RESULT_PRE : 0));
 }
 
+static void guard_commit_told(struct raft_group *g, uint64_t to, uint64_t commit)
+{
+    struct replica *rep = group_replica(g, to);
+    if (rep != NULL) {
+        rep->commit_told = commit;
+    }
+}
+
+/* Followers apply what they know to be committed. libraft tells them with the next entries or the
+ * next heartbeat; when none left in this turn, an empty AppendEntries at what the follower is known
+ * to have says it now. */
+void guard_tell_commit(struct raft_group *g)
+{
+    const struct raft *r = g->r;
+    if (r->state != RAFT_LEADER || g->commit_seen == r->commit_index) {
+        return;
+    }
+    g->commit_seen = r->commit_index;
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        const struct raft_server *s = &r->configuration.servers[i];
+        struct replica *rep = group_replica(g, s->id);
+        uint64_t match = r->leader_state.progress[i].match_index;
+        uint64_t commit = match < r->commit_index ? match : r->commit_index;
+        if (s->id == g->raft_id || s->role == RAFT_SPARE || rep == NULL || match == 0 ||
+            commit <= rep->commit_told || compat_term_at(r, match) == 0) {
+            continue;
+        }
+        struct out *o = out_new(g, FRAME_ENTRIES, s->id, rep->node_id);
+        o->item.term = r->current_term;
+        o->item.index = match;
+        o->item.index_term = compat_term_at(r, match);
+        o->item.commit = commit;
+        rep->commit_told = commit;
+        out_push(o);
+    }
+}
+
 /* io->send. Always returns 0 (B14); what cannot be sent is told by the callback, later. */
 int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *m,
                raft_io_send_cb cb)
@@ -119,6 +156,7 @@ int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_m
         o->item.commit = m->append_entries.leader_commit;
         o->entries = m->append_entries.entries;
         o->n = m->append_entries.n_entries;
+        guard_commit_told(g, m->server_id, m->append_entries.leader_commit);
         break;
     case RAFT_IO_APPEND_ENTRIES_RESULT:
         send_result(g, o, &m->append_entries_result, m->server_id);
@@ -180,6 +218,7 @@ static void became_leader(struct raft_group *g)
     for (unsigned i = 0; i < g->replicas_count; i++) {
         g->replicas[i].heard_ms = 0;
         g->replicas[i].read_seq = 0;
+        g->replicas[i].commit_told = 0;
     }
     elect_campaign_stop(g);
     if (!IS_ON(g->host, G1)) {
@@ -355,7 +394,8 @@ void guard_post(struct raft_group *g)
     }
     want_trim(g);
     tell_role(g);
-    if (g->pending_count > 0 || g->move_to != 0) {
+    if (g->pending_count > 0 || g->move_to != 0 ||
+        (r->state == RAFT_LEADER && r->commit_index != g->commit_seen)) {
         host_group_busy(g);
     }
 }

@@ -141,6 +141,7 @@ struct replica {
     uint64_t acked_term;
     uint64_t heard_ms;    /* Last result in our term, 0: never. */
     uint64_t read_seq;    /* Highest PONG in our term. */
+    uint64_t commit_told; /* Commit index of the last entries or heartbeat to it. */
     uint32_t table_epoch; /* Peer epoch of the table below, 0: none. */
     uint64_t table_last;
     uint64_t table_last_term;
@@ -254,6 +255,7 @@ struct raft_group {
     bool was_leader;
     uint64_t lead_term;
     uint64_t barrier_index;
+    uint64_t commit_seen; /* By the turn: followers are told of it. */
     bool is_barrier_stored;
     uint64_t leader_id, leader_node, leader_term, leader_seen_ms;
     struct group_role told; /* Last role_changed. */
@@ -292,6 +294,7 @@ struct raft_group {
     uint64_t campaign_ms;     /* When due; 0: none. */
     uint64_t campaign_end_ms; /* Repeat until then, or until a leader is known. */
     uint32_t campaign_every_ms;
+    bool is_ranked; /* Its turn in the successor order is known. */
 
     struct pull *pull;
 };
@@ -425,7 +428,8 @@ void guard_gate_clear(struct raft_group *g);
 void guard_message_free(struct raft_message *m);
 int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *m,
                raft_io_send_cb cb);
-void guard_accepted(struct raft_group *g); /* The core took the entries being received. */
+void guard_tell_commit(struct raft_group *g); /* At the end of the turn. */
+void guard_accepted(struct raft_group *g);    /* The core took the entries being received. */
 void guard_send_result(struct raft_group *g, uint64_t to, uint64_t node_id, uint64_t term,
                        uint64_t rejected, uint64_t last_index);
 

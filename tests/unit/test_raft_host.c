@@ -1,0 +1,395 @@
+#include <criterion/criterion.h>
+
+#include "raft_world.h"
+#include "storage/base/err.h"
+
+static struct world w; /* One test per process. */
+
+static unsigned follower_of(int leader)
+{
+    return leader == 0 ? 1 : 0;
+}
+
+Test(raft_host, a_created_group_elects_a_leader_and_commits_everywhere)
+{
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    cr_assert_geq(leader, 0);
+    cr_assert(world_propose(&w, 1, 100, 100));
+    cr_assert(world_level(&w, 1, 102, 2000));
+    struct machine *m = world_machine(&w, (unsigned)leader, 1);
+    cr_assert_eq(m->own, 100);
+    cr_assert_eq(m->lost, 0);
+    cr_assert_eq(world_machine(&w, follower_of(leader), 1)->commands, 100);
+    cr_assert_eq(w.alarms, 0);
+    world_close(&w);
+}
+
+Test(raft_host, followers_apply_within_a_round_trip_without_further_traffic)
+{
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    world_run(&w, 500);
+    struct machine *m = world_machine(&w, (unsigned)leader, 1);
+    cr_assert_eq(group_propose(m->group, SLICE_LIT("x"), 1), 0);
+    world_run(&w, 40);
+    cr_assert_eq(world_machine(&w, follower_of(leader), 1)->commands, 1);
+    world_close(&w);
+}
+
+Test(raft_host, a_follower_refuses_proposals)
+{
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    cr_assert_geq(leader, 0);
+    struct machine *m = world_machine(&w, follower_of(leader), 1);
+    cr_assert_eq(group_propose(m->group, SLICE_LIT("x"), 1), ERR_NOTLEADER);
+    world_run(&w, 100);
+    cr_assert_eq(group_role(m->group).leader_node_id, (uint64_t)leader + 1);
+    world_close(&w);
+}
+
+Test(raft_host, a_group_of_one_voter_commits_and_restarts_in_a_new_term)
+{
+    world_open(&w, 1, NULL);
+    world_create(&w, 1, 1);
+    cr_assert_eq(world_leader(&w, 1, 100), 0);
+    cr_assert(world_propose(&w, 1, 50, 10));
+    struct machine *m = world_machine(&w, 0, 1);
+    cr_assert_eq(m->own, 50);
+    uint64_t term = group_role(m->group).term, hash = m->hash;
+    world_crash(&w, 0);
+    world_start(&w, 0);
+    cr_assert_eq(world_leader(&w, 1, 100), 0);
+    cr_assert_eq(m->hash, hash);
+    cr_assert_gt(group_role(m->group).term, term);
+    cr_assert_eq(w.alarms, 0);
+    world_close(&w);
+}
+
+Test(raft_host, a_crash_of_all_nodes_loses_nothing_that_was_applied)
+{
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    cr_assert(world_propose(&w, 1, 60, 100));
+    world_flush(&w, 0, 1); /* One node starts from a base, the others from entry 1. */
+    cr_assert(world_propose(&w, 1, 60, 100));
+    cr_assert(world_level(&w, 1, 122, 2000));
+    uint64_t hash = world_machine(&w, 0, 1)->hash;
+    for (unsigned i = 0; i < 3; i++) {
+        world_crash(&w, i);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        world_start(&w, i);
+    }
+    cr_assert_geq(world_leader(&w, 1, 5000), 0);
+    cr_assert(world_level(&w, 1, 123, 3000));
+    for (unsigned i = 0; i < 3; i++) {
+        cr_assert_eq(world_machine(&w, i, 1)->hash, hash);
+    }
+    cr_assert(world_propose(&w, 1, 10, 100));
+    cr_assert_eq(w.alarms, 0);
+    world_close(&w);
+}
+
+Test(raft_host, a_lone_crash_without_word_changes_no_leader_of_others)
+{
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    uint64_t term = group_role(world_machine(&w, (unsigned)leader, 1)->group).term;
+    world_crash(&w, follower_of(leader));
+    world_run(&w, 8000);
+    world_start(&w, follower_of(leader));
+    world_run(&w, 8000);
+    cr_assert_eq(world_leader(&w, 1, 0), leader);
+    cr_assert_eq(group_role(world_machine(&w, (unsigned)leader, 1)->group).term, term);
+    world_close(&w);
+}
+
+Test(raft_host, successors_take_over_within_a_few_hundred_ms_of_node_down)
+{
+    world_open(&w, 3, NULL);
+    for (uint64_t gid = 1; gid <= 4; gid++) {
+        world_create(&w, gid, 7);
+    }
+    for (uint64_t gid = 1; gid <= 4; gid++) {
+        int leader = world_leader(&w, gid, 3000);
+        cr_assert_geq(leader, 0);
+        cr_assert(world_propose(&w, gid, 5, 10));
+        world_crash(&w, (unsigned)leader);
+        world_tell_down(&w, (unsigned)leader);
+        uint64_t from = w.now_ms;
+        cr_assert_geq(world_leader(&w, gid, 1000), 0);
+        cr_assert_leq(w.now_ms - from, 300, "took %lu ms", w.now_ms - from);
+        world_start(&w, (unsigned)leader);
+        world_run(&w, 1500);
+    }
+    cr_assert_eq(w.alarms, 0);
+    world_close(&w);
+}
+
+Test(raft_host, a_deposed_leader_truncates_by_restart_and_tells_its_proposals_are_lost)
+{
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    unsigned old = (unsigned)leader;
+    for (unsigned i = 0; i < 3; i++) {
+        w.is_cut[old][i] = w.is_cut[i][old] = true;
+    }
+    struct machine *m = world_machine(&w, old, 1);
+    cr_assert_eq(group_propose(m->group, SLICE_LIT("never committed"), 7), 0);
+    world_run(&w, 50);
+    for (unsigned i = 0; i < 3; i++) {
+        if (i != old) {
+            host_peer_down(w.nodes[i].host, old + 1);
+        }
+    }
+    world_run(&w, 8000);
+    cr_assert_eq(m->lost, 1);
+    int next = world_leader(&w, 1, 100);
+    cr_assert_geq(next, 0);
+    cr_assert_neq(next, leader);
+    cr_assert(world_propose(&w, 1, 10, 10));
+    memset(w.is_cut, 0, sizeof w.is_cut);
+    for (unsigned i = 0; i < 3; i++) {
+        if (i != old) {
+            host_peer_up(w.nodes[i].host, old + 1);
+            host_peer_up(w.nodes[old].host, i + 1);
+        }
+    }
+    cr_assert(world_level(&w, 1, 12, 5000));
+    struct host_stats s;
+    host_stats(w.nodes[old].host, &s);
+    cr_assert_geq(s.truncations, 1);
+    cr_assert_eq(w.alarms, 0);
+    world_close(&w);
+}
+
+Test(raft_host, memory_and_wal_are_trimmed_under_load)
+{
+    struct host_options o = {.log_entries_max = 64};
+    world_open(&w, 3, &o);
+    w.segment_bytes = 256u << 10;
+    for (unsigned i = 0; i < 3; i++) { /* Open again with the smaller segments. */
+        world_crash(&w, i);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        world_start(&w, i);
+    }
+    world_create(&w, 1, 7);
+    world_create(&w, 2, 7); /* Idle: its stub must be carried along. */
+    cr_assert(world_propose(&w, 1, 3000, 2000));
+    cr_assert(world_level(&w, 1, 3000, 5000));
+    for (unsigned i = 0; i < 3; i++) {
+        struct group_status s;
+        group_status(world_machine(&w, i, 1)->group, &s);
+        cr_assert_leq(s.last_index - s.log_first_index, 200);
+        cr_assert_leq(wal_sealed_count(w.nodes[i].wal), 16, "%u sealed segments",
+                      wal_sealed_count(w.nodes[i].wal));
+    }
+    uint64_t hash = world_machine(&w, 0, 1)->hash;
+    for (unsigned i = 0; i < 3; i++) {
+        world_crash(&w, i);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        world_start(&w, i);
+    }
+    cr_assert_geq(world_leader(&w, 2, 5000), 0);
+    cr_assert_geq(world_leader(&w, 1, 5000), 0);
+    cr_assert(world_level(&w, 1, 3002, 3000));
+    cr_assert_eq(world_machine(&w, 2, 1)->hash, hash);
+    cr_assert_eq(w.alarms, 0);
+    world_close(&w);
+}
+
+Test(raft_host, a_group_without_quorum_does_not_pin_the_wal)
+{
+    world_open(&w, 2, NULL);
+    w.segment_bytes = 256u << 10;
+    for (unsigned i = 0; i < 2; i++) {
+        world_crash(&w, i);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        world_start(&w, i);
+    }
+    world_create(&w, 1, 3);
+    int leader = world_leader(&w, 1, 2000);
+    world_crash(&w, follower_of(leader));
+    struct machine *m = world_machine(&w, (unsigned)leader, 1);
+    cr_assert_eq(group_propose(m->group, SLICE_LIT("waits for a quorum"), 1), 0);
+    world_run(&w, 50);
+    world_create(&w, 2, 1u << leader);
+    cr_assert(world_propose(&w, 2, 2000, 4000));
+    world_run(&w, 1000);
+    cr_assert_leq(wal_sealed_count(w.nodes[leader].wal), 14);
+    struct host_stats s;
+    host_stats(w.nodes[leader].host, &s);
+    cr_assert_gt(s.carried, 0);
+    /* What was carried is still there. */
+    world_crash(&w, (unsigned)leader);
+    world_start(&w, (unsigned)leader);
+    world_start(&w, follower_of(leader));
+    cr_assert_geq(world_leader(&w, 1, 5000), 0);
+    cr_assert(world_level(&w, 1, 3, 2000));
+    cr_assert_eq(m->commands, 1);
+    cr_assert_eq(w.alarms, 0);
+    world_close(&w);
+}
+
+Test(raft_host, a_follower_left_behind_is_caught_up_by_an_image)
+{
+    struct host_options o = {.log_entries_max = 32};
+    world_open(&w, 3, &o);
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    unsigned late = follower_of(leader);
+    cr_assert(world_propose(&w, 1, 20, 10));
+    world_crash(&w, late);
+    world_tell_down(&w, late);
+    cr_assert(world_propose(&w, 1, 500, 10));
+    world_run(&w, 4000);
+    cr_assert(world_propose(&w, 1, 100, 10));
+    world_start(&w, late);
+    cr_assert(world_level(&w, 1, 622, 20000));
+    world_run(&w, 200); /* The replica itself starts once RESET is durable. */
+    struct host_stats s;
+    host_stats(w.nodes[late].host, &s);
+    cr_assert_eq(s.catchups, 1);
+    cr_assert_eq(world_machine(&w, late, 1)->hash, world_machine(&w, (unsigned)leader, 1)->hash);
+    cr_assert(world_propose(&w, 1, 10, 10));
+    /* And a restart finds the image as base. */
+    world_crash(&w, late);
+    world_start(&w, late);
+    cr_assert(world_level(&w, 1, 632, 5000));
+    cr_assert_eq(w.alarms, 0);
+    world_close(&w);
+}
+
+Test(raft_host, entries_larger_than_a_frame_travel_in_fragments)
+{
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    cr_assert_geq(world_leader(&w, 1, 2000), 0);
+    cr_assert(world_propose(&w, 1, 5, 3u << 20));
+    cr_assert(world_propose(&w, 1, 50, 300000));
+    cr_assert(world_level(&w, 1, 57, 5000));
+    cr_assert_eq(w.alarms, 0);
+    world_close(&w);
+}
+
+Test(raft_host, leadership_moves_to_the_node_asked_for)
+{
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    cr_assert(world_propose(&w, 1, 20, 10));
+    unsigned target = follower_of(leader);
+    struct machine *m = world_machine(&w, (unsigned)leader, 1);
+    cr_assert_eq(group_move_leader(m->group, target + 1), 0);
+    cr_assert_eq(group_propose(m->group, SLICE_LIT("x"), 1), ERR_BUSY);
+    uint64_t from = w.now_ms;
+    while (!group_role(world_machine(&w, target, 1)->group).is_leader && w.now_ms < from + 1000) {
+        world_run(&w, 10);
+    }
+    cr_assert_leq(w.now_ms - from, 200);
+    cr_assert(world_propose(&w, 1, 20, 10));
+    world_close(&w);
+}
+
+Test(raft_host, a_read_is_confirmed_by_a_majority_and_fails_without)
+{
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    cr_assert(world_propose(&w, 1, 20, 10));
+    struct machine *m = world_machine(&w, (unsigned)leader, 1);
+    cr_assert_eq(group_read_index(m->group, 9), 0);
+    world_run(&w, 20);
+    cr_assert_eq(m->reads_ok, 1);
+    cr_assert_geq(m->read_index, 22);
+    for (unsigned i = 0; i < 3; i++) {
+        w.is_cut[leader][i] = w.is_cut[i][leader] = true;
+    }
+    cr_assert_eq(group_read_index(m->group, 10), 0);
+    world_run(&w, 10000);
+    cr_assert_eq(m->reads_ok, 1);
+    cr_assert_eq(m->reads_failed, 1);
+    world_close(&w);
+}
+
+Test(raft_host, nothing_is_acknowledged_before_the_disk_has_it)
+{
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    struct machine *m = world_machine(&w, (unsigned)leader, 1);
+    uint64_t before = m->own;
+    for (unsigned i = 0; i < 3; i++) {
+        w.nodes[i].is_disk_stuck = i != (unsigned)leader;
+    }
+    cr_assert_eq(group_propose(m->group, SLICE_LIT("x"), 1), 0);
+    world_run(&w, 500);
+    cr_assert_eq(m->own, before);
+    for (unsigned i = 0; i < 3; i++) {
+        w.nodes[i].is_disk_stuck = false;
+    }
+    world_run(&w, 100);
+    cr_assert_eq(m->own, before + 1);
+    world_close(&w);
+}
+
+Test(raft_host, pipelined_batches_commit_with_held_completions)
+{
+    struct host_options o = {.pipeline_max = 4};
+    world_open(&w, 3, &o);
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    cr_assert(world_propose(&w, 1, 2000, 50));
+    cr_assert(world_level(&w, 1, 2002, 3000));
+    cr_assert_eq(world_machine(&w, (unsigned)leader, 1)->own, 2000);
+    world_close(&w);
+}
+
+Test(raft_host, a_peer_that_comes_back_shorter_makes_the_leader_begin_anew)
+{
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    unsigned f = follower_of(leader);
+    cr_assert(world_propose(&w, 1, 20, 10));
+    struct sim_disk *early = sim_disk_clone(w.nodes[f].disk);
+    cr_assert(world_propose(&w, 1, 20, 10));
+    world_crash(&w, f);
+    sim_disk_free(w.nodes[f].disk);
+    w.nodes[f].disk = early; /* Synced frames are gone. */
+    world_start(&w, f);
+    cr_assert(world_level(&w, 1, 42, 10000));
+    struct host_stats s;
+    host_stats(w.nodes[leader].host, &s);
+    cr_assert_eq(s.shorter_peers, 1);
+    cr_assert(world_propose(&w, 1, 20, 10));
+    world_close(&w);
+}
+
+Test(raft_host, a_destroyed_group_does_not_come_back)
+{
+    world_open(&w, 1, NULL);
+    world_create(&w, 1, 1);
+    cr_assert(world_propose(&w, 1, 10, 10));
+    struct machine *m = world_machine(&w, 0, 1);
+    group_destroy(m->group);
+    m->group = NULL;
+    m->exists = false;
+    world_run(&w, 20);
+    world_crash(&w, 0);
+    world_start(&w, 0);
+    struct host_stats s;
+    host_stats(w.nodes[0].host, &s);
+    cr_assert_eq(s.groups, 0);
+    world_close(&w);
+}
