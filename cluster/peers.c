@@ -11,299 +11,17 @@
 #include <stdlib.h>
 
 #include "cluster/clients.h"
-#include "cluster/monitor.h"
 #include "cluster/peers_internal.h"
 #include "storage/base/err.h"
 #include "storage/base/log.h"
 
-#define MACHINE_VERSION_MAX 1
 #define CLIENT_URLS_MAX 16
 
-static const char DUPLICATE[] = "duplicate connection";
-
-static uint64_t id_of(const uint8_t uuid[16])
-{
-    uint64_t value = 0;
-    for (int i = 7; i >= 0; i--) {
-        value = value << 8 | uuid[i];
-    }
-    return value;
-}
-
-static bool is_zero(const uint8_t uuid[16])
-{
-    static const uint8_t zero[16];
-    return memcmp(uuid, zero, 16) == 0;
-}
-
-static struct peer *find(const struct peers *p, uint64_t node_id)
+struct peer *peers_find(const struct peers *p, uint64_t node_id)
 {
     struct peer *peer;
     HASH_FIND(hh, p->table, &node_id, sizeof node_id, peer);
     return peer;
-}
-
-static void format_uuid(const uint8_t uuid[16], char text[33])
-{
-    for (int i = 0; i < 16; i++) {
-        snprintf(text + 2 * i, 3, "%02x", uuid[i]);
-    }
-}
-
-/* ---- Strings of a peer ---- */
-
-static void free_list(char **items, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        free(items[i]);
-    }
-    free(items);
-}
-
-static char **dup_list(const struct peer_list *list)
-{
-    char **items = xcalloc(list->count + 1, sizeof *items);
-    for (uint32_t i = 0; i < list->count; i++) {
-        items[i] = xslicedup(list->items[i]);
-    }
-    return items;
-}
-
-static void set_client_urls(struct peer *peer, const struct peer_list *list)
-{
-    free_list(peer->client_urls, peer->info.client_urls_count);
-    peer->client_urls = dup_list(list);
-    peer->info.client_urls = (const char *const *)peer->client_urls;
-    peer->info.client_urls_count = list->count;
-}
-
-static void free_strings(struct peer *peer)
-{
-    free((char *)peer->info.name);
-    free((char *)peer->info.server_id);
-    free((char *)peer->info.version);
-    free_list(peer->client_urls, peer->info.client_urls_count);
-    free_list(peer->routes, peer->info.routes_count);
-}
-
-static void fill_info(struct peer *peer, const struct peer_hello *h)
-{
-    bool is_up = peer->info.is_up;
-    int64_t offset_ns = peer->info.clock_offset_ns;
-    free_strings(peer);
-    peer->client_urls = dup_list(&h->client_urls);
-    peer->routes = dup_list(&h->routes);
-    peer->info = (struct peers_info){
-        .node_id = peer->node_id,
-        .name = xslicedup(h->server_name),
-        .server_id = xslicedup(h->server_id),
-        .version = xslicedup(h->version),
-        .cluster_url = peer->address,
-        .client_urls = (const char *const *)peer->client_urls,
-        .client_urls_count = h->client_urls.count,
-        .routes = (const char *const *)peer->routes,
-        .routes_count = h->routes.count,
-        .boot_count = h->boot_count,
-        .durable_lsn = h->durable_lsn,
-        .clock_offset_ns = offset_ns,
-        .machine_version_max = h->machine_version_max,
-        .is_jetstream = h->is_jetstream,
-        .is_up = is_up,
-    };
-    memcpy(peer->info.uuid, h->uuid, 16);
-    memcpy(peer->info.cluster_uuid, h->cluster_uuid, 16);
-}
-
-/* ---- HELLO ---- */
-
-static void add_item(struct peer_list *list, const char *s)
-{
-    if (list->count < PEER_FRAME_LIST_MAX) {
-        list->items[list->count++] = slice_str(s);
-    }
-}
-
-static void fill_client_urls(const struct peers *p, struct peer_list *list)
-{
-    if (p->ctx->options->no_advertise || p->ctx->is_lame_duck) {
-        return;
-    }
-    for (uint32_t i = 0; i < p->client_urls_count; i++) {
-        add_item(list, p->client_urls[i]);
-    }
-}
-
-void peers_fill_hello(struct peers *p, enum peers_lane lane, struct peer_hello *h)
-{
-    const struct node_context *ctx = p->ctx;
-    const struct node_options *o = ctx->options;
-    bool is_progressing = true;
-    h->lane = (uint8_t)lane;
-    h->is_jetstream = o->has_jetstream;
-    memcpy(h->uuid, ctx->uuid, 16);
-    memcpy(h->cluster_uuid, p->cluster_uuid, 16);
-    h->incarnation = p->incarnation;
-    h->boot_count = ctx->boot_count;
-    if (p->health_cb != NULL) {
-        p->health_cb(p->health_ctx, &is_progressing, &h->durable_lsn);
-    }
-    h->machine_version_max = MACHINE_VERSION_MAX;
-    h->cluster_name = slice_str(ctx->cluster_name);
-    h->server_name = slice_str(ctx->server_name);
-    h->server_id = slice_str(ctx->server_id);
-    h->version = slice_str(NODE_VERSION);
-    h->cluster_url = slice_str(p->cluster_url);
-    fill_client_urls(p, &h->client_urls);
-    LIST_FOR(it, &p->routes)
-    {
-        const struct peers_route_entry *r = container_of(it, struct peers_route_entry, link);
-        if (r->is_configured) {
-            add_item(&h->routes, r->url);
-        }
-    }
-    struct peer *peer, *tmp;
-    HASH_ITER(hh, p->table, peer, tmp)
-    {
-        if (peer->info.is_up) {
-            add_item(&h->known, peer->address);
-        }
-    }
-}
-
-static const char *refuse(struct peer_conn *c, const struct peer_hello *h)
-{
-    struct peers *p = c->peers;
-    const char *own_name = p->ctx->cluster_name;
-    if (own_name[0] != '\0' && h->cluster_name.len != 0 &&
-        !slice_eq_str(h->cluster_name, own_name)) {
-        log_err("%s:%u - rid:%llu - Rejecting connection, cluster name \"%.*s\" does not match "
-                "\"%s\"",
-                c->ip, c->port, (unsigned long long)c->rid, SLICE_ARG(h->cluster_name), own_name);
-        return "Rejecting connection, cluster name does not match";
-    }
-    if (!is_zero(h->cluster_uuid) && !is_zero(p->cluster_uuid) &&
-        memcmp(h->cluster_uuid, p->cluster_uuid, 16) != 0) {
-        char ours[33], theirs[33];
-        format_uuid(p->cluster_uuid, ours);
-        format_uuid(h->cluster_uuid, theirs);
-        log_err("%s:%u - rid:%llu - Rejecting connection, cluster uuid %s is not ours, %s", c->ip,
-                c->port, (unsigned long long)c->rid, theirs, ours);
-        return "Rejecting connection, it belongs to another cluster";
-    }
-    struct peer *peer, *tmp;
-    HASH_ITER(hh, p->table, peer, tmp)
-    {
-        if (peer->info.is_up && peer->node_id != id_of(h->uuid) &&
-            slice_eq_str(h->server_name, peer->info.name)) {
-            log_err("%s:%u - rid:%llu - Rejecting connection, duplicate server name \"%s\"", c->ip,
-                    c->port, (unsigned long long)c->rid, peer->info.name);
-            return "Duplicate Server Name";
-        }
-    }
-    if (slice_eq_str(h->server_name, p->ctx->server_name)) {
-        log_err("%s:%u - rid:%llu - Rejecting connection, duplicate server name \"%s\"", c->ip,
-                c->port, (unsigned long long)c->rid, p->ctx->server_name);
-        return "Duplicate Server Name";
-    }
-    return NULL;
-}
-
-/* Where a node is dialled: as it was reached, else as it says. */
-static void set_address(struct peer *peer, const struct peer_conn *c, const struct peer_hello *h)
-{
-    if (c->is_dialler) {
-        snprintf(peer->address, sizeof peer->address, "%s", c->url);
-        return;
-    }
-    if (h->cluster_url.len > 1 && h->cluster_url.ptr[0] == ':') {
-        bool is_v6 = strchr(c->ip, ':') != NULL;
-        snprintf(peer->address, sizeof peer->address, "%s%s%s%.*s", is_v6 ? "[" : "", c->ip,
-                 is_v6 ? "]" : "", SLICE_ARG(h->cluster_url));
-    } else {
-        snprintf(peer->address, sizeof peer->address, "%.*s", SLICE_ARG(h->cluster_url));
-    }
-}
-
-static struct peer *get_peer(struct peers *p, uint64_t node_id)
-{
-    struct peer *peer = find(p, node_id);
-    if (peer == NULL && HASH_COUNT(p->table) < PEERS_MAX * 4) {
-        peer = xcalloc(1, sizeof *peer);
-        peer->peers = p;
-        peer->node_id = node_id;
-        HASH_ADD(hh, p->table, node_id, sizeof node_id, peer);
-    }
-    return peer;
-}
-
-/* Whether @c, new, takes the place of @old on their lane. Both nodes decide alike. */
-static bool is_better(const struct peer_conn *c, const struct peer_conn *old, uint64_t own_id,
-                      uint64_t peer_id)
-{
-    if (c->incarnation != old->incarnation) {
-        return true;
-    }
-    bool is_c_low = c->is_dialler == (own_id < peer_id);
-    bool is_old_low = old->is_dialler == (own_id < peer_id);
-    return is_c_low && !is_old_low;
-}
-
-static void peer_down(struct peer *peer, const char *why);
-
-const char *peers_on_hello(struct peer_conn *c, const struct peer_hello *h)
-{
-    struct peers *p = c->peers;
-    uint64_t node_id = id_of(h->uuid);
-    if (c->route != NULL) {
-        c->route->node_id = node_id;
-        c->route->is_self = node_id == p->ctx->node_id;
-        c->route->error[0] = '\0';
-    }
-    if (node_id == p->ctx->node_id || node_id == 0) {
-        return "self-route";
-    }
-    const char *why = refuse(c, h);
-    if (why != NULL) {
-        return why;
-    }
-    struct peer *peer = get_peer(p, node_id);
-    if (peer == NULL) {
-        return "too many nodes";
-    }
-    struct peer_conn *old = peer->lanes[c->lane];
-    if (old != NULL && !is_better(c, old, p->ctx->node_id, node_id)) {
-        return DUPLICATE;
-    }
-    if (peer->incarnation != 0 && peer->incarnation != h->incarnation && peer->info.is_up) {
-        peer_down(peer, "restarted");
-        old = NULL;
-    }
-    if (old != NULL) {
-        peer_conn_close(old, DUPLICATE);
-    }
-    peer->incarnation = h->incarnation;
-    set_address(peer, c, h);
-    fill_info(peer, h);
-    c->peer = peer;
-    c->is_bound = true;
-    peer->lanes[c->lane] = c;
-    peer->failures = 0;
-    if (c->lane == PEERS_LANE_CLIENT) {
-        peers_interest_new_peer(peer);
-    }
-    if (c->lane == PEERS_LANE_RAFT) {
-        peer->heard_ms = loop_now_ms(p->ctx->loop);
-        p->heartbeat_ms = 0; /* The first is what makes us up there. */
-    }
-    /* The node that dialled first dials the rest; the other helps only when that takes long. */
-    peer->next_ms = loop_now_ms(p->ctx->loop) + (c->is_dialler ? 0 : 300);
-    for (uint32_t i = 0; i < h->known.count; i++) {
-        char url[PEERS_URL_BYTES_MAX];
-        snprintf(url, sizeof url, "%.*s", SLICE_ARG(h->known.items[i]));
-        peers_add_route(p, url, false);
-    }
-    peers_dial_due(p);
-    return NULL;
 }
 
 /* ---- Up and down ---- */
@@ -354,7 +72,7 @@ static void peer_up_if_ready(struct peer *peer)
     }
 }
 
-static void peer_down(struct peer *peer, const char *why)
+void peers_mark_down(struct peer *peer, const char *why)
 {
     struct peers *p = peer->peers;
     bool was_up = peer->info.is_up;
@@ -403,9 +121,9 @@ void peers_on_closed(struct peer_conn *c)
         peer->next_ms = loop_now_ms(p->ctx->loop);
         peers_dial_lane(p, peer, c->lane);
     }
-    peer = c->dial_node_id == 0 ? NULL : find(p, c->dial_node_id);
+    peer = c->dial_node_id == 0 ? NULL : peers_find(p, c->dial_node_id);
     if (peer != NULL && c->is_refused && peer->info.is_up && peer->lanes[PEERS_LANE_RAFT] == NULL) {
-        peer_down(peer, "connection refused");
+        peers_mark_down(peer, "connection refused");
     }
 }
 
@@ -431,7 +149,7 @@ static int take_update(struct peer *peer, struct slice body)
     int rv = peer_frame_read_update(body, u);
     if (rv == 0) {
         memcpy(peer->info.cluster_uuid, u->cluster_uuid, 16);
-        set_client_urls(peer, &u->client_urls);
+        peers_set_client_urls(peer, &u->client_urls);
         tell_clients(peer->peers);
     }
     free(u);
@@ -456,7 +174,7 @@ static int take_close(struct peer_conn *c, struct slice body)
 {
     struct reader r = reader_of(body);
     struct slice why = peer_frame_read_string(&r);
-    if (!slice_eq_str(why, DUPLICATE)) {
+    if (!slice_eq_str(why, PEERS_DUPLICATE)) {
         log_wrn("%s:%u - rid:%llu - Route closed by the other side: %.*s", c->ip, c->port,
                 (unsigned long long)c->rid, SLICE_ARG(why));
     }
@@ -523,7 +241,7 @@ int peers_send(struct peers *p, uint64_t node_id, enum peers_lane lane, const st
                unsigned parts_count)
 {
     assert(lane == PEERS_LANE_RAFT || lane == PEERS_LANE_BULK);
-    struct peer *peer = find(p, node_id);
+    struct peer *peer = peers_find(p, node_id);
     struct peer_conn *c = peer == NULL ? NULL : peer->lanes[lane];
     if (c == NULL) {
         return ERR_NOTFOUND;
@@ -555,7 +273,7 @@ int peers_client_send(struct peers *p, uint64_t node_id, uint8_t type, const str
                       unsigned parts_count)
 {
     assert(type >= PEERS_TYPE_USER);
-    struct peer *peer = find(p, node_id);
+    struct peer *peer = peers_find(p, node_id);
     struct peer_conn *c = peer == NULL ? NULL : peer->lanes[PEERS_LANE_CLIENT];
     if (c == NULL) {
         return ERR_NOTFOUND;
@@ -612,7 +330,7 @@ static void on_tick(void *arg)
     {
         bool has_raft = peer->lanes[PEERS_LANE_RAFT] != NULL;
         if ((peer->info.is_up || has_raft) && now_ms - peer->heard_ms > PEERS_SILENCE_MS) {
-            peer_down(peer, "no heartbeat");
+            peers_mark_down(peer, "no heartbeat");
             peer->next_ms = now_ms;
         }
     }
@@ -758,12 +476,12 @@ void peers_free(struct peers *p)
     HASH_ITER(hh, p->table, peer, tmp)
     {
         HASH_DEL(p->table, peer);
-        free_strings(peer);
+        peers_free_strings(peer);
         router_remote_close(&peer->remote);
         free(peer);
     }
     peers_dial_free(p);
-    free_list(p->client_urls, p->client_urls_count);
+    peers_free_list(p->client_urls, p->client_urls_count);
     free(p->queues);
     uv_peers_free(p->uv);
     free(p);
@@ -813,7 +531,7 @@ static void send_update(struct peers *p)
 {
     struct peer_update *u = xcalloc(1, sizeof *u);
     memcpy(u->cluster_uuid, p->cluster_uuid, 16);
-    fill_client_urls(p, &u->client_urls);
+    peers_fill_client_urls(p, &u->client_urls);
     struct peer *peer, *tmp;
     HASH_ITER(hh, p->table, peer, tmp)
     {
@@ -838,138 +556,4 @@ void peers_announce_cluster_uuid(struct peers *p, const uint8_t uuid[16])
 void peers_announce_lame_duck(struct peers *p)
 {
     send_update(p);
-}
-
-/* ---- Who is there ---- */
-
-static int by_id(const struct peer *a, const struct peer *b)
-{
-    return (a->node_id > b->node_id) - (a->node_id < b->node_id);
-}
-
-void peers_each(struct peers *p, peers_each_cb cb, void *ctx)
-{
-    HASH_SORT(p->table, by_id);
-    struct peer *peer, *tmp;
-    HASH_ITER(hh, p->table, peer, tmp)
-    {
-        if (!cb(ctx, &peer->info)) {
-            return;
-        }
-    }
-}
-
-bool peers_get(const struct peers *p, uint64_t node_id, struct peers_info *ret_info)
-{
-    const struct peer *peer = find(p, node_id);
-    if (peer == NULL) {
-        return false;
-    }
-    *ret_info = peer->info;
-    return true;
-}
-
-uint32_t peers_up_count(const struct peers *p)
-{
-    uint32_t count = 0;
-    const struct peer *peer;
-    for (peer = p->table; peer != NULL; peer = peer->hh.next) {
-        count += peer->info.is_up;
-    }
-    return count;
-}
-
-void peers_each_route(struct peers *p, peers_route_cb cb, void *ctx)
-{
-    LIST_FOR(it, &p->routes)
-    {
-        const struct peers_route_entry *r = container_of(it, struct peers_route_entry, link);
-        if (r->is_configured) {
-            struct peers_route route = {r->url, r->node_id, r->error[0] == '\0' ? NULL : r->error};
-            cb(ctx, &route);
-        }
-    }
-}
-
-void peers_client_urls(struct peers *p, json_t *array)
-{
-    bool has_others = false;
-    struct peer *peer, *tmp;
-    HASH_ITER(hh, p->table, peer, tmp)
-    {
-        has_others = has_others || (peer->info.is_up && peer->info.client_urls_count > 0);
-    }
-    if (!has_others) {
-        return;
-    }
-    for (uint32_t i = 0; i < p->client_urls_count && !p->ctx->is_lame_duck; i++) {
-        json_array_append_new(array, json_string(p->client_urls[i]));
-    }
-    HASH_ITER(hh, p->table, peer, tmp)
-    {
-        for (uint32_t i = 0; peer->info.is_up && i < peer->info.client_urls_count; i++) {
-            json_array_append_new(array, json_string(peer->client_urls[i]));
-        }
-    }
-}
-
-static json_t *route_json(struct peers *p, const struct peer_conn *c, bool has_subs)
-{
-    const struct peer *peer = c->peer;
-    int64_t now_ns = loop_clock_ns(p->ctx->loop);
-    bool is_client = c->lane == PEERS_LANE_CLIENT;
-    json_t *j = json_object();
-    json_object_set_new(j, "rid", json_integer((json_int_t)c->rid));
-    json_object_set_new(j, "remote_id", json_string(peer->info.server_id));
-    json_object_set_new(j, "remote_name", json_string(peer->info.name));
-    json_object_set_new(j, "did_solicit", json_boolean(c->is_dialler));
-    json_object_set_new(j, "is_configured",
-                        json_boolean(c->route != NULL && c->route->is_configured));
-    json_object_set_new(j, "ip", json_string(c->ip));
-    json_object_set_new(j, "port", json_integer(c->port));
-    json_object_set_new(j, "start", monitor_time_json(c->start_ns));
-    json_object_set_new(j, "last_activity", monitor_time_json(c->last_ns));
-    json_object_set_new(j, "uptime", monitor_uptime_json(now_ns - c->start_ns));
-    json_object_set_new(j, "idle", monitor_uptime_json(now_ns - c->last_ns));
-    json_object_set_new(j, "pending_size", json_integer((json_int_t)peer_conn_queued(c)));
-    json_object_set_new(j, "in_msgs", json_integer((json_int_t)c->in_msgs));
-    json_object_set_new(j, "out_msgs", json_integer((json_int_t)c->out_msgs));
-    json_object_set_new(j, "in_bytes", json_integer((json_int_t)c->in_bytes));
-    json_object_set_new(j, "out_bytes", json_integer((json_int_t)c->out_bytes));
-    json_object_set_new(j, "subscriptions", json_integer(is_client ? peer->subs_count : 0));
-    if (has_subs && is_client) {
-        json_t *list = json_array();
-        for (const struct peer_sub *s = peer->subs; s != NULL; s = s->hh.next) {
-            struct slice subject = interest_subject(&s->sub.interest);
-            json_array_append_new(list, json_stringn((const char *)subject.ptr, subject.len));
-        }
-        json_object_set_new(j, "subscriptions_list", list);
-    }
-    return j;
-}
-
-json_t *peers_routez(struct peers *p, bool has_subs)
-{
-    json_t *list = json_array();
-    LIST_FOR(it, &p->conns)
-    {
-        const struct peer_conn *c = container_of(it, struct peer_conn, link);
-        if (c->is_bound && c->peer->lanes[c->lane] == c) {
-            json_array_append_new(list, route_json(p, c, has_subs));
-        }
-    }
-    return list;
-}
-
-struct peers_stats peers_stats(const struct peers *p)
-{
-    struct peers_stats stats = p->stats;
-    const struct peer *peer;
-    for (peer = p->table; peer != NULL; peer = peer->hh.next) {
-        stats.remotes += peer->info.is_up;
-        for (int lane = 0; lane < PEERS_LANE_COUNT; lane++) {
-            stats.connections += peer->lanes[lane] != NULL;
-        }
-    }
-    return stats;
 }

@@ -17,13 +17,6 @@ static uint64_t backoff_ms(unsigned failures)
     return ms > PEERS_BACKOFF_MAX_MS ? PEERS_BACKOFF_MAX_MS : ms;
 }
 
-static struct peer *find_peer(struct peers *p, uint64_t node_id)
-{
-    struct peer *peer;
-    HASH_FIND(hh, p->table, &node_id, sizeof node_id, peer);
-    return peer;
-}
-
 static bool is_known(struct peers *p, const char *url)
 {
     LIST_FOR(it, &p->routes)
@@ -134,7 +127,7 @@ void peers_dial_due(struct peers *p)
     LIST_FOR_SAFE(it, tmp, &p->routes)
     {
         struct peers_route_entry *r = container_of(it, struct peers_route_entry, link);
-        struct peer *peer = r->node_id == 0 ? NULL : find_peer(p, r->node_id);
+        struct peer *peer = r->node_id == 0 ? NULL : peers_find(p, r->node_id);
         bool is_reached = peer != NULL && peer->lanes[PEERS_LANE_CLIENT] != NULL;
         if (!r->is_configured && !r->is_dialling &&
             (is_reached || r->is_self || r->failures > PEERS_IMPLICIT_TRIES_MAX)) {
@@ -173,7 +166,7 @@ void peers_dial_closed(struct peer_conn *c)
             r->next_ms = now_ms;
         }
     }
-    struct peer *peer = c->dial_node_id == 0 ? NULL : find_peer(p, c->dial_node_id);
+    struct peer *peer = c->dial_node_id == 0 ? NULL : peers_find(p, c->dial_node_id);
     if (peer != NULL) {
         peer->is_dialling[c->lane] = false;
         if (!c->is_bound) {

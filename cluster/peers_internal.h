@@ -1,9 +1,11 @@
 /* Inside of the peers:
  *
  *   uv_peer.c          one connection: dial, accept, authorization, frames in and out
- *   peers.c            the table of nodes, binding of connections, liveness
+ *   peers.c            the table of nodes, liveness, frames
+ *   peers_hello.c      HELLO, binding of connections
  *   peers_dial.c       whom to dial and when: routes, gossip, missing lanes
  *   peers_interest.c   interest and core messages
+ *   peers_query.c      what others ask: nodes, routes, /routez, counters
  *
  * A pair of nodes may dial each other at once. The connection kept for a lane is the one that the
  * node with the lower node_id dialled; of two from the same dialler, the first. A connection of a
@@ -151,7 +153,21 @@ size_t peer_conn_queued(const struct peer_conn *c);
 /* Close; with @why a CLOSE frame is sent first. peers_on_closed comes later, from the loop. */
 void peer_conn_close(struct peer_conn *c, const char *why);
 
-/* ---- peers.c: called by uv_peer.c ---- */
+/* The node, or NULL. */
+struct peer *peers_find(const struct peers *p, uint64_t node_id);
+
+/* It is not there any more: close its lanes and tell. */
+void peers_mark_down(struct peer *peer, const char *why);
+
+/* ---- peers_hello.c ---- */
+#define PEERS_DUPLICATE "duplicate connection"
+void peers_free_list(char **items, uint32_t count);
+void peers_free_strings(struct peer *peer);
+void peers_set_client_urls(struct peer *peer, const struct peer_list *list);
+/* This node's, as it tells the others. */
+void peers_fill_client_urls(const struct peers *p, struct peer_list *list);
+
+/* ---- called by uv_peer.c ---- */
 /* This node's HELLO on @lane. Slices point into the peers. */
 void peers_fill_hello(struct peers *p, enum peers_lane lane, struct peer_hello *ret_hello);
 /* The other side's HELLO: bind the connection, or NULL with why not. */
