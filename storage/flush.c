@@ -695,7 +695,7 @@ uint64_t store_flush_end(struct store_flush *job, store_durable_cb cb, void *arg
         fs->s->applied_index = fs->index;
         fs->s->applied_term = fs->term;
         if (fs->s->is_deleted) {
-            stream_free(fs->s);
+            store_stream_free(fs->s);
         } else if (cb != NULL) {
             cb(arg, fs->gid, fs->index, fs->term);
         }
@@ -734,7 +734,7 @@ void store_flush_abort(struct store_flush *job)
     for (size_t i = 0; i < job->streams_count; i++) {
         job->streams[i].s->in_job = false;
         if (job->streams[i].s->is_deleted) {
-            stream_free(job->streams[i].s);
+            store_stream_free(job->streams[i].s);
         }
     }
     job_free(job);

@@ -144,7 +144,7 @@ struct block_meta block_meta_of(const struct block *b)
 
 /* ---- Streams ---- */
 
-struct store_stream *stream_new(struct store *st, uint64_t gid, uint64_t sid)
+struct store_stream *store_stream_new(struct store *st, uint64_t gid, uint64_t sid)
 {
     struct store_stream *s = xcalloc(1, sizeof *s);
     s->store = st;
@@ -154,7 +154,7 @@ struct store_stream *stream_new(struct store *st, uint64_t gid, uint64_t sid)
     return s;
 }
 
-void stream_free(struct store_stream *s)
+void store_stream_free(struct store_stream *s)
 {
     struct store *st = s->store;
     for (size_t i = s->head; i < s->end; i++) {
@@ -185,7 +185,7 @@ struct store_stream *store_stream_create(struct store *st, uint64_t gid, uint64_
 {
     assert(gid != 0);
     assert(store_find(st, gid) == NULL);
-    struct store_stream *s = stream_new(st, gid, sid);
+    struct store_stream *s = store_stream_new(st, gid, sid);
     s->is_loaded = true;
     return s;
 }
@@ -210,7 +210,7 @@ void store_stream_delete(struct store_stream *s)
     }
     HASH_DEL(st->streams, s);
     if (!s->in_job) {
-        stream_free(s);
+        store_stream_free(s);
         return;
     }
     /* The job still knows it. Its end frees it. */
@@ -564,7 +564,7 @@ static void on_group(void *arg, uint64_t gid)
 {
     struct opening *o = arg;
     if (gid != 0) {
-        stream_new(o->st, gid, 0);
+        store_stream_new(o->st, gid, 0);
     }
 }
 
@@ -824,7 +824,7 @@ void store_close(struct store *st)
     HASH_ITER(hh, st->streams, s, stmp)
     {
         HASH_DEL(st->streams, s);
-        stream_free(s);
+        store_stream_free(s);
     }
     struct data_file *f, *ftmp;
     HASH_ITER(hh, st->files, f, ftmp)

@@ -630,9 +630,9 @@ void stage_end(struct store_flush *job, struct store_stage *sg)
     struct store_stream *old = store_find(st, sg->gid);
     if (old != NULL) {
         HASH_DEL(st->streams, old);
-        stream_free(old);
+        store_stream_free(old);
     }
-    struct store_stream *s = stream_new(st, sg->gid, sg->sid);
+    struct store_stream *s = store_stream_new(st, sg->gid, sg->sid);
     s->applied_index = sg->index;
     s->applied_term = sg->term;
     s->last_seq = sg->last_seq;

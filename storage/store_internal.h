@@ -164,9 +164,9 @@ void file_free(struct store *st, struct data_file *f);
 void store_report(struct store *st, const struct store_damage *damage);
 void store_count_totals(struct store *st);
 void store_fail(struct store *st, const char *path);
-struct store_stream *stream_new(struct store *st, uint64_t gid, uint64_t sid);
+struct store_stream *store_stream_new(struct store *st, uint64_t gid, uint64_t sid);
 /* Free the stream and its blocks; blocks in a job are left to it. */
-void stream_free(struct store_stream *s);
+void store_stream_free(struct store_stream *s);
 void gone_push(struct gone_list *l, uint64_t id, struct data_file *f);
 void block_encode(const struct block *b, uint64_t file_number, uint8_t *out);
 /* False if the value makes no sense. */
