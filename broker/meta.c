@@ -40,6 +40,7 @@ struct meta *meta_new(const struct meta_events *events)
 static void stream_free(struct meta_stream *s)
 {
     stream_config_close(&s->config);
+    free(s->born_json);
     free(s);
 }
 
@@ -293,6 +294,15 @@ void meta_encode_delete(struct buf *out, int64_t time_ns, struct slice name,
 
 /* ---- Applying ---- */
 
+static char *config_json(const struct stream_config *c)
+{
+    struct buf b = BUF_EMPTY;
+    stream_config_print(c, &b);
+    char *text = xslicedup(buf_slice(&b));
+    buf_close(&b);
+    return text;
+}
+
 /* 64-bit ids are strings: JSON integers end at 2^63 for our parser. 0 is no id. */
 static uint64_t member_id(const json_t *v)
 {
@@ -300,9 +310,9 @@ static uint64_t member_id(const json_t *v)
     return text == NULL ? 0 : strtoull(text, NULL, 10);
 }
 
-static int member_config(const json_t *entry, struct stream_config *ret_config)
+static int member_config(const json_t *entry, const char *key, struct stream_config *ret_config)
 {
-    char *text = json_dumps(json_object_get(entry, "config"), JSON_COMPACT);
+    char *text = json_dumps(json_object_get(entry, key), JSON_COMPACT);
     if (text == NULL) {
         return ERR_CORRUPT;
     }
@@ -342,7 +352,7 @@ static int apply_create(struct meta *m, uint64_t index, const json_t *entry,
     struct stream_config c;
     const json_t *nodes = json_object_get(entry, "nodes");
     size_t count = json_array_size(nodes);
-    if (count == 0 || count > META_REPLICAS_MAX || member_config(entry, &c) != 0) {
+    if (count == 0 || count > META_REPLICAS_MAX || member_config(entry, "config", &c) != 0) {
         return ERR_CORRUPT;
     }
     struct api_error error = {0};
@@ -364,6 +374,7 @@ static int apply_create(struct meta *m, uint64_t index, const json_t *entry,
     }
     struct meta_stream *s = xcalloc(1, sizeof *s);
     s->config = c;
+    s->born_json = config_json(&c);
     s->gid = m->next_gid++;
     s->sid = s->gid;
     s->created_ns = m->time_ns;
@@ -386,7 +397,7 @@ static int apply_update(struct meta *m, uint64_t index, const json_t *entry,
 {
     static const char type[] = "stream_update_response";
     struct stream_config c;
-    if (member_config(entry, &c) != 0) {
+    if (member_config(entry, "config", &c) != 0) {
         return ERR_CORRUPT;
     }
     struct api_error error = {0};
@@ -482,7 +493,9 @@ static void print_stream_item(const struct meta_stream *s, struct buf *out)
         buf_printf(out, "%s\"%llu\",\"%llu\"", i == 0 ? "" : ",", U64(s->peers[i].node_id),
                    U64(s->peers[i].raft_id));
     }
-    buf_append_str(out, "],\"config\":");
+    buf_append_str(out, "],\"born\":");
+    buf_append_str(out, s->born_json);
+    buf_append_str(out, ",\"config\":");
     stream_config_print(&s->config, out);
     buf_append_u8(out, '}');
 }
@@ -552,11 +565,18 @@ static int restore_stream(struct meta *m, const json_t *v)
     const json_t *peers = json_object_get(v, "peers");
     size_t count = json_array_size(peers) / 2;
     struct stream_config c;
-    if (count == 0 || count > META_REPLICAS_MAX || member_config(v, &c) != 0) {
+    struct stream_config born;
+    if (count == 0 || count > META_REPLICAS_MAX || member_config(v, "born", &born) != 0) {
+        return ERR_CORRUPT;
+    }
+    if (member_config(v, "config", &c) != 0) {
+        stream_config_close(&born);
         return ERR_CORRUPT;
     }
     struct meta_stream *s = xcalloc(1, sizeof *s);
     s->config = c;
+    s->born_json = config_json(&born);
+    stream_config_close(&born);
     s->gid = member_id(json_object_get(v, "gid"));
     s->sid = member_id(json_object_get(v, "sid"));
     s->created_ns = json_integer_value(json_object_get(v, "created"));

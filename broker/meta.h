@@ -35,6 +35,8 @@ struct meta_peer {
 
 struct meta_stream {
     struct stream_config config;
+    char *born_json; /* Canonical configuration at its creation: the machine's first state, whatever
+                      * came later is in the stream's own log. */
     uint64_t gid;
     uint64_t sid;
     int64_t created_ns;
