@@ -15,6 +15,7 @@
 #include "cluster/auth.h"
 #include "cluster/clients.h"
 #include "cluster/http.h"
+#include "cluster/js.h"
 #include "cluster/identity.h"
 #include "cluster/loop.h"
 #include "cluster/monitor.h"
@@ -34,6 +35,7 @@ struct node {
     struct node_context ctx;
     struct node_options *options;
     struct monitor *monitor;
+    struct js *js; /* NULL without JetStream. */
     struct signals *signals;
     struct loop_timer *ldm_timer;
     struct loop_timer *stop_timer;
@@ -281,6 +283,9 @@ struct node *node_start(struct node_options *options)
         log_fatal("Could not write pidfile: %s: %s", options->pid_file, strerror(errno));
     }
     start_monitoring(n);
+    if (options->has_jetstream && js_start(&n->ctx, n->monitor, &n->js) != 0) {
+        log_fatal("Can't start JetStream");
+    }
     start_clients(n);
     start_peers(n); /* Its HELLO says the client port. */
     say_ready(n);
@@ -300,6 +305,7 @@ void node_free(struct node *n)
     }
     struct node_context *ctx = &n->ctx;
     ctx->is_stopping = true;
+    js_stop(n->js);
     http_stop(ctx->http);
     clients_stop(ctx->clients);
     if (ctx->peers != NULL) {
@@ -312,6 +318,7 @@ void node_free(struct node *n)
     loop_timer_unref(n->stop_timer);
     loop_drain(ctx->loop);
     loop_timer_free(n->stop_timer);
+    js_free(n->js);
     peers_free(ctx->peers);
     clients_free(ctx->clients);
     http_free(ctx->http);

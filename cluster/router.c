@@ -380,7 +380,8 @@ uint32_t router_publish(struct router *r, const struct router_msg *msg,
 uint32_t router_send(struct router *r, struct slice subject, struct slice reply,
                      struct slice header, struct slice payload)
 {
-    struct router_msg msg = {subject, reply, header, payload};
+    struct router_msg msg = {
+        .subject = subject, .reply = reply, .header = header, .payload = payload};
     return router_publish(r, &msg, &ROUTER_ORIGIN_NODE);
 }
 

@@ -173,9 +173,10 @@ static bool deliver(struct router_sub *rs, const struct router_msg *msg)
     }
     struct slice header = c->connect.has_headers ? msg->header : SLICE_EMPTY;
     size_t total = header.len + msg->payload.len;
-    struct buf *out = client_out(c, msg->subject.len + sub->sid_len + msg->reply.len + total + 64);
+    struct slice subject = msg->shown.len > 0 ? msg->shown : msg->subject;
+    struct buf *out = client_out(c, subject.len + sub->sid_len + msg->reply.len + total + 64);
     size_t before = out->len;
-    protocol_write_msg(out, msg->subject, slice_of(sub->sid, sub->sid_len), msg->reply, header,
+    protocol_write_msg(out, subject, slice_of(sub->sid, sub->sid_len), msg->reply, header,
                        msg->payload);
     c->out_msgs++;
     c->out_bytes += total;
@@ -304,7 +305,10 @@ static void handle_pub(struct client *c, const struct protocol_event *ev)
         say_err(c, PROTOCOL_ERROR_PUBLISH_SUBJECT);
     }
     say_ok(c);
-    struct router_msg msg = {ev->subject, ev->reply, ev->header, ev->payload};
+    struct router_msg msg = {.subject = ev->subject,
+                             .reply = ev->reply,
+                             .header = ev->header,
+                             .payload = ev->payload};
     struct router_origin origin = {
         .kind = ROUTER_FROM_CLIENT,
         .id = c->cid,

@@ -1,0 +1,430 @@
+/* $JS.API wherever it is asked (reference/jetstream-api.md 0.4, 1.1): each request finds its way to
+ * the leader of the meta group or of its stream, and its reply back.
+ *
+ * A request is parsed on the node of the client, handled by js_api_meta.c or js_api_stream.c on the
+ * leader, and its reply is handed to the client once this node has applied what it rests on. A
+ * request for which no leader is known waits for one, at most JS_API_WAIT_MS. */
+#include "cluster/js_api.h"
+
+#include <stdlib.h>
+
+#include "broker/api_reply.h"
+#include "cluster/clients.h"
+#include "storage/base/err.h"
+
+#define HOPS_MAX 4
+#define WAITING_MAX 10000 /* As the reference's queue of API requests. */
+
+/* A request without a leader, or a reply ahead of the meta index. */
+struct api_waiting {
+    struct list link;
+    uint64_t asker;
+    unsigned hops;
+    uint64_t until_ms;
+    uint64_t meta_index; /* A reply: wait for it; 0: a request. */
+    struct buf subject;
+    struct buf inbox;
+    struct buf header;
+    struct buf body;
+};
+
+/* ---- Subjects ---- */
+
+/* In the order of enum js_api_op. `tokens` beyond the prefix; -1: that many or more. */
+static const struct {
+    const char *text;
+    enum js_api_op op;
+    bool is_meta;
+} forms[] = {
+    {"INFO", JS_API_INFO, true},
+    {"STREAM.CREATE.*", JS_API_STREAM_CREATE, true},
+    {"STREAM.UPDATE.*", JS_API_STREAM_UPDATE, true},
+    {"STREAM.DELETE.*", JS_API_STREAM_DELETE, true},
+    {"STREAM.NAMES", JS_API_STREAM_NAMES, true},
+    {"STREAM.LIST", JS_API_STREAM_LIST, true},
+    {"STREAM.INFO.*", JS_API_STREAM_INFO, false},
+    {"STREAM.PURGE.*", JS_API_STREAM_PURGE, false},
+    {"STREAM.MSG.GET.*", JS_API_MSG_GET, false},
+    {"STREAM.MSG.DELETE.*", JS_API_MSG_DELETE, false},
+    {"CONSUMER.CREATE.*", JS_API_CONSUMER_CREATE, false},
+    {"CONSUMER.CREATE.*.*", JS_API_CONSUMER_CREATE, false},
+    {"CONSUMER.CREATE.*.*.>", JS_API_CONSUMER_CREATE, false},
+    {"CONSUMER.DURABLE.CREATE.*.*", JS_API_CONSUMER_DURABLE, false},
+    {"CONSUMER.NAMES.*", JS_API_CONSUMER_NAMES, false},
+    {"CONSUMER.LIST.*", JS_API_CONSUMER_LIST, false},
+    {"CONSUMER.INFO.*.*", JS_API_CONSUMER_INFO, false},
+    {"CONSUMER.DELETE.*.*", JS_API_CONSUMER_DELETE, false},
+    {"CONSUMER.MSG.NEXT.*.*", JS_API_MSG_NEXT, false},
+    {"DIRECT.GET.*", JS_API_DIRECT_GET, false},
+    {"DIRECT.GET.*.>", JS_API_DIRECT_GET, false},
+    /* Ours: one stream's info for the meta leader's STREAM.LIST. */
+    {"WEIR.INFO.*", JS_API_LIST_INFO, false},
+};
+
+static const char *const types[] = {
+    [JS_API_INFO] = "account_info_response",
+    [JS_API_STREAM_CREATE] = "stream_create_response",
+    [JS_API_STREAM_UPDATE] = "stream_update_response",
+    [JS_API_STREAM_DELETE] = "stream_delete_response",
+    [JS_API_STREAM_NAMES] = "stream_names_response",
+    [JS_API_STREAM_LIST] = "stream_list_response",
+    [JS_API_STREAM_INFO] = "stream_info_response",
+    [JS_API_STREAM_PURGE] = "stream_purge_response",
+    [JS_API_MSG_GET] = "stream_msg_get_response",
+    [JS_API_MSG_DELETE] = "stream_msg_delete_response",
+    [JS_API_CONSUMER_CREATE] = "consumer_create_response",
+    [JS_API_CONSUMER_DURABLE] = "consumer_create_response",
+    [JS_API_CONSUMER_NAMES] = "consumer_names_response",
+    [JS_API_CONSUMER_LIST] = "consumer_list_response",
+    [JS_API_CONSUMER_INFO] = "consumer_info_response",
+    [JS_API_CONSUMER_DELETE] = "consumer_delete_response",
+    [JS_API_MSG_NEXT] = NULL,
+    [JS_API_DIRECT_GET] = NULL,
+    [JS_API_LIST_INFO] = "stream_info_response",
+};
+
+const char *js_api_type(enum js_api_op op)
+{
+    return types[op];
+}
+
+/* Where the stream's name stands in the tail of the subject, by what comes before it. */
+static size_t name_position(enum js_api_op op)
+{
+    switch (op) {
+    case JS_API_MSG_GET:
+    case JS_API_MSG_DELETE:
+    case JS_API_MSG_NEXT:
+    case JS_API_CONSUMER_DURABLE:
+        return 3;
+    default:
+        return 2;
+    }
+}
+
+static bool parse_subject(struct slice subject, struct js_api_call *ret_call, bool *ret_is_meta)
+{
+    struct slice tail = slice_from(subject, sizeof "$JS.API." - 1);
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        if (!subject_match(tail, slice_str(forms[i].text))) {
+            continue;
+        }
+        size_t at = name_position(forms[i].op);
+        size_t count = subject_token_count(tail);
+        ret_call->op = forms[i].op;
+        *ret_is_meta = forms[i].is_meta;
+        if (count > at) {
+            ret_call->stream = subject_token(tail, at);
+        }
+        if (count > at + 1 && forms[i].op != JS_API_DIRECT_GET) {
+            ret_call->consumer = subject_token(tail, at + 1);
+        }
+        size_t rest = forms[i].op == JS_API_DIRECT_GET ? at + 1 : at + 2;
+        if (count > rest) {
+            const uint8_t *from = subject_token(tail, rest).ptr;
+            ret_call->rest = slice_of(from, (size_t)(tail.ptr + tail.len - from));
+        }
+        return true;
+    }
+    return false;
+}
+
+/* ---- Replies ---- */
+
+void js_api_reply(struct js *js, uint64_t node_id, struct slice inbox, uint64_t meta_index,
+                  struct slice header, struct slice payload)
+{
+    if (inbox.len == 0) {
+        return;
+    }
+    struct buf *b = js_batch_begin(js, node_id, JS_ITEM_REPLY);
+    buf_append_u64(b, meta_index);
+    js_batch_put_slice(b, inbox);
+    js_batch_put_slice(b, header);
+    js_batch_put_slice(b, payload);
+    js_batch_end(js, node_id);
+    loop_again(js->loop);
+}
+
+void js_api_refuse(struct js *js, const struct js_api_call *call, const struct api_error *e)
+{
+    struct buf b = BUF_EMPTY;
+    js->api_errors++;
+    api_reply_error(&b, js_api_type(call->op), e);
+    js_api_reply(js, call->asker, call->inbox, 0, SLICE_EMPTY, buf_slice(&b));
+    buf_close(&b);
+}
+
+static struct api_waiting *wait_new(struct js *js, struct slice inbox, struct slice header,
+                                    struct slice body)
+{
+    struct api_waiting *w = xcalloc(1, sizeof *w);
+    w->until_ms = loop_now_ms(js->loop) + JS_API_WAIT_MS;
+    buf_append_slice(&w->inbox, inbox);
+    buf_append_slice(&w->header, header);
+    buf_append_slice(&w->body, body);
+    list_push_back(&js->api_waiting, &w->link);
+    js->api_waiting_count++;
+    return w;
+}
+
+static void wait_free(struct js *js, struct api_waiting *w)
+{
+    list_remove(&w->link);
+    js->api_waiting_count--;
+    buf_close(&w->subject);
+    buf_close(&w->inbox);
+    buf_close(&w->header);
+    buf_close(&w->body);
+    free(w);
+}
+
+static void hand_over(struct js *js, struct slice inbox, struct slice header, struct slice payload)
+{
+    if (!js_api_list_arrived(js, inbox, payload)) {
+        router_send(js->ctx->router, inbox, SLICE_EMPTY, header, payload);
+    }
+}
+
+void js_api_reply_arrived(struct js *js, struct slice inbox, uint64_t meta_index,
+                          struct slice header, struct slice payload)
+{
+    if (meta_index <= js->meta_index) {
+        hand_over(js, inbox, header, payload);
+    } else {
+        wait_new(js, inbox, header, payload)->meta_index = meta_index;
+    }
+}
+
+/* ---- Requests ---- */
+
+static void send_on(struct js *js, uint64_t node_id, uint64_t asker, unsigned hops,
+                    const struct router_msg *msg)
+{
+    struct buf *b = js_batch_begin(js, node_id, JS_ITEM_API);
+    buf_append_u64(b, asker);
+    buf_append_u8(b, (uint8_t)(hops + 1));
+    js_batch_put_slice(b, msg->subject);
+    js_batch_put_slice(b, msg->reply);
+    js_batch_put_slice(b, msg->header);
+    js_batch_put_slice(b, msg->payload);
+    js_batch_end(js, node_id);
+    loop_again(js->loop);
+}
+
+static void wait_for_leader(struct js *js, uint64_t asker, unsigned hops,
+                            const struct router_msg *msg)
+{
+    if (js->api_waiting_count >= WAITING_MAX) {
+        return; /* As the reference: dropped, the client times out. */
+    }
+    struct api_waiting *w = wait_new(js, msg->reply, msg->header, msg->payload);
+    buf_append_slice(&w->subject, msg->subject);
+    w->asker = asker;
+    w->hops = hops;
+}
+
+/* Is there, after all that was decided before this request, no such stream? Only meta's leader
+ * says. */
+static void stream_missing(struct js *js, const struct js_api_call *call)
+{
+    struct api_error e;
+    if (call->op == JS_API_MSG_NEXT || call->op == JS_API_DIRECT_GET) {
+        js_api_reply(js, call->asker, call->inbox, 0, SLICE_LIT("NATS/1.0 503\r\n\r\n"),
+                     SLICE_EMPTY);
+        return;
+    }
+    api_error_set(&e, API_ERROR_STREAM_NOT_FOUND, NULL);
+    js_api_refuse(js, call, &e);
+}
+
+static bool route_meta(struct js *js, const struct js_api_call *call, unsigned hops,
+                       const struct router_msg *msg)
+{
+    if (js->is_meta_leader) {
+        js_api_meta(js, call);
+        return true;
+    }
+    if (js->meta_leader_id != 0 && js->meta_leader_id != js->ctx->node_id && hops < HOPS_MAX) {
+        send_on(js, js->meta_leader_id, call->asker, hops, msg);
+        return true;
+    }
+    return false;
+}
+
+static bool route_stream(struct js *js, const struct js_api_call *call, unsigned hops,
+                         const struct router_msg *msg)
+{
+    const struct meta_stream *s = meta_stream_find(js->meta, call->stream);
+    if (s == NULL) {
+        if (js->is_meta_leader) {
+            stream_missing(js, call);
+            return true;
+        }
+        return route_meta(js, call, hops, msg);
+    }
+    struct js_stream *st = js_stream_find(js, s->gid);
+    if (st != NULL && st->is_led) {
+        js_api_stream(st, call);
+        return true;
+    }
+    uint64_t leader = js_lane_leader_of(js, s->gid);
+    if (leader != 0 && leader != js->ctx->node_id && hops < HOPS_MAX) {
+        send_on(js, leader, call->asker, hops, msg);
+        return true;
+    }
+    return false;
+}
+
+static bool try_route(struct js *js, uint64_t asker, unsigned hops, const struct router_msg *msg)
+{
+    struct js_api_call call = {
+        .asker = asker, .inbox = msg->reply, .header = msg->header, .body = msg->payload};
+    bool is_meta;
+    if (!slice_has_prefix(msg->subject, SLICE_LIT("$JS.API.")) ||
+        !parse_subject(msg->subject, &call, &is_meta)) {
+        return true; /* Swallowed: the reference neither answers nor says 503. */
+    }
+    return is_meta ? route_meta(js, &call, hops, msg) : route_stream(js, &call, hops, msg);
+}
+
+void js_api_route(struct js *js, uint64_t asker, unsigned hops, const struct router_msg *msg)
+{
+    if (!try_route(js, asker, hops, msg)) {
+        wait_for_leader(js, asker, hops, msg);
+    }
+}
+
+static void on_request(void *arg, const struct router_msg *msg, const struct router_origin *origin)
+{
+    struct js *js = arg;
+    (void)origin;
+    js->api_total++;
+    js_lock(js);
+    js_api_route(js, js->ctx->node_id, 0, msg);
+    js_unlock(js);
+}
+
+/* ---- Acks ---- */
+
+static void on_ack(void *arg, const struct router_msg *msg, const struct router_origin *origin)
+{
+    struct js *js = arg;
+    struct ack_subject a;
+    (void)origin;
+    if (!ack_subject_parse(msg->subject, &a)) {
+        return;
+    }
+    const struct meta_stream *s = meta_stream_find(js->meta, a.stream);
+    if (s == NULL) {
+        return;
+    }
+    struct js_stream *st = js_stream_find(js, s->gid);
+    if (st != NULL && st->is_led) {
+        js_leader_ack(st, js->ctx->node_id, msg);
+        return;
+    }
+    uint64_t leader = js_lane_leader_of(js, s->gid);
+    if (leader == 0 || leader == js->ctx->node_id) {
+        return; /* Acks are idempotent: without one the message comes again. */
+    }
+    struct buf *b = js_batch_begin(js, leader, JS_ITEM_ACK);
+    buf_append_u64(b, s->gid);
+    js_batch_put_slice(b, msg->subject);
+    js_batch_put_slice(b, msg->reply);
+    js_batch_put_slice(b, msg->header);
+    js_batch_put_slice(b, msg->payload);
+    js_batch_end(js, leader);
+}
+
+/* ---- Publishes ---- */
+
+static bool on_publish(void *arg, const struct router_msg *msg, const struct router_origin *origin)
+{
+    struct js *js = arg;
+    const struct meta_stream *s = js_meta_stream_of(js, msg->subject);
+    return s != NULL && !js->is_stopping && js_lane_publish(js, s, msg, origin);
+}
+
+/* ---- Time ---- */
+
+void js_api_wake(struct js *js)
+{
+    js->is_api_woken = true;
+    loop_again(js->loop);
+}
+
+static void refuse_late(struct js *js, const struct api_waiting *w)
+{
+    struct js_api_call call = {.asker = w->asker, .inbox = buf_slice(&w->inbox)};
+    struct api_error e;
+    bool is_meta;
+    if (parse_subject(buf_slice(&w->subject), &call, &is_meta) && js_api_type(call.op) != NULL) {
+        api_error_set(&e, API_ERROR_CLUSTER_NOT_AVAIL, NULL);
+        js_api_refuse(js, &call, &e);
+    }
+}
+
+static void retry(struct js *js, struct api_waiting *w, uint64_t now)
+{
+    if (w->meta_index != 0) {
+        /* A reply is late, never wrong: past the deadline it goes out all the same. */
+        if (w->meta_index <= js->meta_index || now >= w->until_ms) {
+            hand_over(js, buf_slice(&w->inbox), buf_slice(&w->header), buf_slice(&w->body));
+            wait_free(js, w);
+        }
+        return;
+    }
+    struct router_msg msg = {.subject = buf_slice(&w->subject),
+                             .reply = buf_slice(&w->inbox),
+                             .header = buf_slice(&w->header),
+                             .payload = buf_slice(&w->body)};
+    if (try_route(js, w->asker, w->hops, &msg)) {
+        wait_free(js, w);
+    } else if (now >= w->until_ms) {
+        refuse_late(js, w);
+        wait_free(js, w);
+    }
+}
+
+void js_api_tick(struct js *js)
+{
+    uint64_t now = loop_now_ms(js->loop);
+    js->is_api_woken = false;
+    js_lock(js);
+    LIST_FOR_SAFE(it, tmp, &js->api_waiting)
+    {
+        retry(js, container_of(it, struct api_waiting, link), now);
+    }
+    js_unlock(js);
+    js_api_list_tick(js);
+}
+
+/* ---- Life ---- */
+
+int js_api_start(struct js *js)
+{
+    struct router *r = js->ctx->router;
+    int rv = router_subscribe_internal(r, SLICE_LIT("$JS.API.>"), SLICE_EMPTY, false, on_request,
+                                       js, &js->api_sub);
+    if (rv == 0) {
+        rv = router_subscribe_internal(r, SLICE_LIT("$JS.ACK.>"), SLICE_EMPTY, false, on_ack, js,
+                                       &js->ack_sub);
+    }
+    if (rv == 0) {
+        router_set_stream_hook(r, on_publish, js);
+    }
+    return rv;
+}
+
+void js_api_close(struct js *js)
+{
+    router_set_stream_hook(js->ctx->router, NULL, NULL);
+    router_unsubscribe_internal(js->api_sub);
+    router_unsubscribe_internal(js->ack_sub);
+    LIST_FOR_SAFE(it, tmp, &js->api_waiting)
+    {
+        wait_free(js, container_of(it, struct api_waiting, link));
+    }
+    js_api_list_close(js);
+}

@@ -1,0 +1,55 @@
+/* Between the files of the JetStream API. Only js_api*.c include this. */
+#ifndef CLUSTER_JS_API_H
+#define CLUSTER_JS_API_H
+#include "broker/api_request.h"
+#include "broker/subject.h"
+#include "cluster/js_internal.h"
+
+enum js_api_op {
+    JS_API_INFO,
+    JS_API_STREAM_CREATE,
+    JS_API_STREAM_UPDATE,
+    JS_API_STREAM_DELETE,
+    JS_API_STREAM_NAMES,
+    JS_API_STREAM_LIST,
+    JS_API_STREAM_INFO,
+    JS_API_STREAM_PURGE,
+    JS_API_MSG_GET,
+    JS_API_MSG_DELETE,
+    JS_API_CONSUMER_CREATE,
+    JS_API_CONSUMER_DURABLE,
+    JS_API_CONSUMER_NAMES,
+    JS_API_CONSUMER_LIST,
+    JS_API_CONSUMER_INFO,
+    JS_API_CONSUMER_DELETE,
+    JS_API_MSG_NEXT,
+    JS_API_DIRECT_GET,
+    JS_API_LIST_INFO,
+};
+
+/* A parsed request. Slices are borrowed. */
+struct js_api_call {
+    enum js_api_op op;
+    uint64_t asker; /* Node of the client. */
+    struct slice stream;
+    struct slice consumer;
+    struct slice rest; /* Filter of CONSUMER.CREATE, subject of DIRECT.GET. */
+    struct slice inbox;
+    struct slice header;
+    struct slice body;
+};
+
+/* The type of the reply; NULL for those that answer with messages. */
+const char *js_api_type(enum js_api_op op);
+void js_api_refuse(struct js *js, const struct js_api_call *call, const struct api_error *e);
+
+/* On the leader of the meta group. */
+void js_api_meta(struct js *js, const struct js_api_call *call);
+/* On the leader of the stream. */
+void js_api_stream(struct js_stream *st, const struct js_api_call *call);
+
+/* STREAM.LIST asks the leaders: one of their answers; false if @inbox is a client's. */
+bool js_api_list_arrived(struct js *js, struct slice inbox, struct slice payload);
+void js_api_list_tick(struct js *js);
+void js_api_list_close(struct js *js);
+#endif

@@ -1,0 +1,388 @@
+/* Birth of a cluster (design 6): its first nodes agree, once, on who the meta group's members are.
+ *
+ * Everybody the routes name, and whoever else has come, is waited for. When nobody is missing, the
+ * node with the lowest id writes a birth record and offers it; a node named there that has none
+ * adopts it, durably, one record ever. Meta starts on each node as it has adopted, and works with a
+ * majority.
+ *
+ * The record, <store_dir>/weir/birth:
+ *
+ *    0  8  magic "WEIRBR01"
+ *    8  1  1: the meta group's CREATE may be missing from the WAL (adopted); 2: it is there (born)
+ *    9  1  number of members
+ *   10 16  cluster uuid
+ *   26  …  each member: node_id u64; its raft id is its place, from 1
+ *    …  4  CRC-32C of the bytes before
+ *
+ * Replaced as a whole: new file, sync, rename, directory sync. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cluster/js_internal.h"
+#include "storage/base/crc32c.h"
+#include "storage/base/err.h"
+#include "storage/base/log.h"
+
+#define MEMBERS_MAX 5 /* Largest odd number of voters (design 6). */
+#define TRY_MS 200
+#define COMPLAIN_MS 10000
+#define SETTLE_MS 300 /* The same set has been complete for so long: gossip has had its time. */
+
+enum record_state { RECORD_NONE = 0, RECORD_ADOPTED = 1, RECORD_BORN = 2 };
+
+struct js_birth {
+    enum record_state state;
+    uint8_t cluster_uuid[16];
+    uint64_t members[MEMBERS_MAX];
+    unsigned members_count;
+    uint64_t tried_ms;
+    uint64_t complained_ms;
+    uint64_t complete_ms; /* Since when nobody is missing; 0: somebody is. */
+    uint64_t create_lsn;
+    char missing[256];
+};
+
+/* ---- The record ---- */
+
+static void encode(const struct js_birth *b, struct buf *out)
+{
+    buf_append_str(out, "WEIRBR01");
+    buf_append_u8(out, (uint8_t)b->state);
+    buf_append_u8(out, (uint8_t)b->members_count);
+    buf_append(out, b->cluster_uuid, 16);
+    for (unsigned i = 0; i < b->members_count; i++) {
+        buf_append_u64(out, b->members[i]);
+    }
+    buf_append_u32(out, crc32c(0, out->ptr, out->len));
+}
+
+static int decode(struct slice bytes, struct js_birth *b)
+{
+    struct reader r = reader_of(bytes);
+    struct slice magic = reader_bytes(&r, 8);
+    uint8_t state = reader_u8(&r);
+    uint8_t count = reader_u8(&r);
+    struct slice uuid = reader_bytes(&r, 16);
+    if (r.failed || !slice_eq_str(magic, "WEIRBR01") || count == 0 || count > MEMBERS_MAX ||
+        (state != RECORD_ADOPTED && state != RECORD_BORN)) {
+        return ERR_CORRUPT;
+    }
+    uint64_t members[MEMBERS_MAX];
+    for (unsigned i = 0; i < count; i++) {
+        members[i] = reader_u64(&r);
+    }
+    size_t covered = bytes.len - r.len;
+    uint32_t crc = reader_u32(&r);
+    if (r.failed || r.len != 0 || crc != crc32c(0, bytes.ptr, covered)) {
+        return ERR_CORRUPT;
+    }
+    b->state = (enum record_state)state;
+    b->members_count = count;
+    memcpy(b->cluster_uuid, uuid.ptr, 16);
+    memcpy(b->members, members, sizeof members);
+    return 0;
+}
+
+static char *path_of(const struct js *js, const char *name)
+{
+    struct buf b = BUF_EMPTY;
+    buf_printf(&b, "%s/%s", js->dir, name);
+    char *path = xslicedup(buf_slice(&b));
+    buf_close(&b);
+    return path;
+}
+
+static int write_record(const struct js *js, const struct js_birth *birth)
+{
+    const struct file_ops *ops = file_ops_posix();
+    char *path = path_of(js, "birth");
+    char *tmp = path_of(js, "birth.tmp");
+    struct buf bytes = BUF_EMPTY;
+    struct file *f;
+    encode(birth, &bytes);
+    int rv = ops->open(ops->ctx, tmp, FILE_READ | FILE_WRITE | FILE_CREATE, &f);
+    if (rv == 0) {
+        rv = ops->truncate(ops->ctx, f, 0);
+        rv = rv == 0 ? ops->pwrite(ops->ctx, f, bytes.ptr, bytes.len, 0) : rv;
+        rv = rv == 0 ? ops->sync(ops->ctx, f) : rv;
+        ops->close(ops->ctx, f);
+    }
+    rv = rv == 0 ? ops->rename(ops->ctx, tmp, path) : rv;
+    rv = rv == 0 ? ops->sync_dir(ops->ctx, js->dir) : rv;
+    buf_close(&bytes);
+    free(path);
+    free(tmp);
+    return rv;
+}
+
+static int read_record(const struct js *js, struct js_birth *birth)
+{
+    const struct file_ops *ops = file_ops_posix();
+    char *path = path_of(js, "birth");
+    uint8_t bytes[256];
+    size_t n = 0;
+    struct file *f;
+    int rv = ops->open(ops->ctx, path, FILE_READ, &f);
+    if (rv == 0) {
+        rv = ops->pread(ops->ctx, f, bytes, sizeof bytes, 0, &n);
+        ops->close(ops->ctx, f);
+        rv = rv == 0 ? decode(slice_of(bytes, n), birth) : rv;
+    } else if (rv == ERR_NOTFOUND) {
+        rv = 0; /* Pristine. */
+    }
+    if (rv != 0) {
+        log_err(
+            "The birth record %s cannot be read: %s. Remove %s to let the node join as a new one",
+            path, err_text(rv), js->dir);
+    }
+    free(path);
+    return rv;
+}
+
+/* ---- Being born ---- */
+
+static int start_group(struct js *js, struct js_birth *b)
+{
+    struct group_member members[MEMBERS_MAX];
+    uint64_t raft_id = 0;
+    for (unsigned i = 0; i < b->members_count; i++) {
+        members[i] = (struct group_member){i + 1, b->members[i], GROUP_VOTER};
+        raft_id = b->members[i] == js->ctx->node_id ? i + 1 : raft_id;
+    }
+    int rv = js_meta_birth(js, members, b->members_count, raft_id);
+    if (rv == 0) {
+        struct group_status status;
+        group_status(js->meta_group, &status);
+        b->create_lsn = status.create_lsn;
+        log_inf("This node is one of %u members of a new JetStream cluster", b->members_count);
+    }
+    return rv;
+}
+
+static void adopt(struct js *js, struct js_birth *b)
+{
+    int rv = write_record(js, b);
+    if (rv != 0) {
+        js_die(js, "Writing the birth record", rv, js->dir);
+    }
+    peers_announce_cluster_uuid(js->ctx->peers, b->cluster_uuid);
+    rv = start_group(js, b);
+    if (rv != 0) {
+        log_err("The meta group could not be created: %s", err_text(rv));
+    }
+}
+
+static bool is_member(const struct js_birth *b, uint64_t node_id)
+{
+    for (unsigned i = 0; i < b->members_count; i++) {
+        if (b->members[i] == node_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void on_offer(void *ctx, uint64_t node_id, struct slice body)
+{
+    struct js *js = ctx;
+    struct js_birth *b = js->birth;
+    struct js_birth offered = {0};
+    if (decode(body, &offered) != 0 || !is_member(&offered, js->ctx->node_id)) {
+        return;
+    }
+    if (b->state != RECORD_NONE) {
+        if (memcmp(b->cluster_uuid, offered.cluster_uuid, 16) != 0) {
+            log_err("Node %s offers another cluster than the one this node belongs to",
+                    js_node_name(js, node_id));
+        }
+        return;
+    }
+    *b = offered;
+    b->state = RECORD_ADOPTED;
+    adopt(js, b);
+}
+
+struct census {
+    struct js *js;
+    uint64_t ids[PEERS_MAX];
+    unsigned count;
+    bool is_somebody_missing;
+    bool is_cluster_there;
+    struct buf missing;
+};
+
+static void add(struct census *c, uint64_t node_id)
+{
+    for (unsigned i = 0; i < c->count; i++) {
+        if (c->ids[i] == node_id) {
+            return;
+        }
+    }
+    if (c->count < PEERS_MAX) {
+        c->ids[c->count++] = node_id;
+    }
+}
+
+static bool count_peer(void *ctx, const struct peers_info *info)
+{
+    static const uint8_t none[16];
+    struct census *c = ctx;
+    if (!info->is_up) {
+        return true;
+    }
+    if (memcmp(info->cluster_uuid, none, 16) != 0) {
+        c->is_cluster_there = true;
+    }
+    if (info->is_jetstream) {
+        add(c, info->node_id);
+    }
+    return true;
+}
+
+static void count_route(void *ctx, const struct peers_route *route)
+{
+    struct census *c = ctx;
+    if (route->node_id == 0) {
+        c->is_somebody_missing = true;
+        buf_printf(&c->missing, "%s%s", c->missing.len == 0 ? "" : ", ", route->url);
+    }
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const uint64_t *x = a;
+    const uint64_t *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static void offer(struct js *js, const struct js_birth *b)
+{
+    struct buf bytes = BUF_EMPTY;
+    encode(b, &bytes);
+    struct slice part = buf_slice(&bytes);
+    for (unsigned i = 0; i < b->members_count; i++) {
+        if (b->members[i] != js->ctx->node_id) {
+            /* Not connected: it is offered again. */
+            (void)peers_client_send(js->ctx->peers, b->members[i], JS_PEER_TYPE_BIRTH, &part, 1);
+        }
+    }
+    buf_close(&bytes);
+}
+
+/* The lowest id of a complete set gives birth. */
+static void give_birth(struct js *js, struct js_birth *b, struct census *c)
+{
+    qsort(c->ids, c->count, sizeof c->ids[0], by_id);
+    if (c->ids[0] != js->ctx->node_id) {
+        return;
+    }
+    unsigned voters = c->count > MEMBERS_MAX ? MEMBERS_MAX : c->count;
+    b->state = RECORD_ADOPTED;
+    b->members_count = voters;
+    memcpy(b->members, c->ids, voters * sizeof c->ids[0]);
+    for (int i = 0; i < 16; i += 8) {
+        uint64_t r = node_random();
+        memcpy(b->cluster_uuid + i, &r, 8);
+    }
+    adopt(js, b);
+    offer(js, b);
+}
+
+static void complain(struct js *js, struct js_birth *b, const struct census *c, uint64_t now)
+{
+    if (now - b->complained_ms < COMPLAIN_MS && b->complained_ms != 0) {
+        return;
+    }
+    b->complained_ms = now;
+    if (c->is_cluster_there) {
+        log_wrn("A JetStream cluster exists already, and this node is not one of its members: "
+                "growing a "
+                "cluster is not supported yet");
+    } else if (c->is_somebody_missing) {
+        log_wrn("Waiting for these routes before the JetStream cluster is born: %.*s",
+                SLICE_ARG(buf_slice(&c->missing)));
+    }
+    (void)js;
+}
+
+static void try_birth(struct js *js, struct js_birth *b, uint64_t now)
+{
+    struct census c = {.js = js, .ids = {js->ctx->node_id}, .count = 1};
+    peers_each(js->ctx->peers, count_peer, &c);
+    peers_each_route(js->ctx->peers, count_route, &c);
+    snprintf(b->missing, sizeof b->missing, "%.*s", SLICE_ARG(buf_slice(&c.missing)));
+    if (c.is_somebody_missing || c.is_cluster_there || c.count < 2) {
+        b->complete_ms = 0;
+        complain(js, b, &c, now);
+    } else if (b->complete_ms == 0) {
+        b->complete_ms = now;
+    } else if (now - b->complete_ms >= SETTLE_MS) {
+        give_birth(js, b, &c);
+    }
+    buf_close(&c.missing);
+}
+
+void js_birth_tick(struct js *js)
+{
+    struct js_birth *b = js->birth;
+    uint64_t now = loop_now_ms(js->loop);
+    if (b == NULL || now - b->tried_ms < TRY_MS) {
+        return;
+    }
+    b->tried_ms = now;
+    if (b->state == RECORD_NONE) {
+        try_birth(js, b, now);
+        return;
+    }
+    if (b->state == RECORD_ADOPTED && wal_thread_durable_lsn(js->wal_thread) >= b->create_lsn) {
+        b->state = RECORD_BORN;
+        int rv = write_record(js, b);
+        if (rv != 0) {
+            js_die(js, "Writing the birth record", rv, js->dir);
+        }
+    }
+    /* Until all have heard of it; adopting is idempotent. */
+    if (js->meta_index == 0 || js->meta_leader_id == 0) {
+        offer(js, b);
+    }
+}
+
+const char *js_birth_missing(const struct js *js)
+{
+    return js->birth == NULL || js->birth->state != RECORD_NONE ? "" : js->birth->missing;
+}
+
+int js_birth_start(struct js *js)
+{
+    if (js->ctx->peers == NULL) {
+        return 0;
+    }
+    js->birth = xcalloc(1, sizeof *js->birth);
+    int rv = read_record(js, js->birth);
+    if (rv != 0) {
+        return rv;
+    }
+    peers_register(js->ctx->peers, JS_PEER_TYPE_BIRTH, on_offer, js);
+    struct js_birth *b = js->birth;
+    if (b->state != RECORD_NONE) {
+        peers_announce_cluster_uuid(js->ctx->peers, b->cluster_uuid);
+    }
+    if (js->meta_group != NULL || b->state == RECORD_NONE) {
+        return 0;
+    }
+    if (b->state == RECORD_BORN) {
+        log_err(
+            "This node belongs to a cluster, but the write-ahead log in %s does not know its meta "
+            "group: this disk has lost data. Remove %s to let the node join as a new one",
+            js->dir, js->dir);
+        return ERR_CORRUPT;
+    }
+    return start_group(js, b);
+}
+
+void js_birth_close(struct js *js)
+{
+    free(js->birth);
+    js->birth = NULL;
+}

@@ -1,0 +1,382 @@
+/* WAL, group host and store of a node: recovery, turns, ticks, frames. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cluster/js_internal.h"
+#include "storage/base/err.h"
+#include "storage/base/log.h"
+
+#define STUCK_MS 2000 /* A sync that takes longer is no progress: no heartbeats (raft-guide 7.5).  \
+                       */
+
+void js_lock(struct js *js)
+{
+    if (js->lock_depth++ == 0 && js->wal_thread != NULL) {
+        wal_thread_lock(js->wal_thread);
+    }
+}
+
+void js_unlock(struct js *js)
+{
+    if (--js->lock_depth == 0 && js->wal_thread != NULL) {
+        wal_thread_unlock(js->wal_thread);
+    }
+}
+
+uint64_t js_next_id(struct js *js)
+{
+    return ++js->epoch;
+}
+
+int64_t js_now_ns(const struct js *js)
+{
+    return loop_clock_ns(js->loop);
+}
+
+_Noreturn void js_die(struct js *js, const char *what, int err, const char *path)
+{
+    int saved = errno;
+    (void)js;
+    log_err("%s: %s: %s%s%s; the node stops, its data on disk stays as it is", what, path,
+            err_text(err), saved == 0 ? "" : ": ", saved == 0 ? "" : strerror(saved));
+    log_fatal("storage failed: %s", path);
+}
+
+/* ---- The WAL thread ---- */
+
+/* Writer thread. */
+static void on_wal_durable(void *arg)
+{
+    struct js *js = arg;
+    loop_async_send(js->durable);
+}
+
+/* Writer thread: a failed write or sync is never tried again (raft-guide 7.7). */
+static void on_wal_failed(void *arg, int err, int errno_value, const char *path)
+{
+    (void)arg;
+    log_err("write-ahead log: %s: %s: %s; the node stops, nothing unsynced was acknowledged", path,
+            err_text(err), strerror(errno_value));
+    _exit(1);
+}
+
+static void on_durable(void *arg)
+{
+    struct js *js = arg;
+    if (js->is_stopping) {
+        return;
+    }
+    uint64_t lsn = wal_thread_durable_lsn(js->wal_thread);
+    js_lock(js);
+    host_durable(js->host, lsn);
+    js_unlock(js);
+    js_flush_durable(js, lsn);
+}
+
+/* ---- The host's environment ---- */
+
+static void env_send(void *ctx, uint64_t node_id, enum host_lane lane, struct buf *frame)
+{
+    struct js *js = ctx;
+    struct slice part = buf_slice(frame);
+    if (js->ctx->peers != NULL) {
+        /* What is refused is lost, as on a broken connection: Raft sends again. */
+        (void)peers_send(js->ctx->peers, node_id,
+                         lane == HOST_LANE_RAFT ? PEERS_LANE_RAFT : PEERS_LANE_BULK, &part, 1);
+    }
+    buf_close(frame);
+}
+
+static uint64_t env_random(void *ctx)
+{
+    (void)ctx;
+    return node_random();
+}
+
+static void env_flush_wanted(void *ctx, uint64_t gid)
+{
+    struct js *js = ctx;
+    (void)gid;
+    js->is_flush_wanted = true;
+}
+
+/* ---- Peers ---- */
+
+static void on_frame(void *ctx, uint64_t node_id, enum peers_lane lane, struct slice frame)
+{
+    struct js *js = ctx;
+    js_lock(js);
+    int rv = host_receive(js->host, node_id,
+                          lane == PEERS_LANE_RAFT ? HOST_LANE_RAFT : HOST_LANE_BULK, frame);
+    js_unlock(js);
+    if (rv != 0) {
+        log_err("Malformed raft frame from node %s ignored", js_node_name(js, node_id));
+    }
+}
+
+static void on_peer_up(void *ctx, uint64_t node_id)
+{
+    struct js *js = ctx;
+    js_lock(js);
+    host_peer_up(js->host, node_id);
+    js_unlock(js);
+    js_lane_peer_up(js, node_id);
+}
+
+static void on_peer_down(void *ctx, uint64_t node_id)
+{
+    struct js *js = ctx;
+    js_lock(js);
+    host_peer_down(js->host, node_id);
+    js_unlock(js);
+    if (js->meta_leader_id == node_id) {
+        js->meta_leader_id = 0;
+    }
+    js_lane_peer_down(js, node_id);
+}
+
+static void on_health(void *ctx, bool *ret_is_progressing, uint64_t *ret_durable_lsn)
+{
+    struct js *js = ctx;
+    *ret_is_progressing = wal_thread_stuck_ms(js->wal_thread) < STUCK_MS;
+    *ret_durable_lsn = wal_thread_durable_lsn(js->wal_thread);
+}
+
+/* ---- Turns ---- */
+
+static void on_tick(void *arg)
+{
+    struct js *js = arg;
+    js_lock(js);
+    host_tick(js->host, loop_now_ms(js->loop));
+    js_unlock(js);
+    js_birth_tick(js);
+    js_meta_tick(js);
+    js_leader_tick(js);
+    js_lane_tick(js);
+    js_api_tick(js);
+    js_flush_tick(js);
+}
+
+/* What the turn gathered becomes entries, and entries frames. */
+static void on_propose(void *arg)
+{
+    struct js *js = arg;
+    if (js->is_stopping) {
+        return;
+    }
+    js_meta_actions(js);
+    if (js->is_api_woken) {
+        js_api_tick(js);
+    }
+    js_batch_flush(js);
+    js_lock(js);
+    js_leader_turns(js);
+    bool is_more = host_turn_end(js->host);
+    js_unlock(js);
+    wal_thread_kick(js->wal_thread);
+    js_batch_flush(js);
+    if (is_more) {
+        loop_again(js->loop);
+    }
+}
+
+/* ---- Start ---- */
+
+static int make_dir(const struct file_ops *ops, const char *path)
+{
+    int rv = ops->mkdir(ops->ctx, path);
+    return rv == ERR_EXISTS ? 0 : rv;
+}
+
+static char *join(const char *dir, const char *name)
+{
+    struct buf b = BUF_EMPTY;
+    buf_printf(&b, "%s/%s", dir, name);
+    char *path = xslicedup(buf_slice(&b));
+    buf_close(&b);
+    return path;
+}
+
+static int open_wal(struct js *js, const struct file_ops *ops)
+{
+    struct wal_recovery recovery;
+    char *dir = join(js->dir, "wal");
+    int rv = make_dir(ops, dir);
+    struct wal_options options = {.ops = ops,
+                                  .dir = dir,
+                                  .segment_bytes_min = 4u << 20,
+                                  .segment_bytes_max = 64u << 20,
+                                  .frame_bytes_max = 4u << 20,
+                                  .salt_seed = (uint32_t)node_random(),
+                                  .try_direct = true};
+    memcpy(options.node_uuid, js->ctx->uuid, sizeof options.node_uuid);
+    struct wal_replay replay = host_wal_replay(js->host);
+    if (rv == 0) {
+        rv = wal_open(&options, &replay, &recovery, &js->wal);
+    }
+    if (rv != 0) {
+        log_err("Could not open the write-ahead log in %s: %s: %s", dir, err_text(rv),
+                strerror(errno));
+    } else {
+        log_inf("  Write-ahead log: %llu records, %s writes",
+                (unsigned long long)recovery.records_count, wal_mode_text(js->wal));
+        if (recovery.is_torn) {
+            log_wrn(
+                "The last write of the log never completed; it was not acknowledged, and is cut");
+        }
+        if (recovery.is_rotten || recovery.is_corrupt) {
+            log_err(
+                "The write-ahead log is damaged in %s: what it held is fetched from other nodes",
+                recovery.damaged_file);
+        }
+    }
+    free(dir);
+    return rv;
+}
+
+static void on_damage(void *arg, const struct store_damage *damage)
+{
+    static const char *const what[] = {"messages cannot be read", "a block cannot be read",
+                                       "an index cannot be read", "a checkpoint cannot be read",
+                                       "a file that no checkpoint names was set aside"};
+    (void)arg;
+    log_err("Damage in %s: %s (stream group %llu, sequences %llu to %llu)", damage->path,
+            what[damage->type], (unsigned long long)damage->gid,
+            (unsigned long long)damage->first_seq, (unsigned long long)damage->last_seq);
+}
+
+static int open_store(struct js *js, const struct file_ops *ops)
+{
+    struct store_recovery recovery;
+    char *dir = join(js->dir, "store");
+    int rv = make_dir(ops, dir);
+    struct store_options options = {.ops = ops,
+                                    .dir = dir,
+                                    .machine_version = ENTRY_MACHINE_VERSION,
+                                    .damage = on_damage,
+                                    .damage_arg = js};
+    if (rv == 0) {
+        rv = store_open(&options, &recovery, &js->store);
+    }
+    if (rv != 0) {
+        log_err("Could not open the store in %s: %s: %s", dir, err_text(rv), strerror(errno));
+    }
+    free(dir);
+    return rv;
+}
+
+static int start_threads(struct js *js)
+{
+    js->durable = loop_async_new(js->loop, on_durable, js);
+    struct wal_thread_options options = {
+        .wal = js->wal, .durable = on_wal_durable, .failed = on_wal_failed, .arg = js};
+    int rv = wal_thread_start(&options, &js->wal_thread);
+    if (rv != 0) {
+        log_err("Could not start the thread of the write-ahead log: %s", err_text(rv));
+        return rv;
+    }
+    js->tick = loop_timer_new(js->loop, on_tick, js);
+    loop_timer_start(js->tick, JS_TICK_MS, JS_TICK_MS);
+    loop_hook(js->loop, LOOP_PHASE_PROPOSE, on_propose, js);
+    return 0;
+}
+
+static void attach_peers(struct js *js)
+{
+    struct peers *p = js->ctx->peers;
+    if (p == NULL) {
+        return;
+    }
+    static const struct peers_liveness liveness = {on_peer_up, on_peer_down};
+    peers_set_frame_cb(p, PEERS_LANE_RAFT, on_frame, js);
+    peers_set_frame_cb(p, PEERS_LANE_BULK, on_frame, js);
+    peers_add_liveness(p, &liveness, js);
+    peers_set_health_cb(p, on_health, js);
+}
+
+int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_js)
+{
+    const struct file_ops *ops = file_ops_posix();
+    struct js *js = xcalloc(1, sizeof *js);
+    js->ctx = ctx;
+    js->loop = ctx->loop;
+    js->dir = join(ctx->options->store_dir, "weir");
+    list_init(&js->turn_streams);
+    list_init(&js->api_waiting);
+    list_init(&js->lists);
+    list_init(&js->actions);
+    log_inf("Starting JetStream");
+    log_inf("  Store Directory: \"%s\"", ctx->options->store_dir);
+    struct host_options options = {.env = {.send = env_send,
+                                           .random = env_random,
+                                           .flush_wanted = env_flush_wanted,
+                                           .ctx = js},
+                                   .node_id = ctx->node_id};
+    js->host = host_new(&options);
+    int rv = make_dir(ops, js->dir);
+    rv = rv == 0 ? open_wal(js, ops) : rv;
+    if (rv == 0) {
+        host_open(js->host, js->wal, loop_now_ms(js->loop));
+        rv = open_store(js, ops);
+    }
+    rv = rv == 0 ? start_threads(js) : rv;
+    if (rv == 0) {
+        attach_peers(js);
+        js_batch_start(js);
+        rv = js_meta_start(js);
+    }
+    rv = rv == 0 ? js_birth_start(js) : rv;
+    rv = rv == 0 ? js_api_start(js) : rv;
+    if (rv != 0) {
+        log_err("JetStream could not start: %s", err_text(rv));
+        js_stop(js);
+        js_free(js);
+        return rv;
+    }
+    js_monitor_start(js, monitor);
+    *ret_js = js;
+    return 0;
+}
+
+void js_stop(struct js *js)
+{
+    if (js == NULL || js->is_stopping) {
+        return;
+    }
+    js->is_stopping = true;
+    js_flush_stop(js);
+    loop_timer_free(js->tick);
+    js->tick = NULL;
+    /* Writes what is gathered: a planned stop loses nothing that was proposed. */
+    wal_thread_stop(js->wal_thread);
+    js->wal_thread = NULL;
+    loop_async_free(js->durable);
+    js->durable = NULL;
+}
+
+void js_free(struct js *js)
+{
+    if (js == NULL) {
+        return;
+    }
+    js_api_close(js);
+    js_lane_close(js);
+    js_batch_close(js);
+    struct js_stream *st;
+    struct js_stream *next;
+    HASH_ITER(hh, js->streams, st, next)
+    {
+        js_stream_stop(st, false);
+    }
+    js_meta_stop(js);
+    js_birth_close(js);
+    host_close(js->host);
+    store_close(js->store);
+    wal_close(js->wal);
+    free(js->dir);
+    free(js);
+}

@@ -1,0 +1,279 @@
+/* Images for catch-up (raft-guide-members 3.3): the group host asks, the store has the parts.
+ *
+ * The sending side flushes first, so that an image is recent; then everything slow runs on the
+ * pool. The receiving side stages beside the present state and switches with a flush pass. */
+#include <stdlib.h>
+
+#include "cluster/js_internal.h"
+#include "storage/base/err.h"
+#include "storage/base/log.h"
+
+#define IMAGE_RETRY_MS 20
+
+/* One thing under way for the host. */
+struct js_image_job {
+    struct js_stream *st;
+    uint64_t gid;
+    struct js *js;
+    struct host_job *job;
+    struct store_image *image;
+    struct store_stage *stage;
+    uint64_t index_min;
+    uint32_t part;
+    uint64_t off;
+    uint8_t *buf;
+    size_t len;
+    struct slice bytes;
+    int status;
+    struct loop_timer *timer;
+};
+
+static struct js_image_job *job_new(struct js_stream *st, struct host_job *job)
+{
+    struct js_image_job *j = xcalloc(1, sizeof *j);
+    j->st = st;
+    j->gid = st->gid;
+    j->js = st->js;
+    j->job = job;
+    return j;
+}
+
+static void job_end(struct js_image_job *j)
+{
+    loop_timer_free(j->timer);
+    free(j);
+}
+
+/* Loop: the pool is done. */
+static void done(void *arg)
+{
+    struct js_image_job *j = arg;
+    js_lock(j->js);
+    host_job_done(j->job, j->status);
+    js_unlock(j->js);
+    job_end(j);
+}
+
+/* ---- Sending ---- */
+
+/* Pool. */
+static void prepare(void *arg)
+{
+    struct js_image_job *j = arg;
+    j->status = store_image_prepare(j->image);
+}
+
+static void prepared(void *arg)
+{
+    struct js_image_job *j = arg;
+    struct group_base base = {0, 0};
+    struct group_part *parts = NULL;
+    uint32_t count = 0;
+    if (j->status == 0) {
+        const struct store_part *from = store_image_parts(j->image, &count);
+        parts = xcalloc(count, sizeof *parts);
+        for (uint32_t i = 0; i < count; i++) {
+            parts[i] = (struct group_part){from[i].bytes, from[i].crc};
+        }
+        store_image_applied(j->image, &base.index, &base.term);
+    }
+    js_lock(j->js);
+    host_image_opened(j->job, j->status, j->image, base, parts, count);
+    js_unlock(j->js);
+    if (j->status != 0) {
+        store_image_close(j->image);
+    }
+    free(parts);
+    job_end(j);
+}
+
+/* Flush until the durable state is recent enough and no pass is under way. */
+static void try_open(void *arg)
+{
+    struct js_image_job *j = arg;
+    struct js_stream *st = js_stream_find(j->js, j->gid);
+    if (st == NULL || st->state != JS_STREAM_OK || j->js->is_stopping) {
+        j->status = ERR_CANCELED;
+        js_lock(j->js);
+        host_image_opened(j->job, ERR_CANCELED, NULL, (struct group_base){0, 0}, NULL, 0);
+        js_unlock(j->js);
+        job_end(j);
+        return;
+    }
+    uint64_t index;
+    uint64_t term;
+    store_stream_applied(st->store, &index, &term);
+    if (j->js->flush == NULL && index >= j->index_min && index > 0 &&
+        store_image_open(st->store, &j->image) == 0) {
+        loop_work(j->js->loop, prepare, prepared, j);
+        return;
+    }
+    if (j->js->flush == NULL) {
+        js_flush_now(j->js);
+    }
+    loop_timer_start(j->timer, IMAGE_RETRY_MS, 0);
+}
+
+static void fsm_image_open(void *ctx, uint64_t index_min, struct host_job *job)
+{
+    struct js_stream *st = ctx;
+    struct js_image_job *j = job_new(st, job);
+    j->index_min = index_min;
+    j->timer = loop_timer_new(st->js->loop, try_open, j);
+    loop_timer_start(j->timer, 0, 0);
+}
+
+/* Pool. */
+static void image_read(void *arg)
+{
+    struct js_image_job *j = arg;
+    j->status = store_image_read(j->image, j->part, j->off, j->buf, j->len);
+}
+
+static void fsm_image_read(void *ctx, void *image, uint32_t part, uint64_t off, uint8_t *buf,
+                           size_t len, struct host_job *job)
+{
+    struct js_stream *st = ctx;
+    struct js_image_job *j = job_new(st, job);
+    j->image = image;
+    j->part = part;
+    j->off = off;
+    j->buf = buf;
+    j->len = len;
+    loop_work(st->js->loop, image_read, done, j);
+}
+
+static void fsm_image_close(void *ctx, void *image)
+{
+    (void)ctx;
+    store_image_close(image);
+}
+
+/* ---- Receiving ---- */
+
+static int fsm_stage_open(void *ctx, struct group_base base, const struct group_part *parts,
+                          uint32_t parts_count, void **ret_stage)
+{
+    struct js_stream *st = ctx;
+    struct store_part *to = xcalloc(parts_count, sizeof *to);
+    struct store_stage *stage = NULL;
+    for (uint32_t i = 0; i < parts_count; i++) {
+        to[i] = (struct store_part){parts[i].bytes, parts[i].crc};
+    }
+    int rv = store_stage_open(st->js->store, st->gid, st->sid, to, parts_count, &stage);
+    free(to);
+    if (rv == 0) {
+        log_inf("Stream %s: this replica is behind the leader's log and fetches the state at index "
+                "%llu, %u parts",
+                st->name, (unsigned long long)base.index, parts_count);
+        *ret_stage = stage;
+    }
+    return rv;
+}
+
+/* Pool. */
+static void stage_write(void *arg)
+{
+    struct js_image_job *j = arg;
+    j->status = store_stage_write(j->stage, j->part, j->off, j->bytes);
+}
+
+static void fsm_stage_write(void *ctx, void *stage, uint32_t part, uint64_t off, struct slice bytes,
+                            struct host_job *job)
+{
+    struct js_stream *st = ctx;
+    struct js_image_job *j = job_new(st, job);
+    j->stage = stage;
+    j->part = part;
+    j->off = off;
+    j->bytes = bytes;
+    loop_work(st->js->loop, stage_write, done, j);
+}
+
+/* Pool. */
+static void stage_verify(void *arg)
+{
+    struct js_image_job *j = arg;
+    uint32_t part;
+    j->status = store_stage_verify(j->stage, &part);
+}
+
+static void fsm_stage_verify(void *ctx, void *stage, struct host_job *job)
+{
+    struct js_stream *st = ctx;
+    struct js_image_job *j = job_new(st, job);
+    j->stage = stage;
+    loop_work(st->js->loop, stage_verify, done, j);
+}
+
+/* The machine begins anew from what the pass has put in place. */
+static int adopt(struct js_stream *st)
+{
+    js_leader_close(st);
+    js_send_close(st);
+    stream_free(st->machine);
+    st->machine = NULL;
+    st->store = store_find(st->js->store, st->gid);
+    if (st->store == NULL) {
+        return ERR_CORRUPT;
+    }
+    store_stream_applied(st->store, &st->applied_index, &st->applied_term);
+    st->flushed_index = st->applied_index;
+    st->is_flushing = false;
+    st->dirty_since_ms = 0;
+    int rv = js_stream_restore(st);
+    if (rv == 0) {
+        js_leader_open(st);
+        st->state = JS_STREAM_OK;
+        log_inf("Stream %s: caught up by image to index %llu", st->name,
+                (unsigned long long)st->applied_index);
+    }
+    return rv;
+}
+
+/* The pass of js_flush.c has ended: tell the host. */
+static void on_switched(void *arg)
+{
+    struct js_image_job *j = arg;
+    struct js_stream *st = js_stream_find(j->js, j->gid);
+    j->status = st == NULL ? ERR_CANCELED : adopt(st);
+    if (j->status != 0 && st != NULL) {
+        js_die(j->js, "Adopting a fetched state", j->status, st->name);
+    }
+    done(j);
+}
+
+static void try_switch(void *arg)
+{
+    struct js_image_job *j = arg;
+    if (!js_flush_stage(j->js, j->gid, j->stage, on_switched, j)) {
+        loop_timer_start(j->timer, IMAGE_RETRY_MS, 0);
+    }
+}
+
+static void fsm_stage_switch(void *ctx, void *stage, struct host_job *job)
+{
+    struct js_stream *st = ctx;
+    struct js_image_job *j = job_new(st, job);
+    j->stage = stage;
+    j->timer = loop_timer_new(st->js->loop, try_switch, j);
+    loop_timer_start(j->timer, 0, 0);
+}
+
+static void fsm_stage_drop(void *ctx, void *stage)
+{
+    (void)ctx;
+    store_stage_drop(stage);
+}
+
+void js_image_fsm(struct group_fsm *fsm)
+{
+    fsm->image_open = fsm_image_open;
+    fsm->image_read = fsm_image_read;
+    fsm->image_close = fsm_image_close;
+    fsm->stage_open = fsm_stage_open;
+    fsm->stage_write = fsm_stage_write;
+    fsm->stage_verify = fsm_stage_verify;
+    fsm->stage_switch = fsm_stage_switch;
+    fsm->stage_drop = fsm_stage_drop;
+}

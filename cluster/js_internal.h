@@ -1,0 +1,367 @@
+/* What the parts of JetStream in a node share. Only js_*.c include this.
+ *
+ *   js_engine.c   WAL, host, store: start, turns, ticks, frames to and from peers
+ *   js_flush.c    the flush ladder of all streams and of meta
+ *   js_meta.c     the meta group: who is there, which streams, where
+ *   js_birth.c    how the meta group comes to be
+ *   js_stream.c   one replica of a stream: log entries into the machine, effects into the store
+ *   js_leader.c   what only the leader of a stream does: open batch, deliveries, administration
+ *   js_send.c     messages on their way out
+ *   js_image.c    catch-up of a replica by image
+ *   js_lane.c     publishes from this node to the leaders, numbered and resent
+ *   js_batch.c    items to and from other nodes, one frame per node and turn
+ *   js_api.c      $JS.API, wherever it is asked; js_api_*.c the requests
+ *   js_monitor.c  /jsz, /replicaz and what /healthz asks
+ *
+ * Loop thread only, but for what runs on the pool in js_flush.c and js_image.c. */
+#ifndef CLUSTER_JS_INTERNAL_H
+#define CLUSTER_JS_INTERNAL_H
+#include <uthash.h>
+
+#include "broker/consumer.h"
+#include "broker/delivery.h"
+#include "broker/entry.h"
+#include "broker/meta.h"
+#include "broker/stream.h"
+#include "cluster/js.h"
+#include "cluster/loop.h"
+#include "cluster/node.h"
+#include "cluster/node_options.h"
+#include "cluster/peers.h"
+#include "cluster/router.h"
+#include "raft/host.h"
+#include "storage/base/list.h"
+#include "storage/store.h"
+#include "storage/wal_thread.h"
+
+#define JS_PEER_TYPE_BATCH (PEERS_TYPE_USER + 0)
+#define JS_PEER_TYPE_BIRTH (PEERS_TYPE_USER + 1)
+#define JS_TICK_MS 20
+#define JS_BATCH_BYTES (256u * 1024)       /* An open batch closes at this, or at one op. */
+#define JS_LEADERLESS_MS 5000              /* So long a publish waits for a leader. */
+#define JS_API_WAIT_MS 4000                /* So long a request waits for one. */
+#define JS_LANE_MESSAGES_MAX 4096u         /* Unanswered, per stream. */
+#define JS_LANE_BYTES_MAX (16u << 20)      /* Same. */
+#define JS_NODE_LANE_BYTES_MAX (64u << 20) /* Same, of all streams. */
+#define JS_FLUSH_DIRTY_BYTES (64u << 20)
+#define JS_FLUSH_AFTER_MS 5000
+
+struct js;
+struct js_stream;
+
+/* ---- Items between nodes (js_batch.c) ---- */
+
+enum js_item_type {
+    JS_ITEM_PUBLISH = 1, /* gid, n, subject, reply-less message */
+    JS_ITEM_ANSWER = 2,  /* gid, n, result */
+    JS_ITEM_LEADER = 3,  /* gid, term: the sender leads the stream */
+    JS_ITEM_API = 4,     /* a request for whom the sender thinks responsible */
+    JS_ITEM_REPLY = 5,   /* its reply */
+    JS_ITEM_ACK = 6,     /* a message on an ack subject */
+    JS_ITEM_DELIVER = 7, /* a message of a stream for a subscriber at the receiver */
+    JS_ITEM_META = 8,    /* the sender leads the meta group, term */
+};
+
+/* ---- A stream on this node ---- */
+
+/* A message that waits for its block to be read. */
+struct js_send;
+
+/* An administrative request that waits for its op to be applied. */
+struct js_request {
+    uint64_t id;
+    uint64_t node_id; /* Who asked, */
+    char *inbox;      /* and where the answer goes; NULL: nobody waits. */
+    char *name;       /* Consumer, where it matters. */
+    const char *type; /* Of the reply. */
+    uint64_t meta_index;
+    bool is_create;
+    UT_hash_handle hh; /* By id. */
+};
+
+enum js_stream_state {
+    JS_STREAM_OK,
+    JS_STREAM_FAILED, /* Stopped applying: an entry it does not know, or damage. */
+    JS_STREAM_LOST    /* Born here, and the WAL does not know it. */
+};
+
+struct js_stream {
+    struct js *js;
+    uint64_t gid;
+    uint64_t sid;
+    uint64_t raft_id;
+    char *name; /* Of the stream, for logs and replies. */
+    char group_name[24];
+    enum js_stream_state state;
+    struct raft_group *group; /* NULL when lost. */
+    struct store_stream *store;
+    struct stream *machine;
+    struct stream_effects effects;
+    uint64_t applied_index;
+    uint64_t applied_term;
+    uint64_t flushed_index; /* Durable in the store. */
+    int64_t dirty_since_ms; /* Since when something is not; 0: nothing is. */
+    bool is_flushing;
+    uint64_t hash_index; /* Of the last DIGEST, and its hash. */
+    uint64_t hash;
+
+    /* Leader only (js_leader.c). */
+    bool is_leader; /* By role_changed. */
+    bool is_led;    /* LEAD of this term is applied: serves. */
+    uint64_t lead_token;
+    uint64_t term;
+    struct entry_builder batch;  /* Open: takes ops. */
+    struct entry_builder closed; /* Finished, not yet taken by the group. */
+    bool has_closed;
+    int64_t clock_ns;         /* When the last CLOCK was proposed. */
+    struct buf ack_reply;     /* Scratch. */
+    uint32_t proposals_count; /* In flight. */
+    struct delivery *delivery;
+    struct list turn;  /* In js->turn_streams while something is to do. */
+    struct list sends; /* struct js_send, in order. */
+    bool is_job_proposed;
+    bool is_clock_proposed;
+    struct js_request *requests;
+    /* Who waits for the first leader to answer the creation. */
+    struct js_request *created_for;
+
+    UT_hash_handle hh; /* By gid. */
+};
+
+/* ---- The node's JetStream ---- */
+
+struct js_lane;
+
+/* What this node knows of who leads a stream. */
+struct js_leader {
+    uint64_t gid;
+    uint64_t node_id; /* 0: nobody known. */
+    uint64_t term;
+    UT_hash_handle hh;
+};
+
+struct js {
+    struct node_context *ctx;
+    struct loop *loop;
+    char *dir; /* <store_dir>/weir */
+
+    /* js_engine.c */
+    struct wal *wal;
+    struct wal_thread *wal_thread;
+    struct raft_host *host;
+    struct store *store;
+    struct loop_timer *tick;
+    struct loop_async *durable;
+    unsigned lock_depth;
+    uint64_t create_lsn_max; /* Of CREATE records: meta may not be flushed past them before. */
+    uint64_t epoch;          /* Tokens and request ids: unique in this process. */
+    bool is_stopping;
+
+    /* js_flush.c */
+    struct store_flush *flush;
+    int flush_status;
+    uint64_t flush_base_lsn;  /* BASE records of the last pass, */
+    uint64_t flush_pass;      /* which store_base_durable waits for. */
+    uint64_t flush_stage_gid; /* The pass switches this stream to a fetched image. */
+    loop_cb flush_stage_done;
+    void *flush_stage_arg;
+    bool is_flush_wanted;
+    uint64_t flush_began_ms;
+
+    /* js_meta.c */
+    struct meta *meta;
+    struct raft_group *meta_group;
+    struct store_stream *meta_store;
+    uint64_t meta_index; /* Applied. */
+    uint64_t meta_term;
+    uint64_t meta_flushed_index;
+    bool is_meta_leader;
+    uint64_t meta_leader_id; /* 0: unknown. */
+    uint64_t meta_leader_term;
+    bool is_meta_flushing;
+    bool is_meta_failed;
+    int64_t meta_dirty_since_ms;
+    struct interest *subjects; /* Of all streams; the owner is the meta_stream. */
+    struct js_subjects *stream_subjects;
+    struct list actions; /* Replicas to start and to end. */
+    uint64_t node_report_ms;
+
+    struct js_birth *birth; /* js_birth.c; NULL without peers. */
+
+    /* js_stream.c */
+    struct js_stream *streams; /* By gid. */
+    struct list turn_streams;
+
+    /* js_lane.c */
+    struct js_lane *lanes; /* By gid. */
+    struct js_leader *leaders;
+    uint64_t lane_bytes;
+
+    /* js_batch.c */
+    struct js_out *outs; /* By node. */
+
+    /* js_api.c */
+    struct list api_waiting;
+    size_t api_waiting_count;
+    bool is_api_woken;
+    struct list lists; /* STREAM.LIST under way. */
+    struct router_internal *api_sub;
+    struct router_internal *ack_sub;
+    char health_text[400];
+    uint64_t api_total;
+    uint64_t api_errors;
+};
+
+/* ---- js_engine.c ---- */
+
+/* Around every call of raft/host.h: the writer thread takes batches under this lock. Nests. */
+void js_lock(struct js *js);
+void js_unlock(struct js *js);
+/* A number that this process never gave before, not 0. */
+uint64_t js_next_id(struct js *js);
+/* The node cannot go on: log what and why, and stop the process. */
+_Noreturn void js_die(struct js *js, const char *what, int err, const char *path);
+int64_t js_now_ns(const struct js *js);
+
+/* ---- js_flush.c ---- */
+int js_flush_start(struct js *js);
+void js_flush_tick(struct js *js);
+/* Flush everything soon; returns false if a pass is under way. */
+bool js_flush_now(struct js *js);
+/* A pass that makes @stage the stream's content; @done(@arg) after it. False: try again later. */
+bool js_flush_stage(struct js *js, uint64_t gid, struct store_stage *stage, loop_cb done,
+                    void *arg);
+/* The WAL is durable up to @lsn. */
+void js_flush_durable(struct js *js, uint64_t lsn);
+/* Wait for a pass that runs; at shutdown. */
+void js_flush_stop(struct js *js);
+
+/* ---- js_meta.c ---- */
+int js_meta_start(struct js *js);
+void js_meta_stop(struct js *js);
+/* The stream that a subject belongs to, or NULL. */
+const struct meta_stream *js_meta_stream_of(struct js *js, struct slice subject);
+/* Propose an entry made by meta_encode_*. ERR_NOTLEADER and what group_propose says. */
+int js_meta_propose(struct js *js, struct slice entry);
+void js_meta_tick(struct js *js);
+/* Create the group: this node is one of the first members, with @raft_id. */
+int js_meta_birth(struct js *js, const struct group_member *members, unsigned members_count,
+                  uint64_t raft_id);
+/* Start and end replicas as meta has decided; not from inside a callback of the host. */
+void js_meta_actions(struct js *js);
+bool js_meta_has_actions(const struct js *js);
+/* What the WAL knew of a group when it was opened. */
+bool js_group_found(struct js *js, uint64_t gid, struct group_found *ret_found);
+const char *js_node_name(struct js *js, uint64_t node_id);
+void js_peer_id(struct js *js, uint64_t node_id, char ret_text[9]);
+
+/* ---- js_birth.c ---- */
+int js_birth_start(struct js *js);
+void js_birth_tick(struct js *js);
+/* Who is waited for, as a list of routes; "" when nobody is. */
+const char *js_birth_missing(const struct js *js);
+void js_birth_close(struct js *js);
+
+/* ---- js_stream.c ---- */
+/* Start the replica of @s that lives here. @is_new: from a meta entry above what is durable. */
+void js_stream_start(struct js *js, const struct meta_stream *s, bool is_new);
+/* Stop it; with @is_deleted its data goes too. */
+void js_stream_stop(struct js_stream *st, bool is_deleted);
+struct js_stream *js_stream_find(struct js *js, uint64_t gid);
+void js_stream_dirty(struct js_stream *st);
+
+/* The machine from what the store holds. */
+int js_stream_restore(struct js_stream *st);
+
+/* ---- js_image.c ---- */
+void js_image_fsm(struct group_fsm *fsm);
+
+/* ---- js_leader.c ---- */
+void js_leader_open(struct js_stream *st); /* The machine is there. */
+/* The replica's role or term changed. */
+void js_leader_role(struct js_stream *st, const struct group_role *role);
+void js_leader_effects(struct js_stream *st, uint64_t token);
+/* Something is to do for the stream at the end of this turn. */
+void js_leader_turn_wanted(struct js_stream *st);
+void js_leader_turns(struct js *js); /* LOOP_PHASE_PROPOSE */
+void js_leader_tick(struct js *js);
+void js_leader_lost(struct js_stream *st, uint64_t token);
+void js_leader_close(struct js_stream *st);
+/* A message from an origin's lane. Slices are borrowed. */
+void js_leader_publish(struct js_stream *st, uint64_t node_id, uint64_t origin, uint64_t n,
+                       const struct router_msg *msg);
+void js_leader_ack(struct js_stream *st, uint64_t node_id, const struct router_msg *msg);
+/* A request whose op is appended now; fill in the rest. */
+struct js_request *js_leader_request(struct js_stream *st, uint64_t node_id, struct slice inbox,
+                                     const char *type);
+
+/* Answer a stream's creation with its info, now or when it is led; takes @r over. */
+void js_leader_answer_created(struct js_stream *st, struct js_request *r);
+/* Meta has a new configuration for the stream. */
+void js_leader_config(struct js_stream *st, const struct stream_config *config,
+                      const struct meta_asker *asker, uint64_t meta_index);
+
+/* ---- js_send.c ---- */
+void js_send_deliver(struct js_stream *st, const struct effect_deliver *d);
+void js_send_close(struct js_stream *st);
+/* Read message @seq now or later, then call @cb with a view, or NULL when it is gone or damaged.
+ * @arg must be freed by @cb. */
+typedef void (*js_read_cb)(struct js_stream *st, void *arg, const struct store_view *view);
+void js_send_read(struct js_stream *st, uint64_t seq, js_read_cb cb, void *arg);
+
+/* ---- js_lane.c ---- */
+bool js_lane_publish(struct js *js, const struct meta_stream *s, const struct router_msg *msg,
+                     const struct router_origin *origin);
+struct js_answer {
+    uint64_t n;
+    uint64_t seq;
+    int err_code;
+    bool is_duplicate;
+    bool is_gap;
+    bool is_forgotten;
+    uint64_t last_n;
+    struct slice text;
+};
+void js_lane_answer(struct js *js, uint64_t gid, const struct js_answer *a);
+void js_lane_leader(struct js *js, uint64_t gid, uint64_t node_id, uint64_t term);
+/* 0: none known. */
+uint64_t js_lane_leader_of(struct js *js, uint64_t gid);
+void js_lane_peer_up(struct js *js, uint64_t node_id);
+void js_lane_peer_down(struct js *js, uint64_t node_id);
+void js_lane_forget(struct js *js, uint64_t gid); /* The stream is gone. */
+void js_lane_tick(struct js *js);
+void js_lane_close(struct js *js);
+
+/* ---- js_batch.c ---- */
+/* Begin an item for @node_id; append its fields to what is returned, then js_batch_end. Items for
+ * this node itself are handled at the end of the turn like all others. */
+struct buf *js_batch_begin(struct js *js, uint64_t node_id, enum js_item_type type);
+void js_batch_end(struct js *js, uint64_t node_id);
+void js_batch_put_slice(struct buf *b, struct slice s);
+struct slice js_batch_take_slice(struct reader *r);
+void js_batch_flush(struct js *js); /* LOOP_PHASE_PROPOSE and _FRAMES */
+void js_batch_start(struct js *js);
+void js_batch_close(struct js *js);
+
+/* ---- js_api.c ---- */
+int js_api_start(struct js *js);
+void js_api_close(struct js *js);
+void js_api_tick(struct js *js);
+/* See to a request of @asker's client: answer it here, or send it on to who can. @hops counts how
+ * often it was. */
+void js_api_route(struct js *js, uint64_t asker, unsigned hops, const struct router_msg *msg);
+/* Send @payload to @inbox on @node_id, once that node has applied @meta_index. */
+void js_api_reply(struct js *js, uint64_t node_id, struct slice inbox, uint64_t meta_index,
+                  struct slice header, struct slice payload);
+void js_api_reply_arrived(struct js *js, struct slice inbox, uint64_t meta_index,
+                          struct slice header, struct slice payload);
+/* The meta index moved, or a leader is known: see to what waits. */
+void js_api_wake(struct js *js);
+/* Info of a stream this node leads, into an open reply. */
+struct api_paging;
+void js_api_print_stream(struct js_stream *st, struct buf *out, const struct api_paging *detail);
+void js_api_print_consumer(struct js_stream *st, struct slice name, struct buf *out);
+
+/* ---- js_monitor.c ---- */
+void js_monitor_start(struct js *js, struct monitor *m);
+#endif

@@ -1,0 +1,423 @@
+/* Origin lanes (design 3): what clients of this node publish to a stream, in order, exactly once.
+ *
+ * A message waits until a leader is known; then it gets the lane's next number and is sent.
+ * Numbered messages are kept until they are answered, and sent again, in order, when the leader
+ * changes: the new one answers from its state what the old one had stored. So killing a leader
+ * neither loses, doubles nor reorders what clients of other nodes published. */
+#include <stdlib.h>
+
+#include "broker/api_reply.h"
+#include "cluster/clients.h"
+#include "cluster/js_internal.h"
+#include "storage/base/err.h"
+
+#define RESEND_MS 1000   /* No answer for so long: send again, whatever we believe. */
+#define GAP_RESEND_MS 50 /* At most so often because of a gap. */
+#define PAUSE_MS 1000    /* A publisher is not read for at most so long (design 9). */
+#define HARD_FACTOR 4    /* Beyond this many windows a publish is refused at once. */
+
+struct lane_message {
+    struct list link;
+    uint64_t n; /* 0: waits, never sent. */
+    uint64_t since_ms;
+    bool is_given_up; /* The publisher was told 503; the answer is for nobody. */
+    uint32_t subject_bytes;
+    uint32_t reply_bytes;
+    uint32_t header_bytes;
+    uint32_t payload_bytes;
+    uint8_t bytes[];
+};
+
+struct js_lane {
+    uint64_t gid;
+    char *stream;
+    uint64_t next_n;
+    struct list sent;    /* Numbered, not answered; ascending. */
+    struct list waiting; /* Not numbered. */
+    uint32_t count;
+    uint64_t bytes;
+    uint64_t *paused; /* Clients that are not read until there is room. */
+    size_t paused_count;
+    size_t paused_cap;
+    uint64_t progress_ms; /* Last answer or sending. */
+    uint64_t gap_ms;
+    UT_hash_handle hh;
+};
+
+static struct slice part(const struct lane_message *m, unsigned which)
+{
+    const uint32_t lens[] = {m->subject_bytes, m->reply_bytes, m->header_bytes, m->payload_bytes};
+    size_t at = 0;
+    for (unsigned i = 0; i < which; i++) {
+        at += lens[i];
+    }
+    return slice_of(m->bytes + at, lens[which]);
+}
+
+static struct js_lane *lane_find(struct js *js, uint64_t gid)
+{
+    struct js_lane *l;
+    HASH_FIND(hh, js->lanes, &gid, sizeof gid, l);
+    return l;
+}
+
+static struct js_lane *lane_of(struct js *js, const struct meta_stream *s)
+{
+    struct js_lane *l = lane_find(js, s->gid);
+    if (l == NULL) {
+        l = xcalloc(1, sizeof *l);
+        l->gid = s->gid;
+        l->stream = xslicedup(slice_str(s->config.name));
+        l->next_n = 1;
+        list_init(&l->sent);
+        list_init(&l->waiting);
+        HASH_ADD(hh, js->lanes, gid, sizeof l->gid, l);
+    }
+    return l;
+}
+
+static size_t message_bytes(const struct lane_message *m)
+{
+    return sizeof *m + m->subject_bytes + m->reply_bytes + m->header_bytes + m->payload_bytes;
+}
+
+static void message_free(struct js *js, struct js_lane *l, struct lane_message *m)
+{
+    list_remove(&m->link);
+    l->count--;
+    l->bytes -= message_bytes(m);
+    js->lane_bytes -= message_bytes(m);
+    free(m);
+}
+
+static void send_status(struct js *js, const struct lane_message *m, struct slice header,
+                        struct slice payload)
+{
+    if (m->reply_bytes > 0 && !m->is_given_up) {
+        router_send(js->ctx->router, part(m, 1), SLICE_EMPTY, header, payload);
+    }
+}
+
+/* ---- Sending ---- */
+
+static void send_message(struct js *js, struct js_lane *l, const struct lane_message *m,
+                         uint64_t leader)
+{
+    if (leader == js->ctx->node_id) {
+        struct js_stream *st = js_stream_find(js, l->gid);
+        struct router_msg msg = {
+            .subject = part(m, 0), .header = part(m, 2), .payload = part(m, 3)};
+        if (st != NULL && st->is_leader) {
+            js_leader_publish(st, js->ctx->node_id, js->ctx->boot_count, m->n, &msg);
+        }
+        return;
+    }
+    struct buf *b = js_batch_begin(js, leader, JS_ITEM_PUBLISH);
+    buf_append_u64(b, l->gid);
+    buf_append_u64(b, js->ctx->boot_count);
+    buf_append_u64(b, m->n);
+    js_batch_put_slice(b, part(m, 0));
+    js_batch_put_slice(b, part(m, 2));
+    js_batch_put_slice(b, part(m, 3));
+    js_batch_end(js, leader);
+}
+
+static void send_waiting(struct js *js, struct js_lane *l, uint64_t leader)
+{
+    while (!list_is_empty(&l->waiting)) {
+        struct lane_message *m =
+            container_of(list_pop_front(&l->waiting), struct lane_message, link);
+        m->n = l->next_n++;
+        if (list_is_empty(&l->sent)) {
+            l->progress_ms = loop_now_ms(js->loop);
+        }
+        list_push_back(&l->sent, &m->link);
+        send_message(js, l, m, leader);
+    }
+}
+
+/* Everything unanswered from number @from on, in order. */
+static void resend(struct js *js, struct js_lane *l, uint64_t leader, uint64_t from)
+{
+    l->progress_ms = loop_now_ms(js->loop);
+    LIST_FOR(it, &l->sent)
+    {
+        struct lane_message *m = container_of(it, struct lane_message, link);
+        if (m->n >= from) {
+            send_message(js, l, m, leader);
+        }
+    }
+}
+
+uint64_t js_lane_leader_of(struct js *js, uint64_t gid)
+{
+    struct js_leader *known;
+    HASH_FIND(hh, js->leaders, &gid, sizeof gid, known);
+    return known == NULL ? 0 : known->node_id;
+}
+
+/* ---- Publishing ---- */
+
+static bool refuse(struct js *js, const char *stream, const struct router_msg *msg)
+{
+    struct api_error e;
+    struct buf b = BUF_EMPTY;
+    if (msg->reply.len > 0) {
+        api_error_set(&e, API_ERROR_STREAM_TOO_MANY_REQUESTS, NULL);
+        api_puback_error(&b, stream, &e);
+        router_send(js->ctx->router, msg->reply, SLICE_EMPTY,
+                    SLICE_LIT("NATS/1.0 429 Too Many Requests\r\n\r\n"), buf_slice(&b));
+        buf_close(&b);
+    }
+    return true;
+}
+
+static void pause_client(struct js *js, struct js_lane *l, uint64_t client_id)
+{
+    for (size_t i = 0; i < l->paused_count; i++) {
+        if (l->paused[i] == client_id) {
+            return;
+        }
+    }
+    if (l->paused_count == l->paused_cap) {
+        l->paused_cap = l->paused_cap == 0 ? 8 : 2 * l->paused_cap;
+        l->paused = xrealloc(l->paused, l->paused_cap * sizeof *l->paused);
+    }
+    l->paused[l->paused_count++] = client_id;
+    clients_pause(js->ctx->clients, client_id, PAUSE_MS);
+}
+
+static void resume_clients(struct js *js, struct js_lane *l)
+{
+    for (size_t i = 0; i < l->paused_count; i++) {
+        clients_resume(js->ctx->clients, l->paused[i]);
+    }
+    l->paused_count = 0;
+}
+
+bool js_lane_publish(struct js *js, const struct meta_stream *s, const struct router_msg *msg,
+                     const struct router_origin *origin)
+{
+    struct js_lane *l = lane_of(js, s);
+    bool is_full = l->count >= JS_LANE_MESSAGES_MAX || l->bytes >= JS_LANE_BYTES_MAX ||
+                   js->lane_bytes >= JS_NODE_LANE_BYTES_MAX;
+    if (is_full && (l->count >= HARD_FACTOR * JS_LANE_MESSAGES_MAX ||
+                    l->bytes >= HARD_FACTOR * JS_LANE_BYTES_MAX)) {
+        return refuse(js, s->config.name, msg);
+    }
+    if (is_full && origin->kind == ROUTER_FROM_CLIENT) {
+        pause_client(js, l, origin->id);
+    }
+    const struct slice parts[] = {msg->subject, msg->reply, msg->header, msg->payload};
+    struct lane_message *m =
+        xmalloc(sizeof *m + parts[0].len + parts[1].len + parts[2].len + parts[3].len);
+    *m = (struct lane_message){.since_ms = loop_now_ms(js->loop),
+                               .subject_bytes = (uint32_t)parts[0].len,
+                               .reply_bytes = (uint32_t)parts[1].len,
+                               .header_bytes = (uint32_t)parts[2].len,
+                               .payload_bytes = (uint32_t)parts[3].len};
+    size_t at = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        if (parts[i].len > 0) {
+            memcpy(m->bytes + at, parts[i].ptr, parts[i].len);
+            at += parts[i].len;
+        }
+    }
+    list_push_back(&l->waiting, &m->link);
+    l->count++;
+    l->bytes += message_bytes(m);
+    js->lane_bytes += message_bytes(m);
+    uint64_t leader = js_lane_leader_of(js, l->gid);
+    if (leader != 0) {
+        send_waiting(js, l, leader);
+    }
+    return true;
+}
+
+/* ---- Answers ---- */
+
+static void answer_publisher(struct js *js, const struct js_lane *l, const struct lane_message *m,
+                             const struct js_answer *a)
+{
+    if (m->reply_bytes == 0 || m->is_given_up) {
+        return;
+    }
+    struct buf b = BUF_EMPTY;
+    if (a->is_forgotten) {
+        /* Stored or not, nobody knows any more: what a lost ack looks like. */
+        return;
+    }
+    if (a->err_code == 0) {
+        api_puback(&b, l->stream, a->seq, a->is_duplicate);
+    } else {
+        struct api_error e;
+        api_error_set(&e, (enum api_error_code)a->err_code, "%.*s", SLICE_ARG(a->text));
+        api_puback_error(&b, l->stream, &e);
+    }
+    router_send(js->ctx->router, part(m, 1), SLICE_EMPTY, SLICE_EMPTY, buf_slice(&b));
+    buf_close(&b);
+}
+
+void js_lane_answer(struct js *js, uint64_t gid, const struct js_answer *a)
+{
+    struct js_lane *l = lane_find(js, gid);
+    if (l == NULL) {
+        return;
+    }
+    uint64_t now = loop_now_ms(js->loop);
+    if (a->is_gap) {
+        uint64_t leader = js_lane_leader_of(js, gid);
+        if (leader != 0 && now - l->gap_ms >= GAP_RESEND_MS) {
+            l->gap_ms = now;
+            resend(js, l, leader, a->last_n + 1);
+        }
+        return;
+    }
+    LIST_FOR(it, &l->sent)
+    {
+        struct lane_message *m = container_of(it, struct lane_message, link);
+        if (m->n > a->n) {
+            break; /* Answered before. */
+        }
+        if (m->n == a->n) {
+            l->progress_ms = now;
+            answer_publisher(js, l, m, a);
+            message_free(js, l, m);
+            if (l->paused_count > 0 && l->count <= JS_LANE_MESSAGES_MAX / 2 &&
+                l->bytes <= JS_LANE_BYTES_MAX / 2) {
+                resume_clients(js, l);
+            }
+            break;
+        }
+    }
+}
+
+/* ---- Leaders ---- */
+
+void js_lane_leader(struct js *js, uint64_t gid, uint64_t node_id, uint64_t term)
+{
+    struct js_leader *known;
+    HASH_FIND(hh, js->leaders, &gid, sizeof gid, known);
+    if (known == NULL) {
+        known = xcalloc(1, sizeof *known);
+        known->gid = gid;
+        HASH_ADD(hh, js->leaders, gid, sizeof known->gid, known);
+    } else if (term < known->term || (term == known->term && known->node_id == node_id)) {
+        return; /* Old, or nothing new. */
+    }
+    known->node_id = node_id;
+    known->term = term;
+    struct js_lane *l = lane_find(js, gid);
+    if (l != NULL) {
+        resend(js, l, node_id, 0);
+        send_waiting(js, l, node_id);
+    }
+    js_api_wake(js);
+}
+
+void js_lane_peer_up(struct js *js, uint64_t node_id)
+{
+    for (struct js_stream *st = js->streams; st != NULL; st = st->hh.next) {
+        if (st->is_led) {
+            struct buf *b = js_batch_begin(js, node_id, JS_ITEM_LEADER);
+            buf_append_u64(b, st->gid);
+            buf_append_u64(b, st->term);
+            js_batch_end(js, node_id);
+        }
+    }
+}
+
+void js_lane_peer_down(struct js *js, uint64_t node_id)
+{
+    for (struct js_leader *k = js->leaders; k != NULL; k = k->hh.next) {
+        if (k->node_id == node_id) {
+            k->node_id = 0;
+        }
+    }
+}
+
+/* ---- Time ---- */
+
+static void give_up(struct js *js, struct js_lane *l, uint64_t now)
+{
+    struct slice no_responders = SLICE_LIT("NATS/1.0 503\r\n\r\n");
+    LIST_FOR_SAFE(it, tmp, &l->waiting)
+    {
+        struct lane_message *m = container_of(it, struct lane_message, link);
+        if (now - m->since_ms < JS_LEADERLESS_MS) {
+            break;
+        }
+        send_status(js, m, no_responders, SLICE_EMPTY);
+        message_free(js, l, m);
+    }
+    LIST_FOR(it, &l->sent)
+    {
+        struct lane_message *m = container_of(it, struct lane_message, link);
+        if (now - m->since_ms < JS_LEADERLESS_MS) {
+            break;
+        }
+        /* It has a number, so it must reach the leader; only its publisher waits no longer. */
+        send_status(js, m, no_responders, SLICE_EMPTY);
+        m->is_given_up = true;
+    }
+}
+
+void js_lane_tick(struct js *js)
+{
+    uint64_t now = loop_now_ms(js->loop);
+    for (struct js_lane *l = js->lanes; l != NULL; l = l->hh.next) {
+        uint64_t leader = js_lane_leader_of(js, l->gid);
+        if (leader == 0) {
+            give_up(js, l, now);
+        } else if (!list_is_empty(&l->sent) && now - l->progress_ms >= RESEND_MS) {
+            resend(js, l, leader, 0);
+        }
+    }
+}
+
+static void lane_free(struct js *js, struct js_lane *l)
+{
+    HASH_DEL(js->lanes, l);
+    struct list *lists[] = {&l->sent, &l->waiting};
+    for (int i = 0; i < 2; i++) {
+        LIST_FOR_SAFE(it, tmp, lists[i])
+        {
+            message_free(js, l, container_of(it, struct lane_message, link));
+        }
+    }
+    resume_clients(js, l);
+    free(l->paused);
+    free(l->stream);
+    free(l);
+}
+
+void js_lane_forget(struct js *js, uint64_t gid)
+{
+    struct js_lane *l = lane_find(js, gid);
+    if (l != NULL) {
+        lane_free(js, l);
+    }
+    struct js_leader *k;
+    HASH_FIND(hh, js->leaders, &gid, sizeof gid, k);
+    if (k != NULL) {
+        HASH_DEL(js->leaders, k);
+        free(k);
+    }
+}
+
+void js_lane_close(struct js *js)
+{
+    struct js_lane *l;
+    struct js_lane *next;
+    HASH_ITER(hh, js->lanes, l, next)
+    {
+        lane_free(js, l);
+    }
+    struct js_leader *k;
+    struct js_leader *next_k;
+    HASH_ITER(hh, js->leaders, k, next_k)
+    {
+        HASH_DEL(js->leaders, k);
+        free(k);
+    }
+}

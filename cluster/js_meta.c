@@ -1,0 +1,488 @@
+/* The meta group: its replica here, its effects, and what every node knows from it.
+ *
+ * Starting and ending replicas is deferred to the tick, because a group may not be made or
+ * destroyed from inside a callback of the host. The flusher waits for it, so that meta's durable
+ * index never passes an assignment whose CREATE record is not in the WAL (design 6, "born once").
+ */
+#include <stdlib.h>
+
+#include <openssl/sha.h>
+
+#include "broker/api_reply.h"
+#include "broker/interest.h"
+#include "cluster/js_internal.h"
+#include "storage/base/err.h"
+#include "storage/base/log.h"
+
+#define NODE_REPORT_MS 500
+
+/* The subjects of one stream in the table of all. */
+struct js_subjects {
+    const struct meta_stream *stream;
+    struct interest_sub *subs;
+    size_t count;
+    UT_hash_handle hh; /* By stream. */
+};
+
+/* Something to do outside of the host's callbacks. */
+struct js_action {
+    struct list link;
+    uint64_t gid;
+    bool is_start;
+    bool is_new;
+    struct js_request *created_for;
+};
+
+/* ---- Who is who ---- */
+
+const char *js_node_name(struct js *js, uint64_t node_id)
+{
+    const struct meta_node *n = meta_node_find(js->meta, node_id);
+    struct peers_info info;
+    if (node_id == js->ctx->node_id) {
+        return js->ctx->server_name;
+    }
+    if (n != NULL) {
+        return n->name;
+    }
+    if (js->ctx->peers != NULL && peers_get(js->ctx->peers, node_id, &info)) {
+        return info.name;
+    }
+    return "Server name unknown at this time";
+}
+
+void js_peer_id(struct js *js, uint64_t node_id, char ret_text[9])
+{
+    const char *name = js_node_name(js, node_id);
+    uint8_t digest[SHA256_DIGEST_LENGTH];
+    SHA256((const unsigned char *)name, strlen(name), digest);
+    api_hash_text(digest, ret_text);
+}
+
+/* ---- Subjects of all streams ---- */
+
+static void subjects_add(struct js *js, const struct meta_stream *s)
+{
+    struct js_subjects *t = xcalloc(1, sizeof *t);
+    t->stream = s;
+    t->count = s->config.subjects_count;
+    t->subs = xcalloc(t->count, sizeof *t->subs);
+    for (size_t i = 0; i < t->count; i++) {
+        t->subs[i].owner = (void *)(uintptr_t)s;
+        t->subs[i].kind = INTEREST_LOCAL;
+        int rv = interest_insert(js->subjects, &t->subs[i], slice_str(s->config.subjects[i]),
+                                 SLICE_EMPTY);
+        if (rv != 0) {
+            log_err("Subject %s of stream %s cannot be routed: %s", s->config.subjects[i],
+                    s->config.name, err_text(rv));
+        }
+    }
+    HASH_ADD_PTR(js->stream_subjects, stream, t);
+}
+
+static void subjects_remove(struct js *js, const struct meta_stream *s)
+{
+    struct js_subjects *t;
+    HASH_FIND_PTR(js->stream_subjects, &s, t);
+    if (t == NULL) {
+        return;
+    }
+    HASH_DEL(js->stream_subjects, t);
+    for (size_t i = 0; i < t->count; i++) {
+        interest_remove(js->subjects, &t->subs[i]);
+    }
+    free(t->subs);
+    free(t);
+}
+
+const struct meta_stream *js_meta_stream_of(struct js *js, struct slice subject)
+{
+    const struct interest_result *r = interest_match(js->subjects, subject);
+    return r->plain_count == 0 ? NULL : r->plain[0]->subs[0]->owner;
+}
+
+/* ---- Effects ---- */
+
+static bool is_here(const struct js *js, const struct meta_stream *s)
+{
+    for (size_t i = 0; i < s->peers_count; i++) {
+        if (s->peers[i].node_id == js->ctx->node_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void act(struct js *js, uint64_t gid, bool is_start, bool is_new,
+                struct js_request *created_for)
+{
+    struct js_action *a = xcalloc(1, sizeof *a);
+    *a = (struct js_action){
+        .gid = gid, .is_start = is_start, .is_new = is_new, .created_for = created_for};
+    list_push_back(&js->actions, &a->link);
+    loop_again(js->loop);
+}
+
+static struct js_request *request_for(const struct meta_asker *asker, const char *type,
+                                      uint64_t index)
+{
+    if (asker->inbox.len == 0) {
+        return NULL;
+    }
+    struct js_request *r = xcalloc(1, sizeof *r);
+    r->node_id = asker->node_id;
+    r->inbox = xslicedup(asker->inbox);
+    r->type = type;
+    r->meta_index = index;
+    r->is_create = true;
+    return r;
+}
+
+static void on_created(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
+                       uint64_t index)
+{
+    struct js *js = arg;
+    subjects_add(js, s);
+    if (is_here(js, s)) {
+        act(js, s->gid, true, true, request_for(asker, "stream_create_response", index));
+    }
+}
+
+static void on_repeated(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
+                        uint64_t index)
+{
+    struct js *js = arg;
+    struct js_stream *st = js_stream_find(js, s->gid);
+    if (st != NULL && asker->inbox.len > 0) {
+        js_leader_answer_created(st, request_for(asker, "stream_create_response", index));
+    }
+}
+
+static void on_updated(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
+                       uint64_t index)
+{
+    struct js *js = arg;
+    subjects_remove(js, s);
+    subjects_add(js, s);
+    struct js_stream *st = js_stream_find(js, s->gid);
+    if (st != NULL) {
+        js_leader_config(st, &s->config, asker, index);
+    }
+}
+
+static void on_deleted(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
+                       uint64_t index)
+{
+    struct js *js = arg;
+    subjects_remove(js, s);
+    js_lane_forget(js, s->gid);
+    act(js, s->gid, false, false, NULL);
+    if (js->is_meta_leader && asker->inbox.len > 0) {
+        struct buf b = BUF_EMPTY;
+        api_reply_success(&b, "stream_delete_response");
+        js_api_reply(js, asker->node_id, asker->inbox, index, SLICE_EMPTY, buf_slice(&b));
+        buf_close(&b);
+    }
+}
+
+static void on_refused(void *arg, const char *type, const struct api_error *error,
+                       const struct meta_asker *asker, uint64_t index)
+{
+    struct js *js = arg;
+    if (js->is_meta_leader && asker->inbox.len > 0) {
+        struct buf b = BUF_EMPTY;
+        api_reply_error(&b, type, error);
+        js->api_errors++;
+        js_api_reply(js, asker->node_id, asker->inbox, index, SLICE_EMPTY, buf_slice(&b));
+        buf_close(&b);
+    }
+}
+
+static void on_node(void *arg, const struct meta_node *n)
+{
+    (void)arg;
+    log_inf("Node %s is registered, start %llu of its identity", n->name,
+            (unsigned long long)n->boot_count);
+}
+
+/* ---- The group ---- */
+
+static void fsm_apply(void *ctx, const struct group_entry *entry)
+{
+    struct js *js = ctx;
+    if (js->is_meta_failed) {
+        return;
+    }
+    if (entry->type == GROUP_ENTRY_COMMAND) {
+        int rv = meta_apply(js->meta, entry->index, entry->bytes);
+        if (rv != 0) {
+            log_err("The meta group stops here at index %llu: %s", (unsigned long long)entry->index,
+                    err_text(rv));
+            js->is_meta_failed = true;
+            return;
+        }
+    }
+    js->meta_index = entry->index;
+    js->meta_term = entry->term;
+    if (js->meta_dirty_since_ms == 0) {
+        js->meta_dirty_since_ms = (int64_t)loop_now_ms(js->loop);
+    }
+    group_set_applied(js->meta_group, entry->index);
+    js_api_wake(js);
+}
+
+static void fsm_lost(void *ctx, uint64_t token, enum group_lost why)
+{
+    (void)ctx;
+    (void)token;
+    (void)why; /* Who asked hears nothing and asks again: requests are idempotent. */
+}
+
+static void fsm_role(void *ctx, const struct group_role *role)
+{
+    struct js *js = ctx;
+    if (role->is_leader && !js->is_meta_leader) {
+        log_inf("JetStream cluster new metadata leader: %s/%s", js->ctx->server_name,
+                js->ctx->cluster_name);
+    }
+    js->is_meta_leader = role->is_leader;
+    js->meta_leader_id = role->leader_node_id;
+    js->meta_leader_term = role->term;
+    js_api_wake(js);
+}
+
+static struct group_base fsm_base(void *ctx)
+{
+    struct js *js = ctx;
+    struct group_base base = {0, 0};
+    store_stream_applied(js->meta_store, &base.index, &base.term);
+    return base;
+}
+
+int js_meta_propose(struct js *js, struct slice entry)
+{
+    if (js->meta_group == NULL) {
+        return ERR_NOTLEADER;
+    }
+    js_lock(js);
+    int rv = group_propose(js->meta_group, entry, js_next_id(js));
+    js_unlock(js);
+    return rv;
+}
+
+/* ---- Start ---- */
+
+static void put_back(void *arg, struct slice key, struct slice value)
+{
+    struct js *js = arg;
+    if (meta_restore_item(js->meta, key, value) != 0) {
+        js->is_meta_failed = true;
+    }
+}
+
+/* Meta has no messages; asking for them tells the store that its stream is in use. */
+static void no_message(void *arg, const struct store_info *info)
+{
+    (void)arg;
+    (void)info;
+}
+
+struct found {
+    uint64_t gid;
+    struct group_found group;
+};
+
+static void note_found(void *arg, const struct group_found *found)
+{
+    struct found *f = arg;
+    if (found->gid == f->gid) {
+        f->group = *found;
+    }
+}
+
+bool js_group_found(struct js *js, uint64_t gid, struct group_found *ret_found)
+{
+    struct found f = {.gid = gid};
+    host_each_group(js->host, note_found, &f);
+    *ret_found = f.group;
+    return f.group.gid == gid;
+}
+
+static struct group_options group_options(struct js *js, uint64_t raft_id)
+{
+    return (struct group_options){.gid = META_GID,
+                                  .raft_id = raft_id,
+                                  .fsm = {.apply = fsm_apply,
+                                          .lost = fsm_lost,
+                                          .role_changed = fsm_role,
+                                          .base = fsm_base,
+                                          .ctx = js},
+                                  .priority = 0,
+                                  .is_single = js->ctx->peers == NULL};
+}
+
+int js_meta_birth(struct js *js, const struct group_member *members, unsigned members_count,
+                  uint64_t raft_id)
+{
+    struct group_options options = group_options(js, raft_id);
+    options.is_preferred = members[0].node_id == js->ctx->node_id;
+    js_lock(js);
+    int rv = group_create(js->host, &options, members, members_count, &js->meta_group);
+    js_unlock(js);
+    return rv;
+}
+
+static int open_group(struct js *js)
+{
+    struct group_found found;
+    if (js_group_found(js, META_GID, &found)) {
+        struct group_options options = group_options(js, found.raft_id);
+        return group_open(js->host, &options, &js->meta_group);
+    }
+    if (store_find(js->store, META_GID) != NULL && js->meta_index > 0) {
+        log_err("The write-ahead log in %s does not know the meta group that the store holds: this "
+                "disk "
+                "has lost data. Remove %s to let the node join as a new one",
+                js->dir, js->dir);
+        return ERR_CORRUPT;
+    }
+    if (js->ctx->peers == NULL) {
+        struct group_member self = {1, js->ctx->node_id, GROUP_VOTER};
+        return js_meta_birth(js, &self, 1, 1);
+    }
+    return 0; /* js_birth.c: nobody is there yet. */
+}
+
+int js_meta_start(struct js *js)
+{
+    struct meta_events events = {on_created, on_repeated, on_updated, on_deleted,
+                                 on_refused, on_node,     js};
+    struct interest_options subjects = {.seed = node_random(),
+                                        .cache_max = INTEREST_CACHE_MAX_DEFAULT};
+    js->meta = meta_new(&events);
+    js->subjects = interest_new(&subjects);
+    js->meta_store = store_find(js->store, META_GID);
+    if (js->meta_store == NULL) {
+        js->meta_store = store_stream_create(js->store, META_GID, META_GID);
+    } else {
+        int rv = store_stream_load(js->meta_store, no_message, put_back, js);
+        if (rv != 0 || js->is_meta_failed) {
+            log_err(
+                "The meta state in %s/store cannot be read. Remove %s to let the node join as a "
+                "new one",
+                js->dir, js->dir);
+            return ERR_CORRUPT;
+        }
+        store_stream_applied(js->meta_store, &js->meta_index, &js->meta_term);
+        js->meta_flushed_index = js->meta_index;
+    }
+    const struct meta_stream **list = meta_streams_sorted(js->meta);
+    size_t count = meta_streams_count(js->meta);
+    for (size_t i = 0; i < count; i++) {
+        subjects_add(js, list[i]);
+        if (is_here(js, list[i])) {
+            js_stream_start(js, list[i], false);
+        }
+    }
+    free(list);
+    return open_group(js);
+}
+
+static void action_free(struct js_action *a)
+{
+    list_remove(&a->link);
+    if (a->created_for != NULL) {
+        free(a->created_for->inbox);
+        free(a->created_for);
+    }
+    free(a);
+}
+
+void js_meta_stop(struct js *js)
+{
+    if (js->meta == NULL) {
+        return;
+    }
+    LIST_FOR_SAFE(it, tmp, &js->actions)
+    {
+        action_free(container_of(it, struct js_action, link));
+    }
+    struct js_subjects *t;
+    struct js_subjects *next;
+    HASH_ITER(hh, js->stream_subjects, t, next)
+    {
+        subjects_remove(js, t->stream);
+    }
+    interest_free(js->subjects);
+    meta_free(js->meta);
+}
+
+/* ---- Turns ---- */
+
+bool js_meta_has_actions(const struct js *js)
+{
+    return !list_is_empty(&js->actions);
+}
+
+void js_meta_actions(struct js *js)
+{
+    LIST_FOR_SAFE(it, tmp, &js->actions)
+    {
+        struct js_action *a = container_of(it, struct js_action, link);
+        struct js_stream *st = js_stream_find(js, a->gid);
+        if (!a->is_start && js->flush != NULL) {
+            return; /* The pass may still name it; in order, so that nothing overtakes. */
+        }
+        if (a->is_start) {
+            const struct meta_stream *s = meta_stream_by_gid(js->meta, a->gid);
+            if (s != NULL && st == NULL) {
+                js_stream_start(js, s, a->is_new);
+                st = js_stream_find(js, a->gid);
+                if (st != NULL && a->created_for != NULL) {
+                    js_leader_answer_created(st, a->created_for);
+                    a->created_for = NULL;
+                }
+            }
+        } else if (st != NULL) {
+            js_stream_stop(st, true);
+        }
+        action_free(a);
+    }
+}
+
+static void report_node(struct js *js, uint64_t node_id, const char *name, uint64_t boot_count,
+                        bool has_jetstream)
+{
+    const struct meta_node *n = meta_node_find(js->meta, node_id);
+    if (n != NULL && n->boot_count >= boot_count && strcmp(n->name, name) == 0 &&
+        n->has_jetstream == has_jetstream) {
+        return;
+    }
+    struct buf b = BUF_EMPTY;
+    meta_encode_node(&b, js_now_ns(js), node_id, slice_str(name), boot_count, has_jetstream);
+    /* Not the leader any more, or too much under way: the next report says it again. */
+    (void)js_meta_propose(js, buf_slice(&b));
+    buf_close(&b);
+}
+
+static bool report_peer(void *ctx, const struct peers_info *info)
+{
+    struct js *js = ctx;
+    if (info->is_up) {
+        report_node(js, info->node_id, info->name, info->boot_count, info->is_jetstream);
+    }
+    return true;
+}
+
+void js_meta_tick(struct js *js)
+{
+    uint64_t now = loop_now_ms(js->loop);
+    if (!js->is_meta_leader || js->is_meta_failed || now - js->node_report_ms < NODE_REPORT_MS) {
+        return;
+    }
+    js->node_report_ms = now;
+    report_node(js, js->ctx->node_id, js->ctx->server_name, js->ctx->boot_count, true);
+    if (js->ctx->peers != NULL) {
+        peers_each(js->ctx->peers, report_peer, js);
+    }
+}

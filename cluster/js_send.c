@@ -1,0 +1,169 @@
+/* Messages of a stream on their way out: read from the tail or the cache at once, or through the
+ * pool, in the order in which they were asked for. */
+#include <stdlib.h>
+
+#include "broker/headers.h"
+#include "cluster/js_internal.h"
+#include "storage/base/err.h"
+
+/* One message that waits for its block, or behind one that does. */
+struct js_send {
+    struct list link;
+    struct js_stream *st; /* NULL once the stream is gone. */
+    uint64_t seq;
+    js_read_cb cb;
+    void *arg;
+    bool is_reading;
+    struct store_read read;
+};
+
+/* What a delivery needs when its bytes are there. */
+struct delivery_out {
+    uint64_t node;
+    bool is_headers_only;
+    struct buf inbox;
+    struct buf reply;
+};
+
+static void pump(struct js_stream *st);
+
+static void on_read(void *arg)
+{
+    struct js_send *s = arg;
+    struct js_stream *st = s->st;
+    s->is_reading = false;
+    int rv = store_read_done(&s->read);
+    if (st == NULL) {
+        s->cb(NULL, s->arg, NULL);
+        free(s);
+        return;
+    }
+    if (rv != 0 && rv != ERR_AGAIN) {
+        list_remove(&s->link);
+        s->cb(st, s->arg, NULL);
+        free(s);
+    }
+    pump(st);
+}
+
+static void run_read(void *arg)
+{
+    struct js_send *s = arg;
+    store_read_run(&s->read);
+}
+
+/* Serve from the front as long as it takes no waiting. */
+static void pump(struct js_stream *st)
+{
+    while (!list_is_empty(&st->sends)) {
+        struct js_send *s = container_of(st->sends.next, struct js_send, link);
+        struct store_view view;
+        if (s->is_reading) {
+            return;
+        }
+        int rv = store_read(st->store, s->seq, &view);
+        if (rv == ERR_AGAIN) {
+            rv = store_read_start(st->store, s->seq, &s->read);
+            if (rv == 0) {
+                s->is_reading = true;
+                loop_work(st->js->loop, run_read, on_read, s);
+                return;
+            }
+            if (rv == ERR_EXISTS) {
+                continue;
+            }
+        }
+        list_remove(&s->link);
+        s->cb(st, s->arg, rv == 0 ? &view : NULL);
+        free(s);
+    }
+}
+
+void js_send_read(struct js_stream *st, uint64_t seq, js_read_cb cb, void *arg)
+{
+    struct js_send *s = xcalloc(1, sizeof *s);
+    s->st = st;
+    s->seq = seq;
+    s->cb = cb;
+    s->arg = arg;
+    list_push_back(&st->sends, &s->link);
+    pump(st);
+}
+
+void js_send_close(struct js_stream *st)
+{
+    LIST_FOR_SAFE(it, tmp, &st->sends)
+    {
+        struct js_send *s = container_of(it, struct js_send, link);
+        list_remove(&s->link);
+        s->st = NULL;
+        if (!s->is_reading) {
+            s->cb(NULL, s->arg, NULL);
+            free(s);
+        }
+    }
+}
+
+/* ---- Deliveries ---- */
+
+static void put_out(struct js *js, uint64_t node, struct slice inbox, struct slice reply,
+                    const struct store_view *v, bool is_headers_only)
+{
+    struct buf header = BUF_EMPTY;
+    struct router_msg msg = {
+        .subject = v->subject, .reply = reply, .header = v->header, .payload = v->payload};
+    if (is_headers_only) {
+        char digits[24];
+        int n = snprintf(digits, sizeof digits, "%zu", v->payload.len);
+        headers_append(&header, v->header, "Nats-Msg-Size", slice_of(digits, (size_t)n));
+        msg.header = buf_slice(&header);
+        msg.payload = SLICE_EMPTY;
+    }
+    if (node == js->ctx->node_id) {
+        msg.shown = msg.subject;
+        msg.subject = inbox;
+        router_publish(js->ctx->router, &msg, &ROUTER_ORIGIN_NODE);
+    } else {
+        struct buf *b = js_batch_begin(js, node, JS_ITEM_DELIVER);
+        js_batch_put_slice(b, inbox);
+        js_batch_put_slice(b, msg.subject);
+        js_batch_put_slice(b, msg.reply);
+        js_batch_put_slice(b, msg.header);
+        js_batch_put_slice(b, msg.payload);
+        js_batch_end(js, node);
+    }
+    buf_close(&header);
+}
+
+static void on_late(struct js_stream *st, void *arg, const struct store_view *view)
+{
+    struct delivery_out *d = arg;
+    /* Gone meanwhile, or damaged: the deadline brings back what can be. */
+    if (st != NULL && view != NULL) {
+        put_out(st->js, d->node, buf_slice(&d->inbox), buf_slice(&d->reply), view,
+                d->is_headers_only);
+    }
+    buf_close(&d->inbox);
+    buf_close(&d->reply);
+    free(d);
+}
+
+void js_send_deliver(struct js_stream *st, const struct effect_deliver *e)
+{
+    struct consumer *c = consumers_by_id(stream_get_consumers(st->machine), e->consumer);
+    bool is_headers_only = c != NULL && c->config.headers_only;
+    struct store_view view;
+    if (list_is_empty(&st->sends) && store_read(st->store, e->seq, &view) == 0) {
+        struct buf *reply = &st->ack_reply;
+        buf_clear(reply);
+        delivery_ack_reply(st->delivery, e, reply);
+        put_out(st->js, e->node, e->destination, buf_slice(reply), &view, is_headers_only);
+        return;
+    }
+    struct delivery_out *d = xcalloc(1, sizeof *d);
+    d->node = e->node;
+    d->is_headers_only = is_headers_only;
+    buf_append_slice(&d->inbox, e->destination);
+    delivery_ack_reply(st->delivery, e, &d->reply);
+    js_send_read(st, e->seq, on_late, d);
+}

@@ -1,0 +1,224 @@
+/* One replica of a stream: committed entries go through the machine, its effects into the store.
+ *
+ * An entry is stepped as it is committed: all metadata is resident, so apply never waits for the
+ * disk, and the store only takes bytes into its memory tail. What only the leader does is in
+ * js_leader.c. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cluster/js_internal.h"
+#include "storage/base/err.h"
+#include "storage/base/log.h"
+
+#define ENTRY_BYTES_MAX (9u << 20)
+
+struct js_stream *js_stream_find(struct js *js, uint64_t gid)
+{
+    struct js_stream *st;
+    HASH_FIND(hh, js->streams, &gid, sizeof gid, st);
+    return st;
+}
+
+void js_stream_dirty(struct js_stream *st)
+{
+    if (st->dirty_since_ms == 0) {
+        st->dirty_since_ms = (int64_t)loop_now_ms(st->js->loop);
+    }
+}
+
+/* ---- Applying ---- */
+
+static void carry_out(struct js_stream *st)
+{
+    const struct stream_effects *e = &st->effects;
+    for (size_t i = 0; i < e->stores_count; i++) {
+        const struct effect_store *m = &e->stores[i];
+        struct store_message message = {.seq = m->seq,
+                                        .time_ns = m->time_ns,
+                                        .subject = m->subject,
+                                        .header = m->header,
+                                        .payload = m->payload};
+        store_append(st->store, &message);
+    }
+    for (size_t i = 0; i < e->removes_count; i++) {
+        store_remove_range(st->store, e->removes[i].first_seq, e->removes[i].last_seq);
+    }
+    if (e->has_digest) {
+        st->hash_index = e->digest.index;
+        st->hash = e->digest.hash;
+    }
+}
+
+static void fsm_apply(void *ctx, const struct group_entry *entry)
+{
+    struct js_stream *st = ctx;
+    if (st->state != JS_STREAM_OK) {
+        return;
+    }
+    if (entry->type == GROUP_ENTRY_COMMAND) {
+        int rv = stream_step(st->machine, entry->index, entry->term, entry->bytes, &st->effects);
+        if (rv != 0) {
+            log_err("Stream %s stops on this node at index %llu: %s", st->name,
+                    (unsigned long long)entry->index, err_text(rv));
+            st->state = JS_STREAM_FAILED;
+            return;
+        }
+        carry_out(st);
+    }
+    st->applied_index = entry->index;
+    st->applied_term = entry->term;
+    group_set_applied(st->group, entry->index);
+    js_stream_dirty(st);
+    if (entry->type == GROUP_ENTRY_COMMAND && entry->token != 0) {
+        js_leader_effects(st, entry->token);
+    }
+}
+
+static void fsm_lost(void *ctx, uint64_t token, enum group_lost why)
+{
+    (void)why;
+    js_leader_lost(ctx, token);
+}
+
+static void fsm_role(void *ctx, const struct group_role *role)
+{
+    js_leader_role(ctx, role);
+}
+
+static struct group_base fsm_base(void *ctx)
+{
+    struct js_stream *st = ctx;
+    struct group_base base = {0, 0};
+    store_stream_applied(st->store, &base.index, &base.term);
+    return base;
+}
+
+/* ---- Start ---- */
+
+static void restore_message(void *arg, const struct store_info *info)
+{
+    stream_restore_message(arg, info->seq, info->time_ns, info->subject, info->header_bytes,
+                           info->payload_bytes);
+}
+
+static void restore_item(void *arg, struct slice key, struct slice value)
+{
+    stream_restore_item(arg, key, value);
+}
+
+int js_stream_restore(struct js_stream *st)
+{
+    struct stream_restore *r = stream_restore_begin(&consumer_ops);
+    int rv = store_stream_load(st->store, restore_message, restore_item, r);
+    int end = stream_restore_end(r, &st->machine);
+    if (end == ERR_CORRUPT && st->machine != NULL) {
+        log_err("Stream %s: messages of the checkpoint are missing in the store", st->name);
+        return 0;
+    }
+    return rv != 0 ? rv : end;
+}
+
+static int open_state(struct js_stream *st, const struct meta_stream *s)
+{
+    st->store = store_find(st->js->store, st->gid);
+    if (st->store == NULL) {
+        st->store = store_stream_create(st->js->store, st->gid, st->sid);
+        return stream_new(slice_str(s->born_json), s->created_ns, &consumer_ops, &st->machine);
+    }
+    store_stream_applied(st->store, &st->applied_index, &st->applied_term);
+    st->flushed_index = st->applied_index;
+    return js_stream_restore(st);
+}
+
+static int open_group(struct js_stream *st, const struct meta_stream *s, bool is_new)
+{
+    struct js *js = st->js;
+    struct group_options options = {.gid = st->gid,
+                                    .raft_id = st->raft_id,
+                                    .fsm = {.apply = fsm_apply,
+                                            .lost = fsm_lost,
+                                            .role_changed = fsm_role,
+                                            .base = fsm_base,
+                                            .ctx = st},
+                                    .entry_bytes_max = ENTRY_BYTES_MAX,
+                                    .priority = 1,
+                                    .is_preferred = s->preferred_node_id == js->ctx->node_id,
+                                    .is_single = s->peers_count == 1};
+    js_image_fsm(&options.fsm);
+    struct group_found found;
+    if (js_group_found(js, st->gid, &found)) {
+        return group_open(js->host, &options, &st->group);
+    }
+    if (!is_new) {
+        return ERR_NOTFOUND;
+    }
+    struct group_member members[META_REPLICAS_MAX];
+    for (size_t i = 0; i < s->peers_count; i++) {
+        members[i] = (struct group_member){s->peers[i].raft_id, s->peers[i].node_id, GROUP_VOTER};
+    }
+    int rv = group_create(js->host, &options, members, (unsigned)s->peers_count, &st->group);
+    if (rv == 0) {
+        struct group_status status;
+        group_status(st->group, &status);
+        js->create_lsn_max =
+            status.create_lsn > js->create_lsn_max ? status.create_lsn : js->create_lsn_max;
+    }
+    return rv;
+}
+
+void js_stream_start(struct js *js, const struct meta_stream *s, bool is_new)
+{
+    struct js_stream *st = xcalloc(1, sizeof *st);
+    st->js = js;
+    st->gid = s->gid;
+    st->sid = s->sid;
+    st->name = xslicedup(slice_str(s->config.name));
+    snprintf(st->group_name, sizeof st->group_name, "S-R%zuF-%llu", s->peers_count,
+             (unsigned long long)s->gid);
+    list_init(&st->turn);
+    list_init(&st->sends);
+    for (size_t i = 0; i < s->peers_count; i++) {
+        if (s->peers[i].node_id == js->ctx->node_id) {
+            st->raft_id = s->peers[i].raft_id;
+        }
+    }
+    HASH_ADD(hh, js->streams, gid, sizeof st->gid, st);
+    js_lock(js);
+    int rv = open_state(st, s);
+    if (rv == 0) {
+        js_leader_open(st);
+        rv = open_group(st, s, is_new);
+    }
+    js_unlock(js);
+    if (rv != 0) {
+        st->state = rv == ERR_NOTFOUND ? JS_STREAM_LOST : JS_STREAM_FAILED;
+        log_err("Stream %s: the replica on this node does not start: %s", st->name,
+                rv == ERR_NOTFOUND
+                    ? "it was born here, but its log is lost; it waits for an operator"
+                    : err_text(rv));
+    }
+}
+
+void js_stream_stop(struct js_stream *st, bool is_deleted)
+{
+    struct js *js = st->js;
+    if (st->group != NULL && is_deleted) {
+        js_lock(js);
+        group_destroy(st->group);
+        js_unlock(js);
+    }
+    js_leader_close(st);
+    js_send_close(st);
+    if (is_deleted) {
+        if (st->store != NULL) {
+            store_stream_delete(st->store);
+        }
+        log_inf("Stream %s is deleted", st->name);
+    }
+    HASH_DEL(js->streams, st);
+    stream_effects_close(&st->effects);
+    buf_close(&st->ack_reply);
+    stream_free(st->machine);
+    free(st->name);
+    free(st);
+}
