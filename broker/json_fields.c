@@ -202,7 +202,8 @@ static int read_enum(const struct field *f, const json_t *v, void *base, struct 
             return 0;
         }
     }
-    snprintf(error->text, sizeof error->text, "can not unmarshal \"\\\"%.100s\\\"\"", json_string_value(v));
+    snprintf(error->text, sizeof error->text, "can not unmarshal \"\\\"%.100s\\\"\"",
+             json_string_value(v));
     return ERR_INVALID;
 }
 

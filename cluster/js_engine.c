@@ -9,8 +9,9 @@
 #include "storage/base/err.h"
 #include "storage/base/log.h"
 
-#define STUCK_MS 2000 /* A sync that takes longer is no progress: no heartbeats (raft-guide 7.5).  \
-                       */
+#define STUCK_MS                                                                                   \
+    2000 /* A sync that takes longer is no progress: no heartbeats (raft-guide 7.5).               \
+          */
 
 void js_lock(struct js *js)
 {

@@ -26,8 +26,8 @@ struct router_msg {
     struct slice reply;   /* Empty: none. */
     struct slice header;  /* The whole block, empty: none. */
     struct slice payload; /* Without the header block. */
-    struct slice shown;   /* What subscribers read as its subject; empty: the subject. A stream's message
-                           * goes to an inbox and shows the subject it was stored under. */
+    struct slice shown;   /* What subscribers read as its subject; empty: the subject. A stream's
+                           * message   goes to an inbox and shows the subject it was stored under. */
 };
 
 enum router_origin_kind {

@@ -305,10 +305,8 @@ static void handle_pub(struct client *c, const struct protocol_event *ev)
         say_err(c, PROTOCOL_ERROR_PUBLISH_SUBJECT);
     }
     say_ok(c);
-    struct router_msg msg = {.subject = ev->subject,
-                             .reply = ev->reply,
-                             .header = ev->header,
-                             .payload = ev->payload};
+    struct router_msg msg = {
+        .subject = ev->subject, .reply = ev->reply, .header = ev->header, .payload = ev->payload};
     struct router_origin origin = {
         .kind = ROUTER_FROM_CLIENT,
         .id = c->cid,
