@@ -130,7 +130,7 @@ int peers_interest_frame(struct peer *peer, struct slice body)
 int peers_msg_frame(struct peer_conn *c, struct slice body)
 {
     struct peers *p = c->peers;
-    struct router_msg msg;
+    struct router_msg msg = {0};
     uint32_t queues_count;
     if (peer_frame_read_msg(body, &msg, p->queues, &queues_count) != 0) {
         return ERR_PROTO;
