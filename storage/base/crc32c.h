@@ -1,4 +1,4 @@
-/* CRC-32C (Castagnoli, RFC 3720 appendix B.4), by SSE4.2 where the processor has it. */
+/* CRC-32C (Castagnoli, RFC 3720 appendix B.4): SSE4.2 for short runs, ISA-L for long ones. */
 #ifndef STORAGE_BASE_CRC32C_H
 #define STORAGE_BASE_CRC32C_H
 #include <stddef.h>

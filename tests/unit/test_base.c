@@ -18,6 +18,22 @@ Test(crc32c, matches_the_vectors_of_rfc_3720)
     cr_expect_eq(crc32c(crc32c(0, bytes, 5), bytes + 5, 27), 0x46dd794eu);
 }
 
+/* Long runs take another way through the processor than short ones. */
+Test(crc32c, long_runs_equal_the_same_bytes_in_short_pieces)
+{
+    static uint8_t bytes[5000];
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        bytes[i] = (uint8_t)(i * 31 + i / 256);
+    }
+    for (size_t len = 0; len <= sizeof bytes; len += len < 600 ? 1 : 97) {
+        uint32_t pieces = 0;
+        for (size_t at = 0; at < len; at += 13) {
+            pieces = crc32c(pieces, bytes + at, len - at < 13 ? len - at : 13);
+        }
+        cr_expect_eq(crc32c(0, bytes, len), pieces, "%zu bytes", len);
+    }
+}
+
 Test(buf, numbers_survive_a_round_trip)
 {
     struct buf b = BUF_EMPTY;
