@@ -193,6 +193,15 @@ bool compat_is_recent(const struct raft *r, raft_id id)
     return i >= 0 && r->leader_state.progress[i].recent_recv;
 }
 
+void compat_expire_send(struct raft *r, raft_id id)
+{
+    assert(r->state == RAFT_LEADER);
+    int i = member_at(r, id);
+    if (i >= 0) {
+        r->leader_state.progress[i].last_send = 0;
+    }
+}
+
 bool compat_is_pre_candidate(const struct raft *r)
 {
     return r->state == RAFT_CANDIDATE && r->candidate_state.in_pre_vote;

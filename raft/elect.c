@@ -29,7 +29,7 @@ bool elect_may_tick(struct raft_group *g)
     return true;
 }
 
-static void tick_core(struct raft_group *g)
+void elect_tick_now(struct raft_group *g)
 {
     if (!elect_may_tick(g)) {
         return;
@@ -51,7 +51,7 @@ static void tick_core(struct raft_group *g)
 static void tick_group(struct raft_group *g)
 {
     if (g->r != NULL) {
-        tick_core(g);
+        elect_tick_now(g);
     }
     catchup_tick(g);
     host_group_busy(g);
@@ -199,7 +199,7 @@ static bool campaign(struct raft_group *g)
         return false; /* Real votes are on their way. */
     }
     compat_expire_timer(r, host_core_now(h));
-    tick_core(g);
+    elect_tick_now(g);
     return true;
 }
 

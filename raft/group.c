@@ -126,8 +126,8 @@ void group_table(struct raft_group *g, struct replica *rep, const struct frame_i
     rep->table_epoch = p->epoch;
     rep->table_last = it->index;
     rep->table_last_term = it->index_term;
-    if (g->r != NULL && IS_ON(h, G14) && g->r->state == RAFT_LEADER &&
-        compat_match_index(g->r, rep->raft_id) > it->index) {
+    bool is_leader = g->r != NULL && g->r->state == RAFT_LEADER;
+    if (is_leader && IS_ON(h, G14) && compat_match_index(g->r, rep->raft_id) > it->index) {
         log_wrn("group %llu: the replica on node %llu came back shorter, %llu entries",
                 (unsigned long long)g->gid, (unsigned long long)rep->node_id,
                 (unsigned long long)it->index);
@@ -135,6 +135,11 @@ void group_table(struct raft_group *g, struct replica *rep, const struct frame_i
         if (instance_reload(g, 0)) {
             elect_campaign_at(g, h->now_ms, h->opt.successor_ms, h->now_ms + 5000);
         }
+    } else if (is_leader) {
+        /* It is back: it learns its leader, and what it missed, now and not up to a heartbeat
+         * later. */
+        compat_expire_send(g->r, rep->raft_id);
+        elect_tick_now(g);
     }
     if ((it->flags & FRAME_TABLE_ASKING) != 0) {
         outbox_put_table(g, rep->raft_id, rep->node_id, false);

@@ -495,6 +495,8 @@ void elect_node_down(struct raft_group *g, uint64_t node_id);
 void elect_campaign_at(struct raft_group *g, uint64_t at_ms, uint32_t every_ms, uint64_t end_ms);
 void elect_campaign_stop(struct raft_group *g);
 bool elect_may_tick(struct raft_group *g);
+/* Tick the core of a group that runs, outside of its turn on the wheel. */
+void elect_tick_now(struct raft_group *g);
 
 /* ---- keep.c ---- */
 void keep_run(struct raft_host *h);

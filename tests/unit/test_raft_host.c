@@ -110,6 +110,30 @@ Test(raft_host, a_lone_crash_without_word_changes_no_leader_of_others)
     world_close(&w);
 }
 
+/* Without it, a returning node waits for the leader's next heartbeat, up to a second. */
+Test(raft_host, a_follower_that_comes_back_knows_its_leader_and_what_it_missed_at_once)
+{
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    unsigned follower = follower_of(leader);
+    cr_assert(world_propose(&w, 1, 10, 100));
+    world_crash(&w, follower);
+    world_tell_down(&w, follower);
+    cr_assert(world_propose(&w, 1, 10, 100));
+    for (unsigned offset_ms = 0; offset_ms < 1000; offset_ms += 130) {
+        world_run(&w, offset_ms); /* Wherever the heartbeat is. */
+        world_start(&w, follower);
+        world_run(&w, 100);
+        struct machine *m = world_machine(&w, follower, 1);
+        cr_assert_eq(group_role(m->group).leader_node_id, (uint64_t)leader + 1);
+        cr_assert_eq(m->applied.index, 22);
+        world_crash(&w, follower);
+        world_tell_down(&w, follower);
+    }
+    world_close(&w);
+}
+
 Test(raft_host, successors_take_over_within_a_few_hundred_ms_of_node_down)
 {
     world_open(&w, 3, NULL);
