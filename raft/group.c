@@ -118,6 +118,14 @@ struct replica *group_replica_add(struct raft_group *g, uint64_t raft_id, uint64
     return rep;
 }
 
+void group_greet(struct raft_group *g, uint64_t raft_id)
+{
+    if (g->r != NULL && g->r->state == RAFT_LEADER) {
+        compat_expire_send(g->r, raft_id);
+        elect_tick_now(g);
+    }
+}
+
 /* G14: what a peer says it has, first of all it says on a connection. */
 void group_table(struct raft_group *g, struct replica *rep, const struct frame_item *it)
 {
@@ -135,11 +143,8 @@ void group_table(struct raft_group *g, struct replica *rep, const struct frame_i
         if (instance_reload(g, 0)) {
             elect_campaign_at(g, h->now_ms, h->opt.successor_ms, h->now_ms + 5000);
         }
-    } else if (is_leader) {
-        /* It is back: it learns its leader, and what it missed, now and not up to a heartbeat
-         * later. */
-        compat_expire_send(g->r, rep->raft_id);
-        elect_tick_now(g);
+    } else {
+        group_greet(g, rep->raft_id);
     }
     if ((it->flags & FRAME_TABLE_ASKING) != 0) {
         outbox_put_table(g, rep->raft_id, rep->node_id, false);

@@ -252,6 +252,7 @@ void host_peer_up(struct raft_host *h, uint64_t node_id)
         for (unsigned i = 0; i < c.count; i++) {
             if (c.members[i].node_id == node_id) {
                 outbox_put_table(g, c.members[i].raft_id, node_id, false);
+                group_greet(g, c.members[i].raft_id);
             }
         }
     }

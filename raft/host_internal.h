@@ -366,6 +366,10 @@ void group_free(struct raft_group *g);
 void group_turn(struct raft_group *g);
 /* End all proposals (pending: dropped, flying: unknown) and reads. */
 void group_fail_proposals(struct raft_group *g);
+/* A replica is back: where this one leads, it says so now and sends what the other missed, not up
+ * to a heartbeat later. Both ends may see the connection first, so it is done when it stands and
+ * when the other's table comes. */
+void group_greet(struct raft_group *g, uint64_t raft_id);
 void group_read_pong(struct raft_group *g, uint64_t from, uint64_t term, uint64_t seq);
 bool group_is_ready(const struct raft_group *g); /* Leads, barrier applied. */
 void group_fail(struct raft_group *g, const char *why);
