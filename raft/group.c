@@ -252,7 +252,7 @@ static int connect_suffix(struct raft_group *g, struct group_base store)
         bool is_there = g->suffix_count > 0 && g->suffix_first <= store.index &&
                         g->suffix_first + g->suffix_count > store.index &&
                         g->suffix[store.index - g->suffix_first].term == store.term;
-        if (!is_there || !IS_ON(g->host, T5)) {
+        if (!is_there && IS_ON(g->host, T5)) {
             struct base image = {0};
             base_copy(&image, &g->image);
             log_suffix_drop(g, UINT64_MAX, 0);
@@ -490,8 +490,7 @@ static void apply_batch(struct raft_group *g)
 static void propose_pending(struct raft_group *g)
 {
     while (g->pending_count > 0 && group_is_ready(g) &&
-           (g->batch_count < g->host->opt.pipeline_max ||
-            (!IS_ON(g->host, G10) && g->batch_count < 4))) {
+           (g->batch_count < g->host->opt.pipeline_max || !IS_ON(g->host, G10))) {
         apply_batch(g);
     }
 }

@@ -479,7 +479,15 @@ void log_replay(void *arg, uint64_t lsn, uint8_t type, uint64_t gid, struct slic
 void log_replay_suspect(void *arg, uint64_t gid)
 {
     struct raft_host *h = arg;
-    struct raft_group *g;
+    struct raft_group *g, *tmp;
+    h->has_wal_suspects = true;
+    if (gid == WAL_GID_ALL) {
+        HASH_ITER(hh, h->groups, g, tmp)
+        {
+            g->is_suspect = true;
+        }
+        return;
+    }
     HASH_FIND(hh, h->groups, &gid, sizeof gid, g);
     if (g == NULL) {
         g = group_new(h, gid);

@@ -83,9 +83,16 @@ void host_open(struct raft_host *h, struct wal *wal, uint64_t now_ms)
         g->last_index = g->suffix_count > 0 ? g->suffix_first + g->suffix_count - 1 : g->base.index;
         log_durable(g);
         if (g->is_suspect) {
-            /* The tail was re-logged: the next start would not know. */
             log_put_suspect(g);
         }
+    }
+    if (h->has_wal_suspects) {
+        /* Each group's own record says it from here on: until it is level again. */
+        HASH_ITER(hh, h->groups, g, tmp)
+        {
+            host_wal_append(h, WAL_TYPE_CLEARED, g->gid, NULL, 0);
+        }
+        host_wal_append(h, WAL_TYPE_CLEARED, WAL_GID_ALL, NULL, 0);
     }
 }
 

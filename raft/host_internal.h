@@ -344,6 +344,7 @@ struct raft_host {
     struct slice *parts;
     size_t parts_cap;
     bool is_closing;
+    bool has_wal_suspects; /* Replay told of some, until host_open has recorded them. */
     struct host_stats stats;
 };
 

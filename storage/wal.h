@@ -61,7 +61,7 @@ struct wal_recovery {
 typedef void (*wal_replay_cb)(void *arg, uint64_t lsn, uint8_t type, uint64_t gid,
                               struct slice payload);
 /* A group that may have lost records that were acknowledged; the host makes it SUSPECT or FAILED.
- */
+ * WAL_GID_ALL: every group. Comes after all records. */
 typedef void (*wal_suspect_cb)(void *arg, uint64_t gid);
 
 struct wal_replay {

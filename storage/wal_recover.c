@@ -330,10 +330,9 @@ static void report_suspects(struct recovery *r)
 {
     for (size_t i = 0; i <= r->suspects.cap; i++) {
         uint64_t gid = i < r->suspects.cap ? r->suspects.slots[i] : 0;
-        if (gid == WAL_GID_ALL) {
-            r->found->has_unknown_groups = true;
-        } else if ((gid != 0 || (i == r->suspects.cap && r->suspects.has_zero)) &&
-                   r->replay != NULL && r->replay->suspect != NULL) {
+        r->found->has_unknown_groups = r->found->has_unknown_groups || gid == WAL_GID_ALL;
+        if ((gid != 0 || (i == r->suspects.cap && r->suspects.has_zero)) && r->replay != NULL &&
+            r->replay->suspect != NULL) {
             r->replay->suspect(r->replay->arg, gid);
         }
     }

@@ -1,0 +1,174 @@
+#include <string.h>
+
+#include "raft/host_internal.h" /* G7: libraft's transfer, which nothing of ours begins. */
+#include "tests/unit/guard_schedules.h"
+
+static struct puppet p; /* One schedule per process. */
+
+static bool is_granted(unsigned to, uint64_t term)
+{
+    const struct frame_item *r = puppet_heard(&p, FRAME_VOTE_RESULT, to);
+    return r != NULL && r->term == term && (r->flags & FRAME_RESULT_GRANTED) != 0;
+}
+
+bool a_vote_is_durable_before_it_leaves(uint64_t off)
+{
+    puppet_open(&p, 7, 0, off);
+    p.is_disk_held = true;
+    puppet_vote(&p, 2, 5, 9, 4, 0);
+    unsigned votes = is_granted(2, 5);
+    puppet_crash(&p);
+    p.is_disk_held = false;
+    must(puppet_restart(&p) == 0);
+    puppet_vote(&p, 3, 5, 9, 4, 0);
+    votes += is_granted(3, 5);
+    must(votes > 0);
+    return votes == 1; /* Two in a term can elect two leaders. */
+}
+
+/* As a_hand_over_waits_for_appends_in_flight, but the election timer runs off. */
+bool a_stalled_disk_wins_no_election_without_its_log(uint64_t off)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 0, "");
+    p.is_disk_held = true;
+    puppet_entries(&p, 2, 2, 1, 1, 1, 1,
+                   (struct puppet_entry[]){{.term = 2, .type = CHANGE, .voters = 3}});
+    puppet_run(&p, 7000);
+    puppet_vote_result(&p, 3, 3, true, true);
+    p.is_disk_held = false;
+    puppet_settle(&p);
+    puppet_vote_result(&p, 3, 3, true, false);
+    return !puppet_status(&p).is_core_leader;
+}
+
+static void transfer_cb(struct raft_transfer *req)
+{
+    (void)req;
+}
+
+bool a_transferee_gets_no_second_vote(uint64_t off)
+{
+    struct raft_transfer transfer = {.id = ID(3), .cb = transfer_cb};
+    puppet_open(&p, 7, 0, off);
+    puppet_vote(&p, 2, 2, 9, 1, 0);
+    must(is_granted(2, 2));
+    p.group->r->transfer = &transfer;
+    puppet_vote(&p, 3, 2, 9, 1, 0);
+    p.group->r->transfer = NULL;
+    return !is_granted(3, 2);
+}
+
+/* The newest frame, which was synced and acknowledged, rots while the node is down. */
+static void lose_entry_3(uint64_t off)
+{
+    static const char text[] = "rots away";
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 1, "kept");
+    puppet_commands(&p, 2, 2, 2, 2, 2, 1, text);
+    must(puppet_heard(&p, FRAME_RESULT, 2)->last_index == 3);
+    puppet_crash(&p);
+    must(puppet_rot(&p, text));
+    must(puppet_restart(&p) == 0);
+    must(puppet_status(&p).last_index == 2);
+    must(puppet_status(&p).state == GROUP_SUSPECT);
+}
+
+bool a_replica_that_lost_synced_entries_does_not_vote(uint64_t off)
+{
+    lose_entry_3(off);
+    /* Nodes 1 and 2 had entry 3: it is committed. Node 3 never got it. */
+    puppet_vote(&p, 3, 3, 2, 2, 0);
+    if (is_granted(3, 3)) {
+        return false;
+    }
+    puppet_run(&p, 8000);
+    if (puppet_heard(&p, FRAME_VOTE, 0) != NULL) {
+        return false; /* Nor does it campaign. */
+    }
+    /* All voters are there: the one with the newest log of all gets its vote. */
+    puppet_table(&p, 3, 3, 2, 2);
+    puppet_table(&p, 2, 3, 3, 2);
+    puppet_vote(&p, 3, 4, 2, 2, 0);
+    bool is_wrong = is_granted(3, 4);
+    puppet_vote(&p, 2, 5, 3, 2, 0);
+    return !is_wrong && is_granted(2, 5);
+}
+
+/* A standby gets the entry before the disk of the sole voter has it; then the voter loses it. */
+bool an_index_and_term_name_one_entry_of_a_sole_voter(uint64_t off)
+{
+    struct applied_entry first, second;
+    puppet_open(&p, 1, 2, off);
+    puppet_run(&p, 1500);
+    struct group_status s = puppet_status(&p);
+    must(s.role.is_leader);
+    puppet_result(&p, 2, s.role.term, 0, s.last_index);
+    p.is_disk_held = true;
+    must(puppet_propose(&p, "lost") == 0);
+    must(puppet_sent(&p, 2, s.last_index + 1, &first));
+    puppet_crash(&p);
+    p.is_disk_held = false;
+    must(puppet_restart(&p) == 0);
+    puppet_run(&p, 1500);
+    must(puppet_propose(&p, "other") == 0);
+    puppet_run(&p, 1500);
+    must(puppet_sent(&p, 2, s.last_index + 1, &second));
+    return first.term != second.term || memcmp(&first, &second, sizeof first) == 0;
+}
+
+/* Node 1 is a standby in its own log. The leader has promoted it, which reached nobody else yet;
+ * with two voters both votes are needed. */
+bool a_promoted_standby_that_does_not_know_it_votes(uint64_t off)
+{
+    puppet_open(&p, 2, 1, off);
+    puppet_commands(&p, 2, 2, 1, 1, 2, 1, "x");
+    puppet_run(&p, 4000);
+    puppet_vote(&p, 2, 3, 3, 2, PUPPET_PRE);
+    bool is_pre_granted = is_granted(2, 3);
+    puppet_forget(&p);
+    puppet_vote(&p, 2, 3, 3, 2, 0);
+    if (!is_pre_granted || !is_granted(2, 3)) {
+        return false;
+    }
+    /* One vote per term holds for it too, also over a crash. */
+    puppet_vote(&p, 3, 3, 9, 2, 0);
+    puppet_crash(&p);
+    must(puppet_restart(&p) == 0);
+    puppet_vote(&p, 3, 3, 9, 2, 0);
+    return !is_granted(3, 3);
+}
+
+/* The candidate has the newer log of all that live, but is terms behind: it must learn that. */
+bool a_refused_pre_vote_tells_the_term(uint64_t off)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 0, "");
+    puppet_vote(&p, 3, 7, 1, 1, PUPPET_DISRUPT);
+    puppet_forget(&p);
+    puppet_vote(&p, 2, 3, 9, 2, PUPPET_PRE);
+    const struct frame_item *r = puppet_heard(&p, FRAME_VOTE_RESULT, 2);
+    must(r != NULL && (r->flags & FRAME_RESULT_GRANTED) == 0);
+    return r->term == 7;
+}
+
+/* The leader that left entry 3 on this standby alone is dead; the next one promoted the standby,
+ * and needs its vote. */
+bool a_standby_with_a_longer_log_does_not_block_elections(uint64_t off)
+{
+    puppet_open(&p, 6, 1, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 2, "x");
+    puppet_run(&p, 4000);
+    puppet_vote(&p, 3, 3, 2, 2, 0);
+    return is_granted(3, 3);
+}
+
+bool a_survivor_campaigns_at_once(uint64_t off)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 1, "x");
+    puppet_forget(&p);
+    host_peer_down(p.host, 2);
+    puppet_run(&p, 150); /* Rank 0 or 1. */
+    return puppet_heard(&p, FRAME_VOTE, 3) != NULL;
+}

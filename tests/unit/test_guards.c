@@ -1,0 +1,72 @@
+/* Each guard, with and without it: the property holds, and it does not. A guard of HOST_GUARD_MAP
+ * without a schedule here fails. tests/sim/README.md has the table. */
+#include <criterion/criterion.h>
+
+#include "tests/unit/guard_schedules.h"
+
+struct guard_check {
+    enum host_guard guard;
+    puppet_schedule schedule;
+    uint64_t others_off; /* Guards that hide what this one does. */
+    bool may_die;        /* Without it memory is corrupted. */
+};
+
+static const struct guard_check checks[] = {
+    {HOST_GUARD_FENCE, a_vote_is_durable_before_it_leaves, 0, false},
+    {HOST_GUARD_G1, an_entry_of_an_old_term_is_not_committed_by_counting, 0, false},
+    {HOST_GUARD_G2, an_ack_never_exceeds_what_was_checked, 0, false},
+    {HOST_GUARD_G2B, a_deposed_leader_gets_no_acceptance, 0, false},
+    {HOST_GUARD_G3, only_what_was_checked_is_applied, 0, false},
+    {HOST_GUARD_G4, a_hand_over_waits_for_appends_in_flight, 0, false},
+    {HOST_GUARD_G5, an_append_of_an_older_term_is_not_acked_to_the_new_leader,
+     GUARD_BIT(G4) | GUARD_BIT(G2), false},
+    {HOST_GUARD_G6, a_stalled_disk_wins_no_election_without_its_log, 0, false},
+    {HOST_GUARD_G7, a_transferee_gets_no_second_vote, 0, false},
+    {HOST_GUARD_G8, a_long_old_tail_is_found_in_a_few_rounds, 0, false},
+    {HOST_GUARD_G9, a_cut_configuration_is_not_in_force, 0, false},
+    {HOST_GUARD_G10, a_steady_load_commits, 0, false},
+    {HOST_GUARD_G10, a_steady_load_commits_with_four_batches_in_flight, 0, false},
+    {HOST_GUARD_G11, a_replica_that_lost_synced_entries_does_not_vote, 0, false},
+    {HOST_GUARD_G12, entries_of_a_deposed_leader_are_taken_back, 0, false},
+    {HOST_GUARD_G13, an_index_and_term_name_one_entry_of_a_sole_voter, 0, false},
+    {HOST_GUARD_G14, a_shorter_peer_is_repaired, 0, false},
+    {HOST_GUARD_G15, late_entries_from_the_beginning_are_harmless, 0, true},
+    {HOST_GUARD_G15, late_entries_that_begin_below_the_trimmed_log_are_taken, 0, false},
+    {HOST_GUARD_G16, a_promoted_standby_that_does_not_know_it_votes, 0, false},
+    {HOST_GUARD_G17, a_refused_pre_vote_tells_the_term, 0, false},
+    {HOST_GUARD_G18, a_standby_with_a_longer_log_does_not_block_elections, 0, false},
+    {HOST_GUARD_T2, a_slow_follower_that_answers_needs_no_image, 0, false},
+    {HOST_GUARD_T4, a_base_has_the_configuration_of_its_index, 0, false},
+    {HOST_GUARD_T5, a_crash_in_the_middle_of_a_switch_is_healed, 0, false},
+    {HOST_GUARD_C2, a_failed_catch_up_is_offered_again_soon, 0, false},
+    {HOST_GUARD_C3, an_image_never_replaces_a_log_that_contains_it, 0, false},
+    {HOST_GUARD_C8, an_abandoned_pull_makes_room_for_the_next, 0, false},
+    {HOST_GUARD_SUCCESSOR, a_survivor_campaigns_at_once, 0, false},
+};
+
+static void check_guard(enum host_guard guard)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
+        const struct guard_check *c = &checks[i];
+        if (c->guard != guard) {
+            continue;
+        }
+        n++;
+        enum puppet_outcome with = puppet_play(c->schedule, c->others_off);
+        enum puppet_outcome without =
+            puppet_play(c->schedule, c->others_off | UINT64_C(1) << guard);
+        cr_expect_eq(with, PUPPET_HOLDS, "schedule %zu: with the guard: %d", i, (int)with);
+        cr_expect(without == PUPPET_BROKEN || (c->may_die && without == PUPPET_DIED),
+                  "schedule %zu: without the guard: %d", i, (int)without);
+    }
+    cr_expect_gt(n, 0, "no schedule");
+}
+
+/* guards/G1, guards/G2 … */
+#define GUARD_TEST(name)                                                                           \
+    Test(guards, name)                                                                             \
+    {                                                                                              \
+        check_guard(HOST_GUARD_##name);                                                            \
+    }
+HOST_GUARD_MAP(GUARD_TEST)
