@@ -65,6 +65,7 @@ struct pull {
     uint64_t offer_id;
     uint64_t from;
     uint64_t node_id;
+    uint64_t term; /* Of the leader that offered. */
     struct base base;
     uint32_t parts_count;
     struct buf table;
@@ -509,6 +510,7 @@ static void on_offer(struct raft_group *g, uint64_t node_id, const struct frame_
     p->offer_id = it->seq;
     p->from = it->from;
     p->node_id = node_id;
+    p->term = it->term;
     base_set(&p->base, it->index, it->index_term, it->conf_index, it->bytes);
     p->parts_count = (uint32_t)it->count;
     p->sign_ms = g->host->now_ms;
@@ -601,6 +603,12 @@ static void switched(struct pull *p)
 {
     struct raft_group *g = p->group;
     log_reset(g, &p->base);
+    if (g->term < p->term) {
+        /* The offer was the first to tell of it; an answer of an older term is no answer. */
+        g->term = p->term;
+        g->voted_for = 0;
+        log_put_meta(g);
+    }
     p->lsn = log_put_base(g, RECORD_RESET, &p->base);
     g->delivered = p->base.index;
     g->delivered_term = p->base.term;

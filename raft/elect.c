@@ -146,11 +146,27 @@ void elect_started(struct raft_group *g, bool is_created)
     g->is_ranked = is_first;
 }
 
+static bool is_member_node(struct raft_group *g, uint64_t node_id)
+{
+    const struct raft *r = g->r;
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        if (outbox_node_of(g, r->configuration.servers[i].id) == node_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void elect_node_down(struct raft_group *g, uint64_t node_id)
 {
     struct raft_host *h = g->host;
-    if (g->r == NULL || g->leader_node != node_id || g->r->state == RAFT_LEADER ||
-        !IS_ON(h, SUCCESSOR)) {
+    if (g->r == NULL || g->r->state == RAFT_LEADER || !IS_ON(h, SUCCESSOR)) {
+        return;
+    }
+    /* Between leaders, nobody may be left to become one. */
+    bool is_leaderless =
+        g->leader_node == 0 && list_is_empty(&g->campaign_link) && is_member_node(g, node_id);
+    if (g->leader_node != node_id && !is_leaderless) {
         return;
     }
     compat_forget_leader(g->r);

@@ -147,8 +147,9 @@ static void get_offer(struct reader *r, struct frame_item *it)
     it->bytes = reader_bytes(r, conf_len);
     it->count = number(r);
     struct conf c;
-    if (!r->failed && (conf_decode(it->bytes, &c) != 0 || it->index == 0 || it->index_term == 0 ||
-                       it->conf_index > it->index || it->count > HOST_PARTS_MAX)) {
+    if (!r->failed &&
+        (conf_decode(it->bytes, &c) != 0 || it->index == 0 || it->index_term == 0 ||
+         it->index_term > it->term || it->conf_index > it->index || it->count > HOST_PARTS_MAX)) {
         r->failed = true;
     }
 }

@@ -28,7 +28,7 @@ void group_free(struct raft_group *g)
     group_fail_proposals(g);
     guard_gate_clear(g);
     catchup_pull_drop(g);
-    outbox_cancel(g, true, true, RAFT_CANCELED);
+    outbox_cancel(g, CANCEL_ALL, true, RAFT_CANCELED);
     for (unsigned i = 0; i < g->replicas_count; i++) {
         outbox_replica_drop(&g->replicas[i]);
     }
@@ -55,6 +55,7 @@ void group_free(struct raft_group *g)
 void group_fail(struct raft_group *g, const char *why)
 {
     host_alarm(g->host, g->gid, why);
+    catchup_pull_drop(g); /* An image must not revive it. */
     instance_close(g);
     guard_gate_clear(g);
     g->state = GROUP_FAILED;
@@ -140,9 +141,7 @@ void group_table(struct raft_group *g, struct replica *rep, const struct frame_i
                 (unsigned long long)g->gid, (unsigned long long)rep->node_id,
                 (unsigned long long)it->index);
         h->stats.shorter_peers++;
-        if (instance_reload(g, 0)) {
-            elect_campaign_at(g, h->now_ms, h->opt.successor_ms, h->now_ms + 5000);
-        }
+        guard_reload(g);
     } else {
         group_greet(g, rep->raft_id);
     }
@@ -489,7 +488,7 @@ static void apply_batch(struct raft_group *g)
 
 static void propose_pending(struct raft_group *g)
 {
-    while (g->pending_count > 0 && group_is_ready(g) &&
+    while (g->pending_count > 0 && group_is_ready(g) && !g->is_reload_due &&
            (g->batch_count < g->host->opt.pipeline_max || !IS_ON(g->host, G10))) {
         apply_batch(g);
     }

@@ -242,8 +242,9 @@ static void lost_leadership(struct raft_group *g)
     group_fail_proposals(g);
     catchup_offers_end(g, 0, RAFT_CANCELED);
     if (IS_ON(g->host, G12)) {
-        /* B15: the same (index, term) may come back while an old send still refers to it. */
-        outbox_cancel(g, false, false, RAFT_CANCELED);
+        /* B15: the same (index, term) may come back while an old send still refers to it. Only
+         * entries: what it says as a follower already, a vote perhaps, leaves. */
+        outbox_cancel(g, CANCEL_ENTRIES, false, RAFT_CANCELED);
     }
 }
 
@@ -339,6 +340,7 @@ static void look_at_leader(struct raft_group *g)
     if (g->leader_term != r->current_term) {
         g->leader_id = g->leader_node = 0;
         g->leader_term = r->current_term;
+        compat_forget_leader(r); /* B18: it would refuse votes for the sake of the old one. */
     }
     if (r->state == RAFT_LEADER) {
         g->leader_id = g->raft_id;
@@ -348,8 +350,21 @@ static void look_at_leader(struct raft_group *g)
     }
 }
 
+/* G11 ends: it has everything that may have been acknowledged. */
+static void trust(struct raft_group *g, const char *why)
+{
+    g->is_suspect = false;
+    g->state = GROUP_ACTIVE;
+    log_put_suspect(g);
+    log_inf("group %llu: %s, no longer suspect", (unsigned long long)g->gid, why);
+}
+
 static void unavailable(struct raft_group *g)
 {
+    if (g->appends_count > 0) {
+        g->is_reload_due = true;
+        return;
+    }
     log_err("group %llu: the core gave up: %s", (unsigned long long)g->gid, g->r->errmsg);
     host_alarm(g->host, g->gid, "the core became unavailable");
     if (++g->failures > 3) {
@@ -388,6 +403,9 @@ void guard_post(struct raft_group *g)
     deliver_applied(g);
     if (g->r == NULL) {
         return;
+    }
+    if (g->is_suspect && group_is_ready(g)) {
+        trust(g, "leads, and committed");
     }
     while (g->batch_count > 0 && g->batch_last[0] <= r->last_applied) {
         memmove(g->batch_last, g->batch_last + 1, (--g->batch_count) * sizeof g->batch_last[0]);
@@ -474,6 +492,9 @@ static uint64_t conflict_of(const struct raft *r, const struct raft_append_entri
 static bool is_gated(struct raft_group *g, const struct raft_message *m)
 {
     const struct raft *r = g->r;
+    if (g->is_reload_due) {
+        return true;
+    }
     if (m->type == RAFT_IO_APPEND_ENTRIES_RESULT && r->state == RAFT_LEADER &&
         !g->is_barrier_stored) {
         return true;
@@ -617,7 +638,9 @@ static bool before_result(struct raft_group *g, struct raft_message *m)
     return true;
 }
 
-/* After the core took entries: who leads, and whether a suspect is one no longer (G11). */
+/* After the core took entries: who leads, and whether a suspect is one no longer (G11). A new
+ * leader may not know yet what was committed before it; once it has committed in its own term, all
+ * that is below. */
 static void after_entries(struct raft_group *g, const struct raft_append_entries *a, uint64_t from,
                           uint64_t node_id, uint64_t leader_commit)
 {
@@ -629,11 +652,8 @@ static void after_entries(struct raft_group *g, const struct raft_append_entries
     g->leader_term = a->term;
     elect_campaign_stop(g);
     if (g->is_suspect && g->verified_term == a->term && g->verified_leader == from &&
-        g->verified >= leader_commit) {
-        g->is_suspect = false;
-        g->state = GROUP_ACTIVE;
-        log_put_suspect(g);
-        log_inf("group %llu: level with its leader, no longer suspect", (unsigned long long)g->gid);
+        g->verified >= leader_commit && compat_term_at(g->r, leader_commit) == a->term) {
+        trust(g, "level with its leader");
     }
 }
 
@@ -698,8 +718,30 @@ static void deliver(struct raft_group *g, uint64_t node_id, struct raft_message 
     guard_release(g);
 }
 
+/* What is in memory counts as stored after it: not while some of it is on its way to the disk. */
+static void reload_when_quiet(struct raft_group *g)
+{
+    if (g->r == NULL || !g->is_reload_due || g->appends_count > 0) {
+        return;
+    }
+    bool was_leader = g->was_leader;
+    if (g->r->state == RAFT_UNAVAILABLE) {
+        guard_post(g);
+    } else if (instance_reload(g, 0) && was_leader) {
+        struct raft_host *h = g->host;
+        elect_campaign_at(g, h->now_ms, h->opt.successor_ms, h->now_ms + 5000);
+    }
+}
+
+void guard_reload(struct raft_group *g)
+{
+    g->is_reload_due = true;
+    reload_when_quiet(g);
+}
+
 void guard_pump(struct raft_group *g)
 {
+    reload_when_quiet(g);
     while (g->r != NULL && !list_is_empty(&g->gate)) {
         struct gated *q = container_of(g->gate.next, struct gated, link);
         if (is_gated(g, &q->m)) {

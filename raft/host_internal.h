@@ -248,7 +248,8 @@ struct raft_group {
     const struct raft_message *current; /* Being received. */
     bool is_in_append_cb;
     uint64_t append_cb_term;
-    unsigned failures; /* Reloads after UNAVAILABLE. */
+    unsigned failures;  /* Reloads after UNAVAILABLE. */
+    bool is_reload_due; /* Once no append is in flight; until then nothing is delivered. */
 
     /* The guard. */
     uint64_t verified, verified_term, verified_leader;
@@ -425,6 +426,8 @@ void guard_post(struct raft_group *g);
 void guard_arrive(struct raft_group *g, uint64_t node_id, struct raft_message *m);
 /* Deliver what the gate no longer holds. */
 void guard_pump(struct raft_group *g);
+/* Close and load again, as soon as no append is in flight (G14). */
+void guard_reload(struct raft_group *g);
 /* An append of the group is durable. */
 void guard_append_done(struct raft_group *g, struct append *a);
 /* Held completions that may go (G10). */
@@ -456,9 +459,10 @@ void outbox_durable(struct raft_host *h);
 bool outbox_flush(struct raft_host *h);
 /* Callbacks of what was sent or given up. */
 void outbox_complete(struct raft_host *h);
-/* Take back what is queued of the group: entries only, or all. Callbacks are called at once when
- * @is_now, else by outbox_complete. */
-void outbox_cancel(struct raft_group *g, bool is_all, bool is_now, int status);
+/* Take back what is queued of the group: entries, what the core has a callback for, or all.
+ * Callbacks are called at once when @is_now, else by outbox_complete. */
+enum cancel_what { CANCEL_ENTRIES, CANCEL_OF_CORE, CANCEL_ALL };
+void outbox_cancel(struct raft_group *g, enum cancel_what what, bool is_now, int status);
 void outbox_peer_drop(struct peer *p);
 /* Tell the replica on @node_id what this group has here (G14). */
 void outbox_put_table(struct raft_group *g, uint64_t raft_id, uint64_t node_id, bool is_asking);

@@ -213,7 +213,7 @@ static void io_close(struct raft_io *io, raft_io_close_cb cb)
         free(a);
     }
     g->held_count = g->appends_count = 0;
-    outbox_cancel(g, false, true, RAFT_CANCELED);
+    outbox_cancel(g, CANCEL_OF_CORE, true, RAFT_CANCELED);
     catchup_cancel(g);
     if (g->put_req != NULL) {
         struct raft_io_snapshot_put *req = g->put_req;
@@ -331,6 +331,7 @@ static void instance_reset(struct raft_group *g)
     g->batch_count = 0;
     g->last_proposed = 0;
     g->move_to = 0;
+    g->is_reload_due = false;
     for (unsigned i = 0; i < g->replicas_count; i++) {
         g->replicas[i].acked = g->replicas[i].acked_term = 0;
         g->replicas[i].read_seq = 0;

@@ -381,49 +381,64 @@ static void cancel(struct out *o, bool is_now, int status)
     out_free(o);
 }
 
-static void cancel_list(struct list *items, const struct raft_group *g, bool is_all, bool is_now,
-                        int status)
+static bool is_meant(const struct out *o, const struct raft_group *g, enum cancel_what what)
+{
+    if (g != NULL && o->group != g) {
+        return false;
+    }
+    switch (what) {
+    case CANCEL_ENTRIES:
+        return o->item.kind == FRAME_ENTRIES;
+    case CANCEL_OF_CORE:
+        return o->cb != NULL;
+    default:
+        return true;
+    }
+}
+
+static void cancel_list(struct list *items, const struct raft_group *g, enum cancel_what what,
+                        bool is_now, int status)
 {
     LIST_FOR_SAFE(it, tmp, items)
     {
         struct out *o = container_of(it, struct out, link);
-        if (o->group == g && (is_all || o->cb != NULL)) {
+        if (is_meant(o, g, what)) {
             cancel(o, is_now, status);
         }
     }
 }
 
 static void cancel_queue(struct peer *p, struct out_queue *q, const struct raft_group *g,
-                         bool is_all, bool is_now, int status)
+                         enum cancel_what what, bool is_now, int status)
 {
     LIST_FOR_SAFE(it, tmp, &q->items)
     {
         struct out *o = container_of(it, struct out, link);
-        if ((g == NULL || o->group == g) && (is_all || o->cb != NULL)) {
+        if (is_meant(o, g, what)) {
             queue_take(p, q, o);
             cancel(o, is_now, status);
         }
     }
 }
 
-void outbox_cancel(struct raft_group *g, bool is_all, bool is_now, int status)
+void outbox_cancel(struct raft_group *g, enum cancel_what what, bool is_now, int status)
 {
     struct raft_host *h = g->host;
-    cancel_list(&g->fenced, g, is_all, is_now, status);
+    cancel_list(&g->fenced, g, what, is_now, status);
     if (list_is_empty(&g->fenced)) {
         list_remove(&g->fence_link);
     }
     for (unsigned i = 0; i < g->replicas_count; i++) {
         struct replica *rep = &g->replicas[i];
         if (rep->peer != NULL) {
-            cancel_queue(rep->peer, &rep->queue, g, is_all, is_now, status);
+            cancel_queue(rep->peer, &rep->queue, g, what, is_now, status);
         }
     }
     struct peer *p, *tmp;
     HASH_ITER(hh, h->peers, p, tmp)
     {
-        cancel_queue(p, &p->tables, g, is_all, is_now, status);
-        if (is_all) {
+        cancel_queue(p, &p->tables, g, what, is_now, status);
+        if (what == CANCEL_ALL) {
             LIST_FOR_SAFE(it, next, &p->bulk)
             {
                 struct out *o = container_of(it, struct out, link);
@@ -435,14 +450,14 @@ void outbox_cancel(struct raft_group *g, bool is_all, bool is_now, int status)
         }
     }
     if (is_now) {
-        cancel_list(&h->done, g, true, true, status);
+        cancel_list(&h->done, g, CANCEL_ALL, true, status);
     }
 }
 
 void outbox_replica_drop(struct replica *rep)
 {
     if (rep->peer != NULL) {
-        cancel_queue(rep->peer, &rep->queue, NULL, true, false, RAFT_NOCONNECTION);
+        cancel_queue(rep->peer, &rep->queue, NULL, CANCEL_ALL, false, RAFT_NOCONNECTION);
         rep->peer = NULL;
     }
 }
@@ -451,7 +466,7 @@ void outbox_peer_drop(struct peer *p)
 {
     while (!list_is_empty(&p->ring)) {
         struct out_queue *q = container_of(p->ring.next, struct out_queue, link);
-        cancel_queue(p, q, NULL, true, false, RAFT_NOCONNECTION);
+        cancel_queue(p, q, NULL, CANCEL_ALL, false, RAFT_NOCONNECTION);
     }
     struct list *l;
     while ((l = list_pop_front(&p->bulk)) != NULL) {

@@ -56,8 +56,8 @@ bool only_what_was_checked_is_applied(uint64_t off)
     /* The new leader's entries 2 and 3 are committed; this is its first message here. */
     puppet_commands(&p, 3, 3, 1, 1, 3, 0, "");
     puppet_commands(&p, 3, 3, 1, 1, 3, 2, "new");
-    return puppet_applied(&p, 2, 3, "new") && puppet_applied(&p, 3, 3, "new") &&
-           p.rewritten == 0 && p.alarms == 0;
+    return puppet_applied(&p, 2, 3, "new") && puppet_applied(&p, 3, 3, "new") && p.rewritten == 0 &&
+           p.alarms == 0;
 }
 
 /* Node 3 is removed by an entry that is in the log, but not on the disk yet. Whoever leads with it

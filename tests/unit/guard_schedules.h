@@ -11,31 +11,31 @@ bool a_deposed_leader_gets_no_acceptance(uint64_t off);                  /* G2B 
 bool only_what_was_checked_is_applied(uint64_t off);                     /* G3 */
 bool a_hand_over_waits_for_appends_in_flight(uint64_t off);              /* G4 */
 bool an_append_of_an_older_term_is_not_acked_to_the_new_leader(uint64_t off); /* G5 */
-bool a_long_old_tail_is_found_in_a_few_rounds(uint64_t off);             /* G8 */
-bool a_cut_configuration_is_not_in_force(uint64_t off);                  /* G9 */
-bool a_steady_load_commits(uint64_t off);                                /* G10 */
-bool a_steady_load_commits_with_four_batches_in_flight(uint64_t off);    /* G10 */
-bool entries_of_a_deposed_leader_are_taken_back(uint64_t off);           /* G12 */
-bool a_shorter_peer_is_repaired(uint64_t off);                           /* G14 */
-bool late_entries_from_the_beginning_are_harmless(uint64_t off);         /* G15 */
-bool late_entries_that_begin_below_the_trimmed_log_are_taken(uint64_t off); /* G15 */
-bool a_slow_follower_that_answers_needs_no_image(uint64_t off);          /* T2 */
-bool a_base_has_the_configuration_of_its_index(uint64_t off);            /* T4 */
+bool a_long_old_tail_is_found_in_a_few_rounds(uint64_t off);                  /* G8 */
+bool a_cut_configuration_is_not_in_force(uint64_t off);                       /* G9 */
+bool a_steady_load_commits(uint64_t off);                                     /* G10 */
+bool a_steady_load_commits_with_four_batches_in_flight(uint64_t off);         /* G10 */
+bool entries_of_a_deposed_leader_are_taken_back(uint64_t off);                /* G12 */
+bool a_shorter_peer_is_repaired(uint64_t off);                                /* G14 */
+bool late_entries_from_the_beginning_are_harmless(uint64_t off);              /* G15 */
+bool late_entries_that_begin_below_the_trimmed_log_are_taken(uint64_t off);   /* G15 */
+bool a_slow_follower_that_answers_needs_no_image(uint64_t off);               /* T2 */
+bool a_base_has_the_configuration_of_its_index(uint64_t off);                 /* T4 */
 
 /* guard_vote.c: terms, votes, campaigns. */
-bool a_vote_is_durable_before_it_leaves(uint64_t off);                 /* FENCE */
-bool a_stalled_disk_wins_no_election_without_its_log(uint64_t off);    /* G6 */
-bool a_transferee_gets_no_second_vote(uint64_t off);                   /* G7 */
-bool a_replica_that_lost_synced_entries_does_not_vote(uint64_t off);   /* G11 */
-bool an_index_and_term_name_one_entry_of_a_sole_voter(uint64_t off);   /* G13 */
-bool a_promoted_standby_that_does_not_know_it_votes(uint64_t off);     /* G16 */
-bool a_refused_pre_vote_tells_the_term(uint64_t off);                  /* G17 */
+bool a_vote_is_durable_before_it_leaves(uint64_t off);                   /* FENCE */
+bool a_stalled_disk_wins_no_election_without_its_log(uint64_t off);      /* G6 */
+bool a_transferee_gets_no_second_vote(uint64_t off);                     /* G7 */
+bool a_replica_that_lost_synced_entries_does_not_vote(uint64_t off);     /* G11 */
+bool an_index_and_term_name_one_entry_of_a_sole_voter(uint64_t off);     /* G13 */
+bool a_promoted_standby_that_does_not_know_it_votes(uint64_t off);       /* G16 */
+bool a_refused_pre_vote_tells_the_term(uint64_t off);                    /* G17 */
 bool a_standby_with_a_longer_log_does_not_block_elections(uint64_t off); /* G18 */
-bool a_survivor_campaigns_at_once(uint64_t off);                       /* SUCCESSOR */
+bool a_survivor_campaigns_at_once(uint64_t off);                         /* SUCCESSOR */
 
 /* guard_image.c: catch-up. */
-bool a_failed_catch_up_is_offered_again_soon(uint64_t off);         /* C2 */
-bool an_image_never_replaces_a_log_that_contains_it(uint64_t off);  /* C3 */
-bool an_abandoned_pull_makes_room_for_the_next(uint64_t off);       /* C8 */
-bool a_crash_in_the_middle_of_a_switch_is_healed(uint64_t off);     /* T5 */
+bool a_failed_catch_up_is_offered_again_soon(uint64_t off);        /* C2 */
+bool an_image_never_replaces_a_log_that_contains_it(uint64_t off); /* C3 */
+bool an_abandoned_pull_makes_room_for_the_next(uint64_t off);      /* C8 */
+bool a_crash_in_the_middle_of_a_switch_is_healed(uint64_t off);    /* T5 */
 #endif

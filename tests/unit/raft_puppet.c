@@ -263,8 +263,8 @@ void puppet_open_with(struct puppet *p, unsigned voters, unsigned standbys,
     for (unsigned n = 1; n <= PUPPET_NODES; n++) {
         unsigned bit = 1u << (n - 1);
         if (((voters | standbys) & bit) != 0) {
-            p->members[p->members_count++] = (struct group_member){
-                ID(n), n, (voters & bit) != 0 ? GROUP_VOTER : GROUP_STANDBY};
+            p->members[p->members_count++] =
+                (struct group_member){ID(n), n, (voters & bit) != 0 ? GROUP_VOTER : GROUP_STANDBY};
         }
     }
     host_begin(p);
@@ -488,21 +488,19 @@ void puppet_vote_result(struct puppet *p, unsigned from, uint64_t term, bool is_
 void puppet_timeout_now(struct puppet *p, unsigned from, uint64_t term, uint64_t last_index,
                         uint64_t last_term)
 {
-    say_and_settle(p, from,
-                   (struct frame_item){.kind = FRAME_TIMEOUT_NOW,
-                                       .term = term,
-                                       .index = last_index,
-                                       .index_term = last_term});
+    say_and_settle(
+        p, from,
+        (struct frame_item){
+            .kind = FRAME_TIMEOUT_NOW, .term = term, .index = last_index, .index_term = last_term});
 }
 
 void puppet_table(struct puppet *p, unsigned from, uint64_t term, uint64_t last_index,
                   uint64_t last_term)
 {
-    say_and_settle(p, from,
-                   (struct frame_item){.kind = FRAME_TABLE,
-                                       .term = term,
-                                       .index = last_index,
-                                       .index_term = last_term});
+    say_and_settle(
+        p, from,
+        (struct frame_item){
+            .kind = FRAME_TABLE, .term = term, .index = last_index, .index_term = last_term});
 }
 
 void puppet_offer(struct puppet *p, unsigned from, uint64_t term, uint64_t offer, uint64_t index,

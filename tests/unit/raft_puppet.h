@@ -4,7 +4,8 @@
  *
  * The node is node 1, its replica has raft id 101; the puppet on node n has 100 + n. Group 1.
  *
- * A schedule runs in a process of its own (puppet_play): without a guard libraft corrupts memory. */
+ * A schedule runs in a process of its own (puppet_play): without a guard libraft corrupts memory.
+ */
 #ifndef TESTS_UNIT_RAFT_PUPPET_H
 #define TESTS_UNIT_RAFT_PUPPET_H
 #include <stdio.h>
@@ -42,9 +43,9 @@ struct puppet {
     struct raft_group *group;
     uint64_t now_ms;
     uint64_t rng;
-    bool is_disk_held;   /* Nothing becomes durable. */
-    bool is_room_none;   /* The connections take nothing; what is sent stays queued. */
-    bool is_stage_held;  /* The switch to an image stays pending, see stage_job. */
+    bool is_disk_held;  /* Nothing becomes durable. */
+    bool is_room_none;  /* The connections take nothing; what is sent stays queued. */
+    bool is_stage_held; /* The switch to an image stays pending, see stage_job. */
     struct host_job *stage_job;
     bool is_created;
     struct list said;

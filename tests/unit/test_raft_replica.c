@@ -1,0 +1,166 @@
+/* One replica among puppets: what once went wrong, or easily could. */
+#include <criterion/criterion.h>
+
+#include "storage/base/err.h"
+#include "tests/unit/raft_puppet.h"
+
+static struct puppet p; /* One test per process, one schedule per child of it. */
+
+#define PLAY(name)                                                                                 \
+    static bool name##_plays(uint64_t off);                                                        \
+    Test(raft_replica, name)                                                                       \
+    {                                                                                              \
+        cr_assert_eq(puppet_play(name##_plays, 0), PUPPET_HOLDS);                                  \
+    }                                                                                              \
+    static bool name##_plays(uint64_t off)
+
+static bool is_granted(unsigned to, uint64_t term)
+{
+    const struct frame_item *r = puppet_heard(&p, FRAME_VOTE_RESULT, to);
+    return r != NULL && r->term == term && (r->flags & FRAME_RESULT_GRANTED) != 0;
+}
+
+/* Entry 3 was synced and acknowledged, and is gone; the WAL says so. */
+static void lose_entry_3(uint64_t off)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 1, "kept");
+    puppet_commands(&p, 2, 2, 2, 2, 2, 1, "rots away");
+    puppet_crash(&p);
+    must(puppet_rot(&p, "rots away"));
+    must(puppet_restart(&p) == 0);
+    must(puppet_status(&p).last_index == 2);
+    must(puppet_status(&p).state == GROUP_SUSPECT);
+}
+
+/* A new leader does not know how far its predecessor had committed. */
+PLAY(a_suspect_is_level_only_with_what_its_leader_committed_in_its_own_term)
+{
+    lose_entry_3(off);
+    puppet_commands(&p, 2, 3, 2, 2, 2, 0, ""); /* Entry 3 is committed, but it says 2. */
+    bool is_early = puppet_status(&p).state != GROUP_SUSPECT;
+    puppet_entries(&p, 2, 3, 2, 2, 2, 2,
+                   (struct puppet_entry[]){{.term = 2, .type = COMMAND, .text = "rots away"},
+                                           {.term = 3, .type = BARRIER}});
+    puppet_commands(&p, 2, 3, 4, 3, 4, 0, "");
+    return !is_early && puppet_status(&p).state == GROUP_ACTIVE;
+}
+
+PLAY(a_suspicion_survives_the_next_restart_and_ends_for_good)
+{
+    lose_entry_3(off);
+    puppet_crash(&p);
+    must(puppet_restart(&p) == 0);
+    bool is_kept = puppet_status(&p).state == GROUP_SUSPECT;
+    puppet_entries(&p, 2, 3, 2, 2, 4, 2,
+                   (struct puppet_entry[]){{.term = 2, .type = COMMAND, .text = "rots away"},
+                                           {.term = 3, .type = BARRIER}});
+    must(puppet_status(&p).state == GROUP_ACTIVE);
+    puppet_crash(&p);
+    must(puppet_restart(&p) == 0);
+    return is_kept && puppet_status(&p).state == GROUP_ACTIVE;
+}
+
+PLAY(a_suspect_that_leads_is_none_any_more)
+{
+    lose_entry_3(off);
+    puppet_table(&p, 2, 2, 2, 2);
+    puppet_table(&p, 3, 2, 2, 2);
+    puppet_lead(&p, 2);
+    return puppet_status(&p).state == GROUP_ACTIVE;
+}
+
+/* To load again is to take what is in memory for stored: a sole voter commits it at once. */
+PLAY(a_leader_with_appends_in_flight_waits_for_them_before_it_begins_anew)
+{
+    puppet_open(&p, 1, 2, off);
+    puppet_run(&p, 1500);
+    struct group_status s = puppet_status(&p);
+    puppet_result(&p, 2, s.role.term, 0, s.last_index);
+    p.is_disk_held = true;
+    must(puppet_propose(&p, "not on the disk") == 0);
+    host_peer_up(p.host, 2);
+    puppet_table(&p, 2, s.role.term, s.last_index - 1, s.last_term);
+    bool is_early = p.applied.index > s.last_index;
+    p.is_disk_held = false;
+    puppet_settle(&p);
+    return !is_early && puppet_applied(&p, s.last_index + 1, s.role.term, "not on the disk") &&
+           puppet_status(&p).role.term > s.role.term;
+}
+
+/* libraft keeps the leader of an older term, and refuses votes for its sake (B18). */
+PLAY(a_new_term_ends_the_claim_of_the_old_leader)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 1, "x");
+    puppet_vote(&p, 3, 3, 1, 1, PUPPET_DISRUPT);
+    must(!is_granted(3, 3));
+    puppet_forget(&p);
+    puppet_vote(&p, 3, 4, 9, 2, PUPPET_PRE);
+    return is_granted(3, 4);
+}
+
+PLAY(a_survivor_that_knew_no_leader_campaigns_at_once)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 1, "x");
+    puppet_vote(&p, 3, 3, 1, 1, PUPPET_DISRUPT);
+    puppet_forget(&p);
+    host_peer_down(p.host, 2);
+    puppet_run(&p, 350); /* It has not voted lately. */
+    return puppet_heard(&p, FRAME_VOTE, 3) != NULL;
+}
+
+/* What is taken back from the queues are entries; the vote that deposed it is not. */
+PLAY(the_vote_of_a_leader_that_hands_over_leaves)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_lead(&p, 2);
+    struct group_status s = puppet_status(&p);
+    puppet_vote(&p, 2, s.role.term + 1, s.last_index, s.role.term, PUPPET_DISRUPT);
+    return is_granted(2, s.role.term + 1);
+}
+
+PLAY(a_stopped_replica_is_not_revived_by_an_image)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 3, 2, "x");
+    puppet_offer(&p, 2, 2, 7, 20, 2);
+    must(puppet_heard(&p, FRAME_PULL, 2) != NULL);
+    puppet_commands(&p, 3, 3, 1, 1, 3, 2, "diverges");
+    must(puppet_status(&p).state == GROUP_FAILED);
+    puppet_serve(&p, 2, 7);
+    return puppet_status(&p).state == GROUP_FAILED && p.switched == 0;
+}
+
+/* Its answer would be of an older term, and the leader would wait 30 s for another. */
+PLAY(an_image_tells_of_its_leaders_term)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_offer(&p, 3, 5, 7, 20, 4);
+    puppet_serve(&p, 3, 7);
+    must(puppet_status(&p).last_index == 20);
+    const struct frame_item *r = puppet_heard(&p, FRAME_RESULT, 3);
+    return r != NULL && r->term == 5 && r->index == 0 && r->last_index == 20;
+}
+
+/* The pull was not needed in the end, but its IMAGE record is in the WAL; later the store flushes
+ * at just that index. */
+PLAY(a_base_equal_to_a_pull_that_was_not_needed_voids_no_entries)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 2, "x");
+    puppet_offer(&p, 2, 2, 7, 5, 2);
+    p.is_disk_held = true;
+    puppet_serve(&p, 2, 7);
+    puppet_commands(&p, 2, 2, 3, 2, 3, 5, "y");
+    p.is_disk_held = false;
+    puppet_settle(&p);
+    must(p.switched == 0 && puppet_heard(&p, FRAME_DONE, 2) != NULL);
+    puppet_commands(&p, 2, 2, 8, 2, 5, 0, "");
+    must(p.applied.index == 5);
+    p.base = p.applied; /* BASE is not in the WAL yet. */
+    puppet_crash(&p);
+    must(puppet_restart(&p) == 0);
+    return puppet_status(&p).last_index == 8;
+}
