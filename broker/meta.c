@@ -20,6 +20,7 @@ struct dirty_key {
 struct meta {
     struct meta_events events;
     struct meta_stream *streams;
+    struct meta_stream *by_gid;
     struct meta_node *nodes;
     struct dirty_key *dirty;
     uint64_t applied_index;
@@ -66,6 +67,7 @@ void meta_free(struct meta *m)
     HASH_ITER(hh, m->streams, s, next_stream)
     {
         HASH_DEL(m->streams, s);
+        HASH_DELETE(hh_gid, m->by_gid, s);
         stream_free(s);
     }
     struct meta_node *n;
@@ -119,12 +121,14 @@ const struct meta_stream *meta_stream_find(const struct meta *m, struct slice na
 
 const struct meta_stream *meta_stream_by_gid(const struct meta *m, uint64_t gid)
 {
-    for (const struct meta_stream *s = m->streams; s != NULL; s = s->hh.next) {
-        if (s->gid == gid) {
-            return s;
-        }
-    }
-    return NULL;
+    struct meta_stream *s;
+    HASH_FIND(hh_gid, m->by_gid, &gid, sizeof gid, s);
+    return s;
+}
+
+bool meta_is_gone(const struct meta *m, uint64_t gid)
+{
+    return gid >= META_GID_STREAM_MIN && gid < m->next_gid && meta_stream_by_gid(m, gid) == NULL;
 }
 
 size_t meta_streams_count(const struct meta *m)
@@ -386,6 +390,7 @@ static int apply_create(struct meta *m, uint64_t index, const json_t *entry,
     }
     s->preferred_node_id = s->peers[0].node_id;
     HASH_ADD_KEYPTR(hh, m->streams, s->config.name, strlen(s->config.name), s);
+    HASH_ADD(hh_gid, m->by_gid, gid, sizeof s->gid, s);
     mark_dirty(m, "stream/", s->config.name);
     mark_dirty(m, "counters", "");
     m->events.created(m->events.arg, s, asker, index);
@@ -440,6 +445,7 @@ static int apply_delete(struct meta *m, uint64_t index, const json_t *entry,
         return 0;
     }
     HASH_DEL(m->streams, s);
+    HASH_DELETE(hh_gid, m->by_gid, s);
     mark_dirty(m, "stream/", s->config.name);
     m->events.deleted(m->events.arg, s, asker, index);
     stream_free(s);
@@ -588,6 +594,7 @@ static int restore_stream(struct meta *m, const json_t *v)
         s->peers[i].raft_id = member_id(json_array_get(peers, 2 * i + 1));
     }
     HASH_ADD_KEYPTR(hh, m->streams, s->config.name, strlen(s->config.name), s);
+    HASH_ADD(hh_gid, m->by_gid, gid, sizeof s->gid, s);
     return 0;
 }
 

@@ -45,6 +45,7 @@ struct meta_stream {
     size_t peers_count;
     uint64_t preferred_node_id; /* Campaigns first. */
     UT_hash_handle hh;          /* By config.name. */
+    UT_hash_handle hh_gid;
 };
 
 /* Who asked, carried through the log so that the one who can answer knows where to. */
@@ -97,6 +98,8 @@ uint64_t meta_applied(const struct meta *m);
 /* NULL if there is none. */
 const struct meta_stream *meta_stream_find(const struct meta *m, struct slice name);
 const struct meta_stream *meta_stream_by_gid(const struct meta *m, uint64_t gid);
+/* It was a stream's and that stream is deleted: gids are given in order and never again. */
+bool meta_is_gone(const struct meta *m, uint64_t gid);
 /* All streams in the byte order of their names: *ret_list has meta_streams_count entries, the
  * caller frees it. */
 size_t meta_streams_count(const struct meta *m);

@@ -189,7 +189,8 @@ static void hand_over(struct js *js, struct slice inbox, struct slice header, st
 void js_api_reply_arrived(struct js *js, struct slice inbox, uint64_t meta_index,
                           struct slice header, struct slice payload)
 {
-    if (meta_index <= js->meta_index) {
+    /* A reply is late, never wrong: when too many wait it goes out at once. */
+    if (meta_index <= js->meta_index || js->api_waiting_count >= WAITING_MAX) {
         hand_over(js, inbox, header, payload);
     } else {
         wait_new(js, inbox, header, payload)->meta_index = meta_index;
@@ -343,7 +344,9 @@ static bool on_publish(void *arg, const struct router_msg *msg, const struct rou
 {
     struct js *js = arg;
     const struct meta_stream *s = js_meta_stream_of(js, msg->subject);
-    return s != NULL && !js->is_stopping && js_lane_publish(js, s, msg, origin);
+    /* A subject with a wildcard token is no subject to store under: nobody responds. */
+    return s != NULL && !js->is_stopping && subject_is_literal(msg->subject) &&
+           msg->subject.len <= STORE_SUBJECT_BYTES_MAX && js_lane_publish(js, s, msg, origin);
 }
 
 /* ---- Time ---- */

@@ -10,6 +10,7 @@
 #define NAMES_MAX 1024
 #define LIST_MAX 256
 #define LIST_WAIT_MS 4000
+#define LISTS_MAX 128
 #define LIST_PREFIX "$JSC.LIST."
 
 /* A STREAM.LIST under way. */
@@ -46,19 +47,24 @@ static void propose(struct js *js, const struct js_api_call *call, struct buf *e
 /* ---- Create, update, delete ---- */
 
 struct candidates {
-    struct js *js;
-    uint64_t ids[PEERS_MAX];
+    uint64_t ids[HOST_MEMBERS_MAX];
     size_t count;
 };
 
-static bool add_candidate(void *ctx, const struct peers_info *info)
+/* Who follows the meta group and is up; a node that is no member would never hear of its replica.
+ */
+static void find_candidates(struct js *js, struct candidates *c)
 {
-    struct candidates *c = ctx;
-    const struct meta_node *n = meta_node_find(c->js->meta, info->node_id);
-    if (info->is_up && n != NULL && n->has_jetstream && c->count < PEERS_MAX) {
-        c->ids[c->count++] = info->node_id;
+    struct group_status status;
+    group_status(js->meta_group, &status);
+    for (unsigned i = 0; i < status.members_count; i++) {
+        uint64_t id = status.members[i].member.node_id;
+        struct peers_info info;
+        if (id != js->ctx->node_id && peers_get(js->ctx->peers, id, &info) && info.is_up &&
+            info.is_jetstream) {
+            c->ids[c->count++] = id;
+        }
     }
-    return true;
 }
 
 static struct api_limits limits_of(const struct js *js)
@@ -75,9 +81,9 @@ static void create_stream(struct js *js, const struct js_api_call *call)
         js_api_refuse(js, call, &e);
         return;
     }
-    struct candidates found = {.js = js, .ids = {js->ctx->node_id}, .count = 1};
+    struct candidates found = {.ids = {js->ctx->node_id}, .count = 1};
     if (js->ctx->peers != NULL) {
-        peers_each(js->ctx->peers, add_candidate, &found);
+        find_candidates(js, &found);
     }
     uint64_t chosen[META_REPLICAS_MAX];
     const struct meta_stream *old = meta_stream_find(js->meta, call->stream);
@@ -237,9 +243,17 @@ static void stream_list(struct js *js, const struct js_api_call *call,
                         const struct api_paging *page)
 {
     size_t total;
+    size_t lists_count = 0;
+    LIST_FOR(it, &js->lists)
+    {
+        lists_count++;
+    }
+    if (lists_count >= LISTS_MAX) {
+        return; /* As the reference's full queue of requests: the client times out. */
+    }
     const struct meta_stream **list = select_streams(js, page->subject, &total);
     struct js_list *l = xcalloc(1, sizeof *l);
-    l->id = js_next_id(js);
+    l->id = node_random(); /* No client names it as its inbox. */
     l->asker = call->asker;
     l->inbox = xslicedup(call->inbox);
     l->until_ms = loop_now_ms(js->loop) + LIST_WAIT_MS;
@@ -282,7 +296,7 @@ bool js_api_list_arrived(struct js *js, struct slice inbox, struct slice payload
             continue;
         }
         /* An error leaves it missing. */
-        if (payload.len > 0 && payload.ptr[0] != '{') {
+        if (payload.len > 0 && payload.ptr[0] != '{' && l->infos[at].len == 0) {
             buf_append_slice(&l->infos[at], payload);
         }
         if (--l->left == 0) {

@@ -553,8 +553,18 @@ static void next_messages(struct js_stream *st, const struct js_api_call *call)
     js_leader_turn_wanted(st);
 }
 
+static bool is_op(enum js_api_op op)
+{
+    return op == JS_API_STREAM_PURGE || op == JS_API_MSG_DELETE || op == JS_API_CONSUMER_CREATE ||
+           op == JS_API_CONSUMER_DURABLE || op == JS_API_CONSUMER_DELETE;
+}
+
 void js_api_stream(struct js_stream *st, const struct js_api_call *call)
 {
+    if (is_op(call->op) && js_leader_is_busy(st)) {
+        refuse(st, call, API_ERROR_CLUSTER_NOT_AVAIL, NULL);
+        return;
+    }
     switch (call->op) {
     case JS_API_STREAM_INFO:
     case JS_API_LIST_INFO:

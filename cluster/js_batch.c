@@ -7,9 +7,14 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "broker/subject.h"
 #include "cluster/js_internal.h"
+#include "storage/base/err.h"
 #include "storage/base/log.h"
 
+#define SEND_BYTES (256u * 1024) /* More does not wait for the end of the turn. */
+#define OUT_KEEP_BYTES (4u << 20)
+#define LANE_N_MAX (UINT64_MAX / 2)
 #define SELF_ROUNDS_MAX 8 /* Items for ourselves that make items for ourselves, in one turn. */
 
 struct js_out {
@@ -18,6 +23,8 @@ struct js_out {
     size_t item_at; /* Where the open item's length stands. */
     UT_hash_handle hh;
 };
+
+static void send_out(struct js *js, struct js_out *o);
 
 static struct js_out *out_of(struct js *js, uint64_t node_id)
 {
@@ -48,6 +55,9 @@ void js_batch_end(struct js *js, uint64_t node_id)
     for (size_t i = 0; i < 4; i++) {
         o->items.ptr[o->item_at + i] = (uint8_t)(len >> (8 * i));
     }
+    if (o->items.len >= SEND_BYTES && node_id != js->ctx->node_id) {
+        send_out(js, o);
+    }
 }
 
 void js_batch_put_slice(struct buf *b, struct slice s)
@@ -68,6 +78,12 @@ struct slice js_batch_take_slice(struct reader *r)
 
 /* ---- Receiving ---- */
 
+/* What a client could have published to. */
+static bool is_subject(struct slice s)
+{
+    return s.len > 0 && s.len <= STORE_SUBJECT_BYTES_MAX && subject_is_literal(s);
+}
+
 static void take_publish(struct js *js, uint64_t node_id, struct reader *r)
 {
     uint64_t gid = reader_u64(r);
@@ -77,8 +93,13 @@ static void take_publish(struct js *js, uint64_t node_id, struct reader *r)
     msg.subject = js_batch_take_slice(r);
     msg.header = js_batch_take_slice(r);
     msg.payload = js_batch_take_slice(r);
+    /* It goes into the log, where a malformed op would stop every replica. */
+    if (r->failed || origin == 0 || n == 0 || n > LANE_N_MAX || !is_subject(msg.subject)) {
+        r->failed = true;
+        return;
+    }
     struct js_stream *st = js_stream_find(js, gid);
-    if (!r->failed && st != NULL && st->is_leader) {
+    if (st != NULL && st->is_leader) {
         js_leader_publish(st, node_id, origin, n, &msg);
     }
 }
@@ -98,7 +119,7 @@ static void take_answer(struct js *js, struct reader *r)
     a.last_n = reader_u64(r);
     a.text = js_batch_take_slice(r);
     /* Answers to what an earlier start of this node sent are nobody's. */
-    if (!r->failed && origin == js->ctx->boot_count) {
+    if (!r->failed && origin == js->origin) {
         js_lane_answer(js, gid, &a);
     }
 }
@@ -128,7 +149,7 @@ static void take_deliver(struct js *js, struct reader *r)
     struct slice inbox = js_batch_take_slice(r);
     struct router_msg msg = {0};
     take_message(r, &msg);
-    if (!r->failed) {
+    if (!r->failed && is_subject(inbox)) {
         msg.shown = msg.subject;
         msg.subject = inbox;
         router_publish(js->ctx->router, &msg, &ROUTER_ORIGIN_NODE);
@@ -172,7 +193,7 @@ static bool take_item(struct js *js, uint64_t node_id, uint8_t type, struct slic
         struct slice inbox = js_batch_take_slice(&r);
         struct slice header = js_batch_take_slice(&r);
         struct slice payload = js_batch_take_slice(&r);
-        if (!r.failed) {
+        if (!r.failed && is_subject(inbox)) { /* Clients name what they like. */
             js_api_reply_arrived(js, inbox, meta_index, header, payload);
         }
         break;
@@ -189,7 +210,7 @@ static bool take_item(struct js *js, uint64_t node_id, uint8_t type, struct slic
     return !r.failed;
 }
 
-static void take_items(struct js *js, uint64_t node_id, struct slice items)
+static int take_items(struct js *js, uint64_t node_id, struct slice items)
 {
     struct reader r = reader_of(items);
     while (r.len > 0) {
@@ -197,22 +218,35 @@ static void take_items(struct js *js, uint64_t node_id, struct slice items)
         uint32_t len = reader_u32(&r);
         struct slice fields = reader_bytes(&r, len);
         if (r.failed || !take_item(js, node_id, type, fields)) {
-            log_err("Malformed item of type %u from node %s ignored", type,
-                    js_node_name(js, node_id));
-            return;
+            log_err("Malformed item of type %u from node %s", type, js_node_name(js, node_id));
+            return ERR_PROTO;
         }
     }
+    return 0;
 }
 
-static void on_batch(void *ctx, uint64_t node_id, struct slice body)
+static int on_batch(void *ctx, uint64_t node_id, struct slice body)
 {
     struct js *js = ctx;
     js_lock(js);
-    take_items(js, node_id, body);
+    int rv = take_items(js, node_id, body);
     js_unlock(js);
+    return rv;
 }
 
 /* ---- Sending ---- */
+
+/* No connection: lost, and so is the memory. Lanes number and send again, requests time out. */
+static void send_out(struct js *js, struct js_out *o)
+{
+    struct slice part = buf_slice(&o->items);
+    bool is_sent = js->ctx->peers != NULL &&
+                   peers_client_send(js->ctx->peers, o->node_id, JS_PEER_TYPE_BATCH, &part, 1) == 0;
+    buf_clear(&o->items);
+    if (!is_sent || o->items.cap > OUT_KEEP_BYTES) {
+        buf_close(&o->items);
+    }
+}
 
 static void flush_self(struct js *js)
 {
@@ -220,7 +254,7 @@ static void flush_self(struct js *js)
     for (int round = 0; round < SELF_ROUNDS_MAX && o->items.len > 0; round++) {
         struct buf items = o->items;
         o->items = BUF_EMPTY;
-        take_items(js, o->node_id, buf_slice(&items));
+        (void)take_items(js, o->node_id, buf_slice(&items));
         buf_close(&items);
     }
     if (o->items.len > 0) {
@@ -233,18 +267,17 @@ void js_batch_flush(struct js *js)
     js_lock(js);
     flush_self(js);
     js_unlock(js);
-    for (struct js_out *o = js->outs; o != NULL; o = o->hh.next) {
+    struct js_out *o;
+    struct js_out *next;
+    HASH_ITER(hh, js->outs, o, next)
+    {
         if (o->node_id == js->ctx->node_id || o->items.len == 0) {
             continue;
         }
-        if (js->ctx->peers != NULL) {
-            struct slice part = buf_slice(&o->items);
-            /* No connection: lost. Lanes number and send again, requests time out. */
-            (void)peers_client_send(js->ctx->peers, o->node_id, JS_PEER_TYPE_BATCH, &part, 1);
-        }
-        buf_clear(&o->items);
-        if (o->items.cap > (4u << 20)) {
-            buf_close(&o->items);
+        send_out(js, o);
+        if (o->items.cap == 0) {
+            HASH_DEL(js->outs, o); /* Not connected: a peer may name any node. */
+            free(o);
         }
     }
 }

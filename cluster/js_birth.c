@@ -183,24 +183,25 @@ static bool is_member(const struct js_birth *b, uint64_t node_id)
     return false;
 }
 
-static void on_offer(void *ctx, uint64_t node_id, struct slice body)
+static int on_offer(void *ctx, uint64_t node_id, struct slice body)
 {
     struct js *js = ctx;
     struct js_birth *b = js->birth;
     struct js_birth offered = {0};
     if (decode(body, &offered) != 0 || !is_member(&offered, js->ctx->node_id)) {
-        return;
+        return 0;
     }
     if (b->state != RECORD_NONE) {
         if (memcmp(b->cluster_uuid, offered.cluster_uuid, 16) != 0) {
             log_err("Node %s offers another cluster than the one this node belongs to",
                     js_node_name(js, node_id));
         }
-        return;
+        return 0;
     }
     *b = offered;
     b->state = RECORD_ADOPTED;
     adopt(js, b);
+    return 0;
 }
 
 struct census {

@@ -13,6 +13,8 @@
     2000 /* A sync that takes longer is no progress: no heartbeats (raft-guide 7.5).               \
           */
 
+#define ORIGIN_RANDOM_BITS 24
+
 void js_lock(struct js *js)
 {
     if (js->lock_depth++ == 0 && js->wal_thread != NULL) {
@@ -106,7 +108,7 @@ static void env_flush_wanted(void *ctx, uint64_t gid)
 
 /* ---- Peers ---- */
 
-static void on_frame(void *ctx, uint64_t node_id, enum peers_lane lane, struct slice frame)
+static int on_frame(void *ctx, uint64_t node_id, enum peers_lane lane, struct slice frame)
 {
     struct js *js = ctx;
     js_lock(js);
@@ -114,8 +116,9 @@ static void on_frame(void *ctx, uint64_t node_id, enum peers_lane lane, struct s
                           lane == PEERS_LANE_RAFT ? HOST_LANE_RAFT : HOST_LANE_BULK, frame);
     js_unlock(js);
     if (rv != 0) {
-        log_err("Malformed raft frame from node %s ignored", js_node_name(js, node_id));
+        log_err("Malformed raft frame from node %s", js_node_name(js, node_id));
     }
+    return rv;
 }
 
 static void on_peer_up(void *ctx, uint64_t node_id)
@@ -125,6 +128,30 @@ static void on_peer_up(void *ctx, uint64_t node_id)
     host_peer_up(js->host, node_id);
     js_unlock(js);
     js_lane_peer_up(js, node_id);
+}
+
+static void on_peer_renewed(void *ctx, uint64_t node_id, enum peers_lane lane)
+{
+    struct js *js = ctx;
+    if (lane == PEERS_LANE_RAFT) {
+        js_lock(js);
+        host_peer_up(js->host, node_id);
+        js_unlock(js);
+    } else if (lane == PEERS_LANE_CLIENT) {
+        js_lane_peer_up(js, node_id);
+    }
+}
+
+static void on_peer_paused(void *ctx, uint64_t node_id, bool is_paused)
+{
+    struct js *js = ctx;
+    (void)node_id;
+    js->paused_peers += is_paused ? 1 : -1u;
+    for (struct js_stream *st = js->streams; !is_paused && st != NULL; st = st->hh.next) {
+        if (st->is_led) {
+            js_leader_turn_wanted(st);
+        }
+    }
 }
 
 static void on_peer_down(void *ctx, uint64_t node_id)
@@ -292,10 +319,11 @@ static void attach_peers(struct js *js)
     if (p == NULL) {
         return;
     }
-    static const struct peers_liveness liveness = {on_peer_up, on_peer_down};
+    static const struct peers_liveness liveness = {on_peer_up, on_peer_down, on_peer_renewed};
     peers_set_frame_cb(p, PEERS_LANE_RAFT, on_frame, js);
     peers_set_frame_cb(p, PEERS_LANE_BULK, on_frame, js);
     peers_add_liveness(p, &liveness, js);
+    peers_add_paused_cb(p, on_peer_paused, js);
     peers_set_health_cb(p, on_health, js);
 }
 
@@ -306,6 +334,7 @@ int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_
     js->ctx = ctx;
     js->loop = ctx->loop;
     js->dir = join(ctx->options->store_dir, "weir");
+    js->origin = ctx->boot_count << ORIGIN_RANDOM_BITS | node_random() >> (64 - ORIGIN_RANDOM_BITS);
     list_init(&js->turn_streams);
     list_init(&js->api_waiting);
     list_init(&js->lists);
@@ -367,6 +396,8 @@ void js_free(struct js *js)
     js_api_close(js);
     js_lane_close(js);
     js_batch_close(js);
+    /* It ends what was proposed, at the streams. */
+    host_close(js->host);
     struct js_stream *st;
     struct js_stream *next;
     HASH_ITER(hh, js->streams, st, next)
@@ -375,7 +406,6 @@ void js_free(struct js *js)
     }
     js_meta_stop(js);
     js_birth_close(js);
-    host_close(js->host);
     store_close(js->store);
     wal_close(js->wal);
     free(js->dir);

@@ -5,7 +5,8 @@
  *   js_meta.c     the meta group: who is there, which streams, where
  *   js_birth.c    how the meta group comes to be
  *   js_stream.c   one replica of a stream: log entries into the machine, effects into the store
- *   js_leader.c   what only the leader of a stream does: open batch, deliveries, administration
+ *   js_leader.c   what only the leader of a stream does: deliveries, administration, effects
+ *   js_propose.c  its ops become entries: open batch, what waits behind it, publishes of lanes
  *   js_send.c     messages on their way out
  *   js_image.c    catch-up of a replica by image
  *   js_lane.c     publishes from this node to the leaders, numbered and resent
@@ -37,10 +38,16 @@
 #define JS_PEER_TYPE_BATCH (PEERS_TYPE_USER + 0)
 #define JS_PEER_TYPE_BIRTH (PEERS_TYPE_USER + 1)
 #define JS_TICK_MS 20
-#define JS_BATCH_BYTES (256u * 1024)       /* An open batch closes at this, or at one op. */
-#define JS_LEADERLESS_MS 5000              /* So long a publish waits for a leader. */
-#define JS_API_WAIT_MS 4000                /* So long a request waits for one. */
-#define JS_LANE_MESSAGES_MAX 4096u         /* Unanswered, per stream. */
+#define JS_BATCH_BYTES (256u * 1024)    /* An open batch closes at this, or at one op. */
+#define JS_LEADERLESS_MS 5000           /* So long a publish waits for a leader. */
+#define JS_API_WAIT_MS 4000             /* So long a request waits for one. */
+#define JS_MESSAGE_BYTES_MAX (8u << 20) /* Headers and payload of a stream's message. */
+#define JS_CLOSED_BYTES_MAX (64u << 20) /* Batches that wait for their group, per stream. */
+#define JS_SENDS_MAX 8192u              /* Messages that wait for a disk read, per stream. */
+#define JS_LANE_SENT_MAX                                                                           \
+    STREAM_LANE_ANSWERS                    /* Sent and not answered: the answers a stream keeps. */
+#define JS_LANE_SENT_BYTES_MAX (8u << 20)  /* Same. */
+#define JS_LANE_MESSAGES_MAX 4096u         /* Held, per stream, before publishers are paused. */
 #define JS_LANE_BYTES_MAX (16u << 20)      /* Same. */
 #define JS_NODE_LANE_BYTES_MAX (64u << 20) /* Same, of all streams. */
 #define JS_FLUSH_DIRTY_BYTES (64u << 20)
@@ -59,7 +66,6 @@ enum js_item_type {
     JS_ITEM_REPLY = 5,   /* its reply */
     JS_ITEM_ACK = 6,     /* a message on an ack subject */
     JS_ITEM_DELIVER = 7, /* a message of a stream for a subscriber at the receiver */
-    JS_ITEM_META = 8,    /* the sender leads the meta group, term */
 };
 
 /* ---- A stream on this node ---- */
@@ -110,15 +116,17 @@ struct js_stream {
     bool is_led;    /* LEAD of this term is applied: serves. */
     uint64_t lead_token;
     uint64_t term;
-    struct entry_builder batch;  /* Open: takes ops. */
-    struct entry_builder closed; /* Finished, not yet taken by the group. */
-    bool has_closed;
+    struct entry_builder batch; /* Open: takes ops. */
+    struct list closed;         /* Full, not yet taken by the group; in order. */
+    uint64_t closed_bytes;
+    struct js_tail *tails;    /* By node. */
     int64_t clock_ns;         /* When the last CLOCK was proposed. */
     struct buf ack_reply;     /* Scratch. */
     uint32_t proposals_count; /* In flight. */
     struct delivery *delivery;
     struct list turn;  /* In js->turn_streams while something is to do. */
     struct list sends; /* struct js_send, in order. */
+    size_t sends_count;
     bool is_job_proposed;
     bool is_clock_proposed;
     struct js_request *requests;
@@ -154,6 +162,8 @@ struct js {
     struct loop_async *durable;
     unsigned lock_depth;
     uint64_t create_lsn_max; /* Of CREATE records: meta may not be flushed past them before. */
+    uint64_t origin;         /* Of this node's lanes: larger with each start, and never the same
+                              * again even on a disk that was rolled back. */
     uint64_t epoch;          /* Tokens and request ids: unique in this process. */
     bool is_stopping;
 
@@ -198,7 +208,8 @@ struct js {
     uint64_t lane_bytes;
 
     /* js_batch.c */
-    struct js_out *outs; /* By node. */
+    struct js_out *outs;   /* By node. */
+    unsigned paused_peers; /* Whose connection has much to send: nothing is delivered meanwhile. */
 
     /* js_api.c */
     struct list api_waiting;
@@ -287,6 +298,22 @@ void js_leader_turns(struct js *js); /* LOOP_PHASE_PROPOSE */
 void js_leader_tick(struct js *js);
 void js_leader_lost(struct js_stream *st, uint64_t token);
 void js_leader_close(struct js_stream *st);
+/* Answer a publish. */
+void js_leader_answer(struct js_stream *st, const struct effect_reply *e);
+/* So much is under way that a request must be turned away. */
+bool js_leader_is_busy(const struct js_stream *st);
+
+/* ---- js_propose.c ---- */
+/* A leadership begins: LEAD is the first op. What was gathered before is void. */
+void js_propose_begin(struct js_stream *st);
+void js_propose_close(struct js_stream *st);
+/* Ops were appended to st->batch: to be called after each. */
+void js_propose_grown(struct js_stream *st);
+void js_propose_turn(struct js_stream *st);
+/* The group takes nothing, and much waits. */
+bool js_propose_is_full(const struct js_stream *st);
+/* An answer of this leadership is carried out. */
+void js_propose_answered(struct js_stream *st, const struct effect_reply *e);
 /* A message from an origin's lane. Slices are borrowed. */
 void js_leader_publish(struct js_stream *st, uint64_t node_id, uint64_t origin, uint64_t n,
                        const struct router_msg *msg);
@@ -324,6 +351,8 @@ struct js_answer {
 };
 void js_lane_answer(struct js *js, uint64_t gid, const struct js_answer *a);
 void js_lane_leader(struct js *js, uint64_t gid, uint64_t node_id, uint64_t term);
+/* @node_id, who was known to lead the stream, does so no more. */
+void js_lane_leader_lost(struct js *js, uint64_t gid, uint64_t node_id);
 /* 0: none known. */
 uint64_t js_lane_leader_of(struct js *js, uint64_t gid);
 void js_lane_peer_up(struct js *js, uint64_t node_id);

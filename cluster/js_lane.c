@@ -1,9 +1,15 @@
 /* Origin lanes (design 3): what clients of this node publish to a stream, in order, exactly once.
  *
- * A message waits until a leader is known; then it gets the lane's next number and is sent.
- * Numbered messages are kept until they are answered, and sent again, in order, when the leader
- * changes: the new one answers from its state what the old one had stored. So killing a leader
- * neither loses, doubles nor reorders what clients of other nodes published. */
+ * A message waits until a leader is known and the window has room; then it gets the lane's next
+ * number and is sent. Numbered messages are kept until they are answered, and sent again, in order,
+ * when the leader changes: the new one answers from its state what the old one had stored. So
+ * killing a leader neither loses, doubles nor reorders what clients of other nodes published.
+ *
+ * The window is what a stream's state keeps answers for: more under way, and an answer could be
+ * forgotten before it was heard.
+ *
+ * Who was told 503 may publish again, as clients do: only what was never sent is answered so, and
+ * is never stored. What has a number gets its true answer, or, while nobody knows it, none. */
 #include <stdlib.h>
 
 #include "broker/api_reply.h"
@@ -11,16 +17,16 @@
 #include "cluster/js_internal.h"
 #include "storage/base/err.h"
 
-#define RESEND_MS 1000   /* No answer for so long: send again, whatever we believe. */
-#define GAP_RESEND_MS 50 /* At most so often because of a gap. */
-#define PAUSE_MS 1000    /* A publisher is not read for at most so long (design 9). */
-#define HARD_FACTOR 4    /* Beyond this many windows a publish is refused at once. */
+#define RESEND_MS 1000      /* No answer for so long: send again, whatever we believe. */
+#define GAP_RESEND_MS 50    /* At most so often because of a gap. */
+#define PAUSE_MS 1000       /* A publisher is not read for at most so long (design 9). */
+#define HARD_FACTOR 4       /* Beyond this many windows a publish is refused at once. */
+#define LEADERS_SPARE 4096u /* Streams whose leader is known before meta tells of them. */
 
 struct lane_message {
     struct list link;
     uint64_t n; /* 0: waits, never sent. */
     uint64_t since_ms;
-    bool is_given_up; /* The publisher was told 503; the answer is for nobody. */
     uint32_t subject_bytes;
     uint32_t reply_bytes;
     uint32_t header_bytes;
@@ -34,13 +40,16 @@ struct js_lane {
     uint64_t next_n;
     struct list sent;    /* Numbered, not answered; ascending. */
     struct list waiting; /* Not numbered. */
-    uint32_t count;
+    uint32_t count;      /* Of both. */
     uint64_t bytes;
+    uint32_t sent_count;
+    uint64_t sent_bytes;
     uint64_t *paused; /* Clients that are not read until there is room. */
     size_t paused_count;
     size_t paused_cap;
     uint64_t progress_ms; /* Last answer or sending. */
-    uint64_t gap_ms;
+    uint64_t gap_ms;      /* When it was sent again because of a gap. */
+    uint64_t gap_from;    /* Send again from here, a little later; 0: no. */
     UT_hash_handle hh;
 };
 
@@ -84,18 +93,24 @@ static size_t message_bytes(const struct lane_message *m)
 static void message_free(struct js *js, struct js_lane *l, struct lane_message *m)
 {
     list_remove(&m->link);
+    if (m->n != 0) {
+        l->sent_count--;
+        l->sent_bytes -= message_bytes(m);
+    }
     l->count--;
     l->bytes -= message_bytes(m);
     js->lane_bytes -= message_bytes(m);
     free(m);
 }
 
-static void send_status(struct js *js, const struct lane_message *m, struct slice header,
-                        struct slice payload)
+/* It was never sent and never will be. */
+static void give_up(struct js *js, struct js_lane *l, struct lane_message *m)
 {
-    if (m->reply_bytes > 0 && !m->is_given_up) {
-        router_send(js->ctx->router, part(m, 1), SLICE_EMPTY, header, payload);
+    if (m->reply_bytes > 0) {
+        router_send(js->ctx->router, part(m, 1), SLICE_EMPTY, SLICE_LIT("NATS/1.0 503\r\n\r\n"),
+                    SLICE_EMPTY);
     }
+    message_free(js, l, m);
 }
 
 /* ---- Sending ---- */
@@ -108,13 +123,13 @@ static void send_message(struct js *js, struct js_lane *l, const struct lane_mes
         struct router_msg msg = {
             .subject = part(m, 0), .header = part(m, 2), .payload = part(m, 3)};
         if (st != NULL && st->is_leader) {
-            js_leader_publish(st, js->ctx->node_id, js->ctx->boot_count, m->n, &msg);
+            js_leader_publish(st, js->ctx->node_id, js->origin, m->n, &msg);
         }
         return;
     }
     struct buf *b = js_batch_begin(js, leader, JS_ITEM_PUBLISH);
     buf_append_u64(b, l->gid);
-    buf_append_u64(b, js->ctx->boot_count);
+    buf_append_u64(b, js->origin);
     buf_append_u64(b, m->n);
     js_batch_put_slice(b, part(m, 0));
     js_batch_put_slice(b, part(m, 2));
@@ -124,10 +139,13 @@ static void send_message(struct js *js, struct js_lane *l, const struct lane_mes
 
 static void send_waiting(struct js *js, struct js_lane *l, uint64_t leader)
 {
-    while (!list_is_empty(&l->waiting)) {
+    while (!list_is_empty(&l->waiting) && l->sent_count < JS_LANE_SENT_MAX &&
+           l->sent_bytes < JS_LANE_SENT_BYTES_MAX) {
         struct lane_message *m =
             container_of(list_pop_front(&l->waiting), struct lane_message, link);
         m->n = l->next_n++;
+        l->sent_count++;
+        l->sent_bytes += message_bytes(m);
         if (list_is_empty(&l->sent)) {
             l->progress_ms = loop_now_ms(js->loop);
         }
@@ -140,6 +158,7 @@ static void send_waiting(struct js *js, struct js_lane *l, uint64_t leader)
 static void resend(struct js *js, struct js_lane *l, uint64_t leader, uint64_t from)
 {
     l->progress_ms = loop_now_ms(js->loop);
+    l->gap_from = 0;
     LIST_FOR(it, &l->sent)
     {
         struct lane_message *m = container_of(it, struct lane_message, link);
@@ -202,7 +221,8 @@ bool js_lane_publish(struct js *js, const struct meta_stream *s, const struct ro
     bool is_full = l->count >= JS_LANE_MESSAGES_MAX || l->bytes >= JS_LANE_BYTES_MAX ||
                    js->lane_bytes >= JS_NODE_LANE_BYTES_MAX;
     if (is_full && (l->count >= HARD_FACTOR * JS_LANE_MESSAGES_MAX ||
-                    l->bytes >= HARD_FACTOR * JS_LANE_BYTES_MAX)) {
+                    l->bytes >= HARD_FACTOR * JS_LANE_BYTES_MAX ||
+                    js->lane_bytes >= HARD_FACTOR * JS_NODE_LANE_BYTES_MAX)) {
         return refuse(js, s->config.name, msg);
     }
     if (is_full && origin->kind == ROUTER_FROM_CLIENT) {
@@ -239,7 +259,7 @@ bool js_lane_publish(struct js *js, const struct meta_stream *s, const struct ro
 static void answer_publisher(struct js *js, const struct js_lane *l, const struct lane_message *m,
                              const struct js_answer *a)
 {
-    if (m->reply_bytes == 0 || m->is_given_up) {
+    if (m->reply_bytes == 0) {
         return;
     }
     struct buf b = BUF_EMPTY;
@@ -270,6 +290,8 @@ void js_lane_answer(struct js *js, uint64_t gid, const struct js_answer *a)
         if (leader != 0 && now - l->gap_ms >= GAP_RESEND_MS) {
             l->gap_ms = now;
             resend(js, l, leader, a->last_n + 1);
+        } else {
+            l->gap_from = a->last_n + 1;
         }
         return;
     }
@@ -290,6 +312,10 @@ void js_lane_answer(struct js *js, uint64_t gid, const struct js_answer *a)
             break;
         }
     }
+    uint64_t leader = js_lane_leader_of(js, gid);
+    if (leader != 0) {
+        send_waiting(js, l, leader);
+    }
 }
 
 /* ---- Leaders ---- */
@@ -299,6 +325,11 @@ void js_lane_leader(struct js *js, uint64_t gid, uint64_t node_id, uint64_t term
     struct js_leader *known;
     HASH_FIND(hh, js->leaders, &gid, sizeof gid, known);
     if (known == NULL) {
+        /* Of a stream that is gone, or more than there can be: nobody will ask. */
+        if (meta_is_gone(js->meta, gid) ||
+            HASH_COUNT(js->leaders) >= meta_streams_count(js->meta) + LEADERS_SPARE) {
+            return;
+        }
         known = xcalloc(1, sizeof *known);
         known->gid = gid;
         HASH_ADD(hh, js->leaders, gid, sizeof known->gid, known);
@@ -313,6 +344,15 @@ void js_lane_leader(struct js *js, uint64_t gid, uint64_t node_id, uint64_t term
         send_waiting(js, l, node_id);
     }
     js_api_wake(js);
+}
+
+void js_lane_leader_lost(struct js *js, uint64_t gid, uint64_t node_id)
+{
+    struct js_leader *known;
+    HASH_FIND(hh, js->leaders, &gid, sizeof gid, known);
+    if (known != NULL && known->node_id == node_id) {
+        known->node_id = 0;
+    }
 }
 
 void js_lane_peer_up(struct js *js, uint64_t node_id)
@@ -338,39 +378,26 @@ void js_lane_peer_down(struct js *js, uint64_t node_id)
 
 /* ---- Time ---- */
 
-static void give_up(struct js *js, struct js_lane *l, uint64_t now)
-{
-    struct slice no_responders = SLICE_LIT("NATS/1.0 503\r\n\r\n");
-    LIST_FOR_SAFE(it, tmp, &l->waiting)
-    {
-        struct lane_message *m = container_of(it, struct lane_message, link);
-        if (now - m->since_ms < JS_LEADERLESS_MS) {
-            break;
-        }
-        send_status(js, m, no_responders, SLICE_EMPTY);
-        message_free(js, l, m);
-    }
-    LIST_FOR(it, &l->sent)
-    {
-        struct lane_message *m = container_of(it, struct lane_message, link);
-        if (now - m->since_ms < JS_LEADERLESS_MS) {
-            break;
-        }
-        /* It has a number, so it must reach the leader; only its publisher waits no longer. */
-        send_status(js, m, no_responders, SLICE_EMPTY);
-        m->is_given_up = true;
-    }
-}
-
 void js_lane_tick(struct js *js)
 {
     uint64_t now = loop_now_ms(js->loop);
     for (struct js_lane *l = js->lanes; l != NULL; l = l->hh.next) {
         uint64_t leader = js_lane_leader_of(js, l->gid);
-        if (leader == 0) {
-            give_up(js, l, now);
-        } else if (!list_is_empty(&l->sent) && now - l->progress_ms >= RESEND_MS) {
+        while (!list_is_empty(&l->waiting)) {
+            struct lane_message *m = container_of(l->waiting.next, struct lane_message, link);
+            if (now - m->since_ms < JS_LEADERLESS_MS) {
+                break;
+            }
+            give_up(js, l, m);
+        }
+        if (leader == 0 || list_is_empty(&l->sent)) {
+            continue;
+        }
+        if (now - l->progress_ms >= RESEND_MS) {
             resend(js, l, leader, 0);
+        } else if (l->gap_from != 0 && now - l->gap_ms >= GAP_RESEND_MS) {
+            l->gap_ms = now;
+            resend(js, l, leader, l->gap_from);
         }
     }
 }
@@ -395,6 +422,9 @@ void js_lane_forget(struct js *js, uint64_t gid)
 {
     struct js_lane *l = lane_find(js, gid);
     if (l != NULL) {
+        while (!list_is_empty(&l->waiting)) {
+            give_up(js, l, container_of(l->waiting.next, struct lane_message, link));
+        }
         lane_free(js, l);
     }
     struct js_leader *k;

@@ -1,5 +1,6 @@
-/* What only the leader of a stream does: gather the open batch, propose it, and carry out the
- * effects that are for clients. All of it begins anew with LEAD (design 4). */
+/* What only the leader of a stream does: administration, deliveries, and carrying out the effects
+ * that are for clients. All of it begins anew with LEAD (design 4). How ops become entries is in
+ * js_propose.c. */
 #include <stdlib.h>
 
 #include "broker/api_reply.h"
@@ -8,10 +9,15 @@
 #include "storage/base/err.h"
 #include "storage/base/log.h"
 
-#define HEADER_BYTES_MAX 65535u
+#define REQUESTS_MAX 4096u /* Administrative ops under way, per stream. */
 #define CLOCK_SHARED_NS STREAM_DUE_SHARED_NS
 
 /* ---- Requests whose op is in the log ---- */
+
+bool js_leader_is_busy(const struct js_stream *st)
+{
+    return HASH_COUNT(st->requests) >= REQUESTS_MAX || js_propose_is_full(st);
+}
 
 struct js_request *js_leader_request(struct js_stream *st, uint64_t node_id, struct slice inbox,
                                      const char *type)
@@ -22,6 +28,7 @@ struct js_request *js_leader_request(struct js_stream *st, uint64_t node_id, str
     r->inbox = inbox.len == 0 ? NULL : xslicedup(inbox);
     r->type = type;
     HASH_ADD(hh, st->requests, id, sizeof r->id, r);
+    js_propose_grown(st);
     js_leader_turn_wanted(st);
     return r;
 }
@@ -63,8 +70,16 @@ void js_leader_answer_created(struct js_stream *st, struct js_request *r)
         request_free(r);
         return;
     }
-    /* Whoever of the peers leads first answers; the others forget it when they learn of a leader.
-     */
+    /* Whoever of the peers leads first answers; the others forget it when they learn of a leader,
+     * or know of one already. */
+    if (st->group == NULL || group_role(st->group).leader_node_id != 0) {
+        bool is_own =
+            st->group != NULL && group_role(st->group).leader_node_id == st->js->ctx->node_id;
+        if (!is_own) {
+            request_free(r);
+            return;
+        }
+    }
     if (st->created_for != NULL) {
         request_free(st->created_for);
     }
@@ -84,6 +99,7 @@ static void planner_propose(void *ctx, uint64_t consumer, const struct progress_
 {
     struct js_stream *st = ctx;
     entry_progress(&st->batch, consumer, item);
+    js_propose_grown(st);
 }
 
 static void planner_delete(void *ctx, uint64_t consumer, struct slice name)
@@ -91,6 +107,7 @@ static void planner_delete(void *ctx, uint64_t consumer, struct slice name)
     struct js_stream *st = ctx;
     (void)consumer;
     entry_consumer_delete(&st->batch, 0, name);
+    js_propose_grown(st);
 }
 
 static void planner_status(void *ctx, uint64_t node, struct slice inbox, struct slice header)
@@ -125,8 +142,7 @@ void js_leader_close(struct js_stream *st)
     list_remove(&st->turn);
     delivery_free(st->delivery);
     st->delivery = NULL;
-    entry_close(&st->batch);
-    entry_close(&st->closed);
+    js_propose_close(st);
     st->is_leader = false;
     st->is_led = false;
 }
@@ -135,13 +151,9 @@ static void begin_leading(struct js_stream *st, uint64_t term)
 {
     st->is_leader = true;
     st->term = term;
-    st->proposals_count = 0;
-    st->has_closed = false;
     st->is_job_proposed = false;
     st->is_clock_proposed = false;
-    entry_begin(&st->batch, ENTRY_MACHINE_VERSION);
-    entry_lead(&st->batch, st->js->ctx->node_id, ENTRY_MACHINE_VERSION);
-    st->lead_token = 0; /* Of the first proposal. */
+    js_propose_begin(st);
     js_leader_turn_wanted(st);
 }
 
@@ -154,6 +166,9 @@ static void end_leading(struct js_stream *st)
     st->is_led = false;
     list_remove(&st->turn);
     requests_drop(st);
+    js_propose_close(st);
+    /* Whoever follows tells; until then nobody leads. */
+    js_lane_leader_lost(st->js, st->gid, st->js->ctx->node_id);
 }
 
 void js_leader_role(struct js_stream *st, const struct group_role *role)
@@ -183,6 +198,17 @@ static void propose_config(struct js_stream *st, const struct stream_config *con
     js_leader_turn_wanted(st);
 }
 
+/* Who is not connected now is told when it is (js_lane_peer_up). */
+static bool tell_leader(void *ctx, const struct peers_info *info)
+{
+    struct js_stream *st = ctx;
+    struct buf *b = js_batch_begin(st->js, info->node_id, JS_ITEM_LEADER);
+    buf_append_u64(b, st->gid);
+    buf_append_u64(b, st->term);
+    js_batch_end(st->js, info->node_id);
+    return true;
+}
+
 /* LEAD is applied: from now on this node serves the stream. */
 static void begin_serving(struct js_stream *st)
 {
@@ -191,13 +217,8 @@ static void begin_serving(struct js_stream *st)
     delivery_lead(st->delivery, js_now_ns(js));
     log_inf("JetStream cluster new stream leader for '$G > %s'", st->name);
     js_lane_leader(js, st->gid, js->ctx->node_id, st->term);
-    for (const struct meta_node *n = meta_nodes(js->meta); n != NULL; n = n->hh.next) {
-        if (n->node_id != js->ctx->node_id) {
-            struct buf *b = js_batch_begin(js, n->node_id, JS_ITEM_LEADER);
-            buf_append_u64(b, st->gid);
-            buf_append_u64(b, st->term);
-            js_batch_end(js, n->node_id);
-        }
+    if (js->ctx->peers != NULL) {
+        peers_each(js->ctx->peers, tell_leader, st);
     }
     /* A configuration that meta committed while nobody led. */
     const struct meta_stream *s = meta_stream_by_gid(js->meta, st->gid);
@@ -234,134 +255,6 @@ void js_leader_turn_wanted(struct js_stream *st)
     }
 }
 
-/* Propose the closed batch. ERR_FULL and the like: it stays, and is tried again. */
-static int propose_closed(struct js_stream *st)
-{
-    uint64_t token = js_next_id(st->js);
-    js_lock(st->js);
-    int rv = group_propose(st->group, entry_end(&st->closed, js_now_ns(st->js)), token);
-    js_unlock(st->js);
-    if (rv == 0) {
-        st->has_closed = false;
-        st->proposals_count++;
-        if (st->lead_token == 0) {
-            st->lead_token = token;
-        }
-    }
-    return rv;
-}
-
-static void close_batch(struct js_stream *st)
-{
-    struct entry_builder empty = st->closed;
-    st->closed = st->batch;
-    st->batch = empty;
-    st->has_closed = true;
-    entry_begin(&st->batch, ENTRY_MACHINE_VERSION);
-}
-
-/* One entry is under way while the next gathers; a full one does not wait. */
-static void propose_batch(struct js_stream *st)
-{
-    bool is_full = entry_size(&st->batch) >= JS_BATCH_BYTES;
-    if (st->has_closed && propose_closed(st) != 0) {
-        return;
-    }
-    if (st->batch.ops_count == 0 || (st->proposals_count > 0 && !is_full)) {
-        return;
-    }
-    close_batch(st);
-    (void)propose_closed(st);
-}
-
-static struct slice header_of(struct slice block, const char *name)
-{
-    struct slice value = SLICE_EMPTY;
-    return headers_find_str(block, name, &value) ? value : SLICE_EMPTY;
-}
-
-/* A decimal number; what is none counts as absent, as in the reference. */
-static bool number_of(struct slice text, uint64_t *ret_value)
-{
-    uint64_t v = 0;
-    if (text.len == 0 || text.len > 19) {
-        return false;
-    }
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.ptr[i] < '0' || text.ptr[i] > '9') {
-            return false;
-        }
-        v = v * 10 + (uint64_t)(text.ptr[i] - '0');
-    }
-    *ret_value = v;
-    return true;
-}
-
-static bool is_word(struct slice s, const char *word)
-{
-    return s.len == strlen(word) && strncasecmp((const char *)s.ptr, word, s.len) == 0;
-}
-
-/* What depends on the message alone is decided before proposing (design 4). */
-static void parse_expectations(struct publish_message *m)
-{
-    struct slice v = header_of(m->header, "Nats-Msg-Id");
-    if (v.len > 0) {
-        m->options |= PUBLISH_HAS(PUBLISH_MSG_ID);
-        m->msg_id = v;
-    }
-    v = header_of(m->header, "Nats-Expected-Stream");
-    if (v.len > 0) {
-        m->options |= PUBLISH_HAS(PUBLISH_EXPECT_STREAM);
-        m->expect_stream = v;
-    }
-    if (number_of(header_of(m->header, "Nats-Expected-Last-Sequence"), &m->expect_last_seq)) {
-        m->options |= PUBLISH_HAS(PUBLISH_EXPECT_LAST_SEQ);
-    }
-    if (number_of(header_of(m->header, "Nats-Expected-Last-Subject-Sequence"),
-                  &m->expect_last_subject_seq)) {
-        m->options |= PUBLISH_HAS(PUBLISH_EXPECT_LAST_SUBJECT_SEQ);
-    }
-    v = header_of(m->header, "Nats-Expected-Last-Msg-Id");
-    if (v.len > 0) {
-        m->options |= PUBLISH_HAS(PUBLISH_EXPECT_LAST_MSG_ID);
-        m->expect_last_msg_id = v;
-    }
-    v = header_of(m->header, "Nats-Rollup");
-    if (v.len > 0) {
-        m->options |= PUBLISH_HAS(PUBLISH_ROLLUP);
-        m->rollup = is_word(v, "sub")   ? ROLLUP_SUBJECT
-                    : is_word(v, "all") ? ROLLUP_ALL
-                                        : ROLLUP_NONE;
-        if (m->rollup == ROLLUP_NONE) {
-            m->refused_code = API_ERROR_STREAM_ROLLUP_FAILED;
-            m->refused_text = SLICE_LIT("rollup value invalid");
-        }
-    }
-}
-
-void js_leader_publish(struct js_stream *st, uint64_t node_id, uint64_t origin, uint64_t n,
-                       const struct router_msg *msg)
-{
-    struct publish_message m = {
-        .subject = msg->subject, .header = msg->header, .payload = msg->payload};
-    if (m.header.len > HEADER_BYTES_MAX) {
-        m.refused_code = API_ERROR_STREAM_HEADER_EXCEEDS_MAXIMUM;
-    } else if (m.header.len > 0) {
-        parse_expectations(&m);
-    }
-    if (m.refused_code != 0) {
-        m.header = SLICE_EMPTY;
-        m.payload = SLICE_EMPTY;
-        m.options = 0;
-    }
-    entry_publish(&st->batch, node_id, origin, n, &m);
-    if (entry_size(&st->batch) >= JS_BATCH_BYTES) {
-        propose_batch(st);
-    }
-    js_leader_turn_wanted(st);
-}
-
 void js_leader_ack(struct js_stream *st, uint64_t node_id, const struct router_msg *msg)
 {
     struct ack_subject a;
@@ -369,9 +262,11 @@ void js_leader_ack(struct js_stream *st, uint64_t node_id, const struct router_m
         return;
     }
     struct consumer *c = consumers_by_name(stream_get_consumers(st->machine), a.consumer);
-    if (c != NULL) {
+    /* Without room an ack is lost: it is idempotent, and its message comes again. */
+    if (c != NULL && !js_propose_is_full(st)) {
         delivery_ack(st->delivery, c->id, a.stream_seq, node_id, msg->reply, msg->payload,
                      js_now_ns(st->js));
+        js_propose_grown(st);
         js_leader_turn_wanted(st);
     }
 }
@@ -380,7 +275,9 @@ static void turn(struct js_stream *st)
 {
     int64_t now = js_now_ns(st->js);
     if (st->is_led) {
-        delivery_turn(st->delivery, now);
+        if (st->closed_bytes == 0 && st->sends_count < JS_SENDS_MAX && st->js->paused_peers == 0) {
+            delivery_turn(st->delivery, now);
+        }
         if (stream_wants_job_step(st->machine) && !st->is_job_proposed) {
             st->is_job_proposed = true;
             entry_job_step(&st->batch);
@@ -392,7 +289,7 @@ static void turn(struct js_stream *st)
             entry_clock(&st->batch);
         }
     }
-    propose_batch(st);
+    js_propose_turn(st);
 }
 
 void js_leader_turns(struct js *js)
@@ -416,7 +313,7 @@ void js_leader_tick(struct js *js)
         if (!st->is_led || st->state != JS_STREAM_OK) {
             continue;
         }
-        bool is_due = st->has_closed || stream_wants_job_step(st->machine) ||
+        bool is_due = st->closed_bytes > 0 || stream_wants_job_step(st->machine) ||
                       stream_next_due(st->machine) <= now || delivery_next_due(st->delivery) <= now;
         if (is_due) {
             js_leader_turn_wanted(st);
@@ -434,7 +331,7 @@ void js_leader_lost(struct js_stream *st, uint64_t token)
 
 /* ---- Effects for clients ---- */
 
-static void send_answer(struct js_stream *st, const struct effect_reply *e)
+void js_leader_answer(struct js_stream *st, const struct effect_reply *e)
 {
     struct js *js = st->js;
     struct js_answer a = {.n = e->n,
@@ -446,7 +343,7 @@ static void send_answer(struct js_stream *st, const struct effect_reply *e)
                           .last_n = e->last_n,
                           .text = e->text};
     if (e->node == js->ctx->node_id) {
-        if (e->origin == js->ctx->boot_count) {
+        if (e->origin == js->origin) {
             js_lane_answer(js, st->gid, &a);
         }
         return;
@@ -532,7 +429,8 @@ void js_leader_effects(struct js_stream *st, uint64_t token)
         begin_serving(st);
     }
     for (size_t i = 0; i < e->replies_count; i++) {
-        send_answer(st, &e->replies[i]);
+        js_propose_answered(st, &e->replies[i]);
+        js_leader_answer(st, &e->replies[i]);
     }
     for (size_t i = 0; i < e->admin_replies_count; i++) {
         answer_request(st, &e->admin_replies[i]);

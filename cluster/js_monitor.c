@@ -192,6 +192,7 @@ static json_t *replica_json(struct js_stream *st)
                           st->js->ctx->server_name, "gid", u64(st->gid), "state",
                           state_text(st, &g), "hash", hash);
     json_object_set_new(j, "role", json_string(st->is_leader ? "leader" : "follower"));
+    json_object_set_new(j, "is_led", json_boolean(st->is_led));
     json_object_set_new(
         j, "leader",
         json_string(g.role.leader_node_id == 0 ? "" : js_node_name(st->js, g.role.leader_node_id)));

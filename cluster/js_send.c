@@ -40,10 +40,14 @@ static void on_read(void *arg)
     }
     if (rv != 0 && rv != ERR_AGAIN) {
         list_remove(&s->link);
+        st->sends_count--;
         s->cb(st, s->arg, NULL);
         free(s);
     }
     pump(st);
+    if (st->is_led) {
+        js_leader_turn_wanted(st); /* Deliveries may have waited for room. */
+    }
 }
 
 static void run_read(void *arg)
@@ -74,6 +78,7 @@ static void pump(struct js_stream *st)
             }
         }
         list_remove(&s->link);
+        st->sends_count--;
         s->cb(st, s->arg, rv == 0 ? &view : NULL);
         free(s);
     }
@@ -87,11 +92,13 @@ void js_send_read(struct js_stream *st, uint64_t seq, js_read_cb cb, void *arg)
     s->cb = cb;
     s->arg = arg;
     list_push_back(&st->sends, &s->link);
+    st->sends_count++;
     pump(st);
 }
 
 void js_send_close(struct js_stream *st)
 {
+    st->sends_count = 0;
     LIST_FOR_SAFE(it, tmp, &st->sends)
     {
         struct js_send *s = container_of(it, struct js_send, link);

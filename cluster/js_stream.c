@@ -177,6 +177,7 @@ void js_stream_start(struct js *js, const struct meta_stream *s, bool is_new)
              (unsigned long long)s->gid);
     list_init(&st->turn);
     list_init(&st->sends);
+    list_init(&st->closed);
     for (size_t i = 0; i < s->peers_count; i++) {
         if (s->peers[i].node_id == js->ctx->node_id) {
             st->raft_id = s->peers[i].raft_id;

@@ -104,14 +104,27 @@ void peers_mark_down(struct peer *peer, const char *why)
     }
 }
 
+void peers_tell_renewed(struct peer *peer, enum peers_lane lane)
+{
+    struct peers *p = peer->peers;
+    for (unsigned i = 0; i < p->liveness_count && peer->info.is_up; i++) {
+        if (p->liveness[i].cbs.renewed != NULL) {
+            p->liveness[i].cbs.renewed(p->liveness[i].ctx, peer->node_id, lane);
+        }
+    }
+}
+
 void peers_on_closed(struct peer_conn *c)
 {
     struct peers *p = c->peers;
+    struct peer *peer = c->peer;
     if (p->is_stopping) {
+        if (peer != NULL && peer->lanes[c->lane] == c) {
+            peer->lanes[c->lane] = NULL;
+        }
         return;
     }
     peers_dial_closed(c);
-    struct peer *peer = c->peer;
     if (peer != NULL && peer->lanes[c->lane] == c) {
         peer->lanes[c->lane] = NULL;
         if (c->lane == PEERS_LANE_CLIENT) {
@@ -199,10 +212,9 @@ int peers_on_frame(struct peer_conn *c, uint8_t type, struct slice body)
         if (type != PEER_FRAME_RAFT && type != PEER_FRAME_BULK) {
             return ERR_PROTO;
         }
-        if (p->frame_cb[c->lane] != NULL) {
-            p->frame_cb[c->lane](p->frame_ctx[c->lane], peer->node_id, c->lane, body);
-        }
-        return 0;
+        return p->frame_cb[c->lane] == NULL
+                   ? 0
+                   : p->frame_cb[c->lane](p->frame_ctx[c->lane], peer->node_id, c->lane, body);
     }
     switch (type) {
     case PEER_FRAME_MSG:
@@ -217,10 +229,8 @@ int peers_on_frame(struct peer_conn *c, uint8_t type, struct slice body)
         if (type < PEER_FRAME_USER) {
             return ERR_PROTO;
         }
-        if (p->type_cb[type] != NULL) {
-            p->type_cb[type](p->type_ctx[type], peer->node_id, body);
-        }
-        return 0;
+        return p->type_cb[type] == NULL ? 0
+                                        : p->type_cb[type](p->type_ctx[type], peer->node_id, body);
     }
 }
 

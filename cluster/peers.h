@@ -49,9 +49,9 @@ bool peers_is_listening(const struct peers *p);
  * ERR_FULL (the lane's bound). */
 int peers_send(struct peers *p, uint64_t node_id, enum peers_lane lane, const struct slice *parts,
                unsigned parts_count);
-/* A frame of RAFT or BULK came in. @frame is borrowed. */
-typedef void (*peers_frame_cb)(void *ctx, uint64_t node_id, enum peers_lane lane,
-                               struct slice frame);
+/* A frame of RAFT or BULK came in. @frame is borrowed. ERR_PROTO closes the connection. */
+typedef int (*peers_frame_cb)(void *ctx, uint64_t node_id, enum peers_lane lane,
+                              struct slice frame);
 void peers_set_frame_cb(struct peers *p, enum peers_lane lane, peers_frame_cb cb, void *ctx);
 
 /* Send a message of @type (PEERS_TYPE_USER and above) on the client lane: in order with interest,
@@ -60,8 +60,8 @@ void peers_set_frame_cb(struct peers *p, enum peers_lane lane, peers_frame_cb cb
  * the lane above numbers and resends. */
 int peers_client_send(struct peers *p, uint64_t node_id, uint8_t type, const struct slice *parts,
                       unsigned parts_count);
-/* One handler per type. */
-typedef void (*peers_type_cb)(void *ctx, uint64_t node_id, struct slice body);
+/* One handler per type. ERR_PROTO closes the connection. */
+typedef int (*peers_type_cb)(void *ctx, uint64_t node_id, struct slice body);
 void peers_register(struct peers *p, uint8_t type, peers_type_cb cb, void *ctx);
 /* The client lane to a node is above PEERS_PAUSE_BYTES (stop your sources), or below
  * PEERS_RESUME_BYTES again. */
@@ -75,6 +75,9 @@ void peers_add_paused_cb(struct peers *p, peers_paused_cb cb, void *ctx);
 struct peers_liveness {
     void (*up)(void *ctx, uint64_t node_id);
     void (*down)(void *ctx, uint64_t node_id);
+    /* A lane of a node that is up has a new connection: what was sent on the old one may be lost.
+     * May be NULL. */
+    void (*renewed)(void *ctx, uint64_t node_id, enum peers_lane lane);
 };
 void peers_add_liveness(struct peers *p, const struct peers_liveness *cbs, void *ctx);
 

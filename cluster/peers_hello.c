@@ -272,6 +272,7 @@ const char *peers_on_hello(struct peer_conn *c, const struct peer_hello *h)
         peer->heard_ms = loop_now_ms(p->ctx->loop);
         p->heartbeat_ms = 0; /* The first is what makes us up there. */
     }
+    peers_tell_renewed(peer, c->lane);
     /* The node that dialled first dials the rest; the other helps only when that takes long. */
     peer->next_ms = loop_now_ms(p->ctx->loop) + (c->is_dialler ? 0 : 300);
     for (uint32_t i = 0; i < h->known.count; i++) {

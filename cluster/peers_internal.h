@@ -156,6 +156,8 @@ void peer_conn_close(struct peer_conn *c, const char *why);
 /* The node, or NULL. */
 struct peer *peers_find(const struct peers *p, uint64_t node_id);
 
+/* A lane of it has a new connection: tell, if it is up. */
+void peers_tell_renewed(struct peer *peer, enum peers_lane lane);
 /* It is not there any more: close its lanes and tell. */
 void peers_mark_down(struct peer *peer, const char *why);
 

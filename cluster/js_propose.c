@@ -1,0 +1,294 @@
+/* From ops to entries, on the leader of a stream (design 3).
+ *
+ *   op --> open batch --(full, or the turn ends)--> closed, in order --> group_propose
+ *
+ * One entry is under way while the next gathers; full ones do not wait. What the group does not take
+ * now waits in order, bounded. Publishes beyond the bound are dropped: their lanes send them again.
+ *
+ * A lane sends again whatever is unanswered; so that a slow disk does not make the log longer, what
+ * is in this leadership's pipeline already is not put there twice. This only filters: what decides
+ * is the machine. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "broker/headers.h"
+#include "cluster/js_internal.h"
+#include "storage/base/err.h"
+
+#define HEADER_BYTES_MAX 65535u
+#define GAP_MS 10 /* A lane is told of a gap at most so often. */
+
+/* A full batch that the group has not taken yet. */
+struct closed {
+    struct list link;
+    struct entry_builder entry;
+};
+
+/* What this leadership has of a node's lane. */
+struct js_tail {
+    uint64_t node_id;
+    uint64_t origin;
+    uint64_t n;        /* The last that was put into a batch; 0: not known, take anything. */
+    uint64_t answered; /* The last that was answered: what is at or below may be asked again. */
+    uint64_t gap_ms;
+    UT_hash_handle hh; /* By node_id. */
+};
+
+/* ---- Entries ---- */
+
+static void closed_free(struct js_stream *st, struct closed *c)
+{
+    list_remove(&c->link);
+    st->closed_bytes -= entry_size(&c->entry);
+    entry_close(&c->entry);
+    free(c);
+}
+
+void js_propose_close(struct js_stream *st)
+{
+    LIST_FOR_SAFE(it, tmp, &st->closed)
+    {
+        closed_free(st, container_of(it, struct closed, link));
+    }
+    entry_close(&st->batch);
+    st->batch = ENTRY_BUILDER_EMPTY;
+    struct js_tail *t;
+    struct js_tail *next;
+    HASH_ITER(hh, st->tails, t, next)
+    {
+        HASH_DEL(st->tails, t);
+        free(t);
+    }
+}
+
+void js_propose_begin(struct js_stream *st)
+{
+    js_propose_close(st);
+    st->proposals_count = 0;
+    st->lead_token = 0; /* Of the first proposal. */
+    entry_begin(&st->batch, ENTRY_MACHINE_VERSION);
+    entry_lead(&st->batch, st->js->ctx->node_id, ENTRY_MACHINE_VERSION);
+}
+
+/* ERR_FULL and the like: it is tried again. */
+static int propose(struct js_stream *st, struct entry_builder *entry)
+{
+    uint64_t token = js_next_id(st->js);
+    js_lock(st->js);
+    int rv = group_propose(st->group, entry_end(entry, js_now_ns(st->js)), token);
+    js_unlock(st->js);
+    assert(rv != ERR_TOOBIG); /* JS_BATCH_BYTES and one op. */
+    if (rv == 0) {
+        st->proposals_count++;
+        if (st->lead_token == 0) {
+            st->lead_token = token;
+        }
+    }
+    return rv;
+}
+
+/* True when none is left. */
+static bool propose_closed(struct js_stream *st)
+{
+    while (!list_is_empty(&st->closed)) {
+        struct closed *c = container_of(st->closed.next, struct closed, link);
+        if (propose(st, &c->entry) != 0) {
+            return false;
+        }
+        closed_free(st, c);
+    }
+    return true;
+}
+
+/* Propose the open batch, or queue it behind those before it. */
+static void close_batch(struct js_stream *st)
+{
+    if (!propose_closed(st) || propose(st, &st->batch) != 0) {
+        struct closed *c = xcalloc(1, sizeof *c);
+        c->entry = st->batch;
+        st->batch = ENTRY_BUILDER_EMPTY;
+        list_init(&c->link);
+        list_push_back(&st->closed, &c->link);
+        st->closed_bytes += entry_size(&c->entry);
+    }
+    entry_begin(&st->batch, ENTRY_MACHINE_VERSION);
+}
+
+void js_propose_grown(struct js_stream *st)
+{
+    if (entry_size(&st->batch) >= JS_BATCH_BYTES) {
+        close_batch(st);
+    }
+}
+
+void js_propose_turn(struct js_stream *st)
+{
+    if (propose_closed(st) && st->batch.ops_count > 0 && st->proposals_count == 0) {
+        close_batch(st);
+    }
+}
+
+bool js_propose_is_full(const struct js_stream *st)
+{
+    return st->closed_bytes >= JS_CLOSED_BYTES_MAX;
+}
+
+/* ---- Lanes ---- */
+
+static struct js_tail *tail_find(struct js_stream *st, uint64_t node_id)
+{
+    struct js_tail *t;
+    HASH_FIND(hh, st->tails, &node_id, sizeof node_id, t);
+    return t;
+}
+
+/* Tell the lane where to go on. */
+static void tell_gap(struct js_stream *st, struct js_tail *t, uint64_t n)
+{
+    uint64_t now = loop_now_ms(st->js->loop);
+    if (t->n == 0 || now - t->gap_ms < GAP_MS) {
+        return;
+    }
+    t->gap_ms = now;
+    struct effect_reply gap = {
+        .node = t->node_id, .origin = t->origin, .n = n, .is_gap = true, .last_n = t->n};
+    js_leader_answer(st, &gap);
+}
+
+/* Whether message @n is to be put into the log now. */
+static bool is_next(struct js_stream *st, uint64_t node_id, uint64_t origin, uint64_t n)
+{
+    struct js_tail *t = tail_find(st, node_id);
+    if (t == NULL) {
+        t = xcalloc(1, sizeof *t);
+        t->node_id = node_id;
+        t->origin = origin;
+        HASH_ADD(hh, st->tails, node_id, sizeof t->node_id, t);
+    }
+    if (origin != t->origin) {
+        if (origin < t->origin) {
+            return false; /* Of an earlier start of that node: nobody waits. */
+        }
+        t->origin = origin;
+        t->n = t->answered = 0;
+    }
+    if (js_propose_is_full(st)) {
+        tell_gap(st, t, n);
+        return false;
+    }
+    if (t->n == 0 || n == t->n + 1) {
+        t->n = n;
+        return true;
+    }
+    if (n > t->n) {
+        tell_gap(st, t, n);
+        return false;
+    }
+    return n <= t->answered; /* The answer was lost: the machine repeats it. Else it comes yet. */
+}
+
+void js_propose_answered(struct js_stream *st, const struct effect_reply *e)
+{
+    struct js_tail *t = tail_find(st, e->node);
+    if (t == NULL || t->origin != e->origin) {
+        return;
+    }
+    if (e->is_gap) {
+        t->n = 0; /* Nothing of the lane's is under way that counts. */
+    } else if (e->n > t->answered) {
+        t->answered = e->n;
+    }
+}
+
+/* ---- Publishes ---- */
+
+static struct slice header_of(struct slice block, const char *name)
+{
+    struct slice value = SLICE_EMPTY;
+    return headers_find_str(block, name, &value) ? value : SLICE_EMPTY;
+}
+
+/* A decimal number; what is none counts as absent, as in the reference. */
+static bool number_of(struct slice text, uint64_t *ret_value)
+{
+    uint64_t v = 0;
+    if (text.len == 0 || text.len > 19) {
+        return false;
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '9') {
+            return false;
+        }
+        v = v * 10 + (uint64_t)(text.ptr[i] - '0');
+    }
+    *ret_value = v;
+    return true;
+}
+
+static bool is_word(struct slice s, const char *word)
+{
+    return s.len == strlen(word) && strncasecmp((const char *)s.ptr, word, s.len) == 0;
+}
+
+/* What depends on the message alone is decided before proposing (design 4). */
+static void parse_expectations(struct publish_message *m)
+{
+    struct slice v = header_of(m->header, "Nats-Msg-Id");
+    if (v.len > 0) {
+        m->options |= PUBLISH_HAS(PUBLISH_MSG_ID);
+        m->msg_id = v;
+    }
+    v = header_of(m->header, "Nats-Expected-Stream");
+    if (v.len > 0) {
+        m->options |= PUBLISH_HAS(PUBLISH_EXPECT_STREAM);
+        m->expect_stream = v;
+    }
+    if (number_of(header_of(m->header, "Nats-Expected-Last-Sequence"), &m->expect_last_seq)) {
+        m->options |= PUBLISH_HAS(PUBLISH_EXPECT_LAST_SEQ);
+    }
+    if (number_of(header_of(m->header, "Nats-Expected-Last-Subject-Sequence"),
+                  &m->expect_last_subject_seq)) {
+        m->options |= PUBLISH_HAS(PUBLISH_EXPECT_LAST_SUBJECT_SEQ);
+    }
+    v = header_of(m->header, "Nats-Expected-Last-Msg-Id");
+    if (v.len > 0) {
+        m->options |= PUBLISH_HAS(PUBLISH_EXPECT_LAST_MSG_ID);
+        m->expect_last_msg_id = v;
+    }
+    v = header_of(m->header, "Nats-Rollup");
+    if (v.len > 0) {
+        m->options |= PUBLISH_HAS(PUBLISH_ROLLUP);
+        m->rollup = is_word(v, "sub")   ? ROLLUP_SUBJECT
+                    : is_word(v, "all") ? ROLLUP_ALL
+                                        : ROLLUP_NONE;
+        if (m->rollup == ROLLUP_NONE) {
+            m->refused_code = API_ERROR_STREAM_ROLLUP_FAILED;
+            m->refused_text = SLICE_LIT("rollup value invalid");
+        }
+    }
+}
+
+void js_leader_publish(struct js_stream *st, uint64_t node_id, uint64_t origin, uint64_t n,
+                       const struct router_msg *msg)
+{
+    struct publish_message m = {
+        .subject = msg->subject, .header = msg->header, .payload = msg->payload};
+    if (st->state != JS_STREAM_OK || !is_next(st, node_id, origin, n)) {
+        return;
+    }
+    if (m.header.len + m.payload.len > JS_MESSAGE_BYTES_MAX) {
+        m.refused_code = API_ERROR_STREAM_MESSAGE_EXCEEDS_MAXIMUM;
+    } else if (m.header.len > HEADER_BYTES_MAX) {
+        m.refused_code = API_ERROR_STREAM_HEADER_EXCEEDS_MAXIMUM;
+    } else if (m.header.len > 0) {
+        parse_expectations(&m);
+    }
+    if (m.refused_code != 0) {
+        m.header = SLICE_EMPTY;
+        m.payload = SLICE_EMPTY;
+        m.options = 0;
+    }
+    entry_publish(&st->batch, node_id, origin, n, &m);
+    js_propose_grown(st);
+    js_leader_turn_wanted(st);
+}
