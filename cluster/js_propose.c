@@ -2,8 +2,9 @@
  *
  *   op --> open batch --(full, or the turn ends)--> closed, in order --> group_propose
  *
- * One entry is under way while the next gathers; full ones do not wait. What the group does not take
- * now waits in order, bounded. Publishes beyond the bound are dropped: their lanes send them again.
+ * One entry is under way while the next gathers; full ones do not wait. What the group does not
+ * take now waits in order, bounded. Publishes beyond the bound are dropped: their lanes send them
+ * again.
  *
  * A lane sends again whatever is unanswered; so that a slow disk does not make the log longer, what
  * is in this leadership's pipeline already is not put there twice. This only filters: what decides
