@@ -67,6 +67,7 @@ struct interest {
     uint64_t generation; /* Of the cache: raised when a pattern with wildcards comes or goes. */
     struct cached *cache;
     uint64_t cache_mask;
+    uint32_t *asked; /* By hash: the upper half of that of the last subject missed. */
     uint64_t cache_hits;
     uint64_t cache_misses;
     struct found scratch; /* The result of what is not cached. */
@@ -278,6 +279,17 @@ static struct cached *cache_find(struct interest *in, struct slice subject, uint
         }
     }
     return NULL;
+}
+
+/* Was @subject missed before? Reply subjects are asked for once: to remember each of them would
+ * cost more than to find it, and push out what is asked for again. */
+static bool is_asked_again(struct interest *in, uint64_t hash)
+{
+    uint32_t *last = &in->asked[hash & in->cache_mask];
+    uint32_t mark = (uint32_t)(hash >> 32);
+    bool is_again = *last == mark;
+    *last = mark;
+    return is_again;
 }
 
 /* Remember in->scratch as the result of @subject, in exchange for an older entry's memory. */
@@ -564,7 +576,8 @@ const struct interest_result *interest_match(struct interest *in, struct slice s
     in->cache_misses++;
     find(in, subject, &in->scratch);
     const struct interest_result *r = &in->scratch.result;
-    return r->plain_count + r->queues_count > CACHE_SETS_MAX ? r : cache_store(in, subject, hash);
+    bool is_kept = is_asked_again(in, hash) && r->plain_count + r->queues_count <= CACHE_SETS_MAX;
+    return is_kept ? cache_store(in, subject, hash) : r;
 }
 
 bool interest_is_any(struct interest *in, struct slice subject)
@@ -696,6 +709,7 @@ struct interest *interest_new(const struct interest_options *options)
             slots *= 2;
         }
         in->cache = xcalloc(slots, sizeof *in->cache);
+        in->asked = xcalloc(slots, sizeof *in->asked);
         in->cache_mask = slots - 1;
     }
     return in;
@@ -716,6 +730,7 @@ void interest_free(struct interest *in)
         found_close(&in->cache[i].found);
     }
     free(in->cache);
+    free(in->asked);
     found_close(&in->scratch);
     free(in->nodes.slots);
     free(in->sets.slots);
