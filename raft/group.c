@@ -27,7 +27,7 @@ void group_free(struct raft_group *g)
     instance_close(g);
     group_fail_proposals(g);
     guard_gate_clear(g);
-    catchup_pull_drop(g);
+    pull_drop(g);
     outbox_cancel(g, CANCEL_ALL, true, RAFT_CANCELED);
     for (unsigned i = 0; i < g->replicas_count; i++) {
         outbox_replica_drop(&g->replicas[i]);
@@ -55,7 +55,7 @@ void group_free(struct raft_group *g)
 void group_fail(struct raft_group *g, const char *why)
 {
     host_alarm(g->host, g->gid, why);
-    catchup_pull_drop(g); /* An image must not revive it. */
+    pull_drop(g); /* An image must not revive it. */
     instance_close(g);
     guard_gate_clear(g);
     g->state = GROUP_FAILED;
@@ -348,259 +348,6 @@ int host_destroy_found(struct raft_host *h, uint64_t gid)
     return 0;
 }
 
-/* ---- Proposals ---- */
-
-bool group_is_ready(const struct raft_group *g)
-{
-    return g->r != NULL && g->r->state == RAFT_LEADER && g->was_leader &&
-           g->lead_term == g->r->current_term && g->r->last_applied >= g->barrier_index;
-}
-
-static void pending_done(struct raft_group *g, uint64_t bytes)
-{
-    g->pending_bytes -= bytes;
-    g->host->node_pending_bytes -= bytes;
-}
-
-void group_fail_proposals(struct raft_group *g)
-{
-    /* The callbacks may propose again, which is refused: there is no leader here now. */
-    while (g->flying_count > 0) {
-        struct flying f = g->flying[g->flying_front];
-        g->flying_front = (g->flying_front + 1) % g->flying_cap;
-        g->flying_count--;
-        pending_done(g, f.bytes);
-        g->fsm.lost(g->fsm.ctx, f.token, GROUP_LOST_UNKNOWN);
-    }
-    struct proposal *pending = g->pending;
-    unsigned count = g->pending_count;
-    g->pending = NULL;
-    g->pending_count = g->pending_cap = 0;
-    for (unsigned i = 0; i < count; i++) {
-        pending_done(g, pending[i].buf.len);
-        raft_free(pending[i].buf.base);
-        g->fsm.lost(g->fsm.ctx, pending[i].token, GROUP_LOST_DROPPED);
-    }
-    free(pending);
-    struct read_request *reads = g->reads;
-    count = g->reads_count;
-    g->reads = NULL;
-    g->reads_count = g->reads_cap = 0;
-    for (unsigned i = 0; i < count; i++) {
-        g->fsm.read_done(g->fsm.ctx, reads[i].token, false, 0);
-    }
-    free(reads);
-    g->batch_count = 0;
-}
-
-int group_propose(struct raft_group *g, struct slice bytes, uint64_t token)
-{
-    struct raft_host *h = g->host;
-    assert(token != 0);
-    if (!group_is_ready(g)) {
-        return ERR_NOTLEADER;
-    }
-    if (g->move_to != 0) {
-        return ERR_BUSY;
-    }
-    if (bytes.len > g->entry_bytes_max) {
-        return ERR_TOOBIG;
-    }
-    if (g->pending_bytes > 0 &&
-        (g->pending_bytes + bytes.len > h->opt.pending_bytes_max ||
-         h->node_pending_bytes + bytes.len > h->opt.node_pending_bytes_max)) {
-        return ERR_FULL;
-    }
-    if (g->pending_count == g->pending_cap) {
-        g->pending_cap = g->pending_cap == 0 ? 4 : g->pending_cap * 2;
-        g->pending = xrealloc(g->pending, g->pending_cap * sizeof *g->pending);
-    }
-    struct proposal *p = &g->pending[g->pending_count++];
-    p->token = token;
-    p->buf.len = bytes.len;
-    p->buf.base = raft_malloc(bytes.len == 0 ? 1 : bytes.len); /* Becomes the log's. */
-    if (bytes.len > 0) {
-        memcpy(p->buf.base, bytes.ptr, bytes.len);
-    }
-    g->pending_bytes += bytes.len;
-    h->node_pending_bytes += bytes.len;
-    host_group_busy(g);
-    return 0;
-}
-
-static void flying_add(struct raft_group *g, struct flying f)
-{
-    if (g->flying_count == g->flying_cap) {
-        unsigned cap = g->flying_cap == 0 ? 8 : g->flying_cap * 2;
-        struct flying *flying = xmalloc(cap * sizeof *flying);
-        for (unsigned i = 0; i < g->flying_count; i++) {
-            flying[i] = g->flying[(g->flying_front + i) % g->flying_cap];
-        }
-        free(g->flying);
-        g->flying = flying;
-        g->flying_front = 0;
-        g->flying_cap = cap;
-    }
-    g->flying[(g->flying_front + g->flying_count++) % g->flying_cap] = f;
-}
-
-static void apply_cb(struct raft_apply *req, int status, void *result)
-{
-    (void)status; /* Fires for the first entry only; the FIFO of flying ones knows better. */
-    (void)result;
-    free(req);
-}
-
-/* One raft_apply with what is pending, bounded. */
-static void apply_batch(struct raft_group *g)
-{
-    struct raft_buffer bufs[BATCH_ENTRIES_MAX];
-    struct raft *r = g->r;
-    uint64_t index = compat_log_last(r) + 1;
-    unsigned n = 0;
-    size_t bytes = 0;
-    while (n < g->pending_count && n < BATCH_ENTRIES_MAX &&
-           (n == 0 || bytes + g->pending[n].buf.len <= BATCH_BYTES_MAX)) {
-        bufs[n] = g->pending[n].buf;
-        bytes += bufs[n].len;
-        flying_add(g, (struct flying){index + n, r->current_term, g->pending[n].token,
-                                      (uint32_t)bufs[n].len});
-        n++;
-    }
-    memmove(g->pending, g->pending + n, (g->pending_count - n) * sizeof *g->pending);
-    g->pending_count -= n;
-    if (g->batch_count < 4) {
-        g->batch_last[g->batch_count++] = index + n - 1;
-    }
-    struct raft_apply *req = xmalloc(sizeof *req);
-    int rv = raft_apply(r, req, bufs, n, apply_cb);
-    if (rv != 0) {
-        /* Only a core that does not lead refuses; group_is_ready was true. */
-        free(req);
-        for (unsigned i = 0; i < n; i++) {
-            raft_free(bufs[i].base);
-        }
-        group_fail(g, "a ready leader refused a proposal");
-        return;
-    }
-    guard_post(g);
-}
-
-static void propose_pending(struct raft_group *g)
-{
-    while (g->pending_count > 0 && group_is_ready(g) && !g->is_reload_due &&
-           (g->batch_count < g->host->opt.pipeline_max || !IS_ON(g->host, G10))) {
-        apply_batch(g);
-    }
-}
-
-/* ---- ReadIndex ---- */
-
-int group_read_index(struct raft_group *g, uint64_t token)
-{
-    if (!group_is_ready(g)) {
-        return ERR_NOTLEADER;
-    }
-    if (g->reads_count >= READS_MAX) {
-        return ERR_FULL;
-    }
-    if (g->reads_count == g->reads_cap) {
-        g->reads_cap = g->reads_cap == 0 ? 4 : g->reads_cap * 2;
-        g->reads = xrealloc(g->reads, g->reads_cap * sizeof *g->reads);
-    }
-    g->reads[g->reads_count++] =
-        (struct read_request){token, g->r->commit_index, 0, g->host->now_ms};
-    g->is_read_new = true;
-    host_group_busy(g);
-    return 0;
-}
-
-/* Confirmed by a majority of the voters, ourselves included: a newer leader would have needed one
- * of them at a higher term. */
-static uint64_t read_seq_confirmed(struct raft_group *g)
-{
-    const struct raft *r = g->r;
-    uint64_t best = 0;
-    for (unsigned i = 0; i < r->configuration.n; i++) {
-        const struct raft_server *s = &r->configuration.servers[i];
-        if (s->role != RAFT_VOTER) {
-            continue;
-        }
-        const struct replica *own = group_replica(g, s->id);
-        uint64_t seq = s->id == g->raft_id ? g->read_seq : own == NULL ? 0 : own->read_seq;
-        unsigned have = 0;
-        for (unsigned k = 0; k < r->configuration.n; k++) {
-            const struct raft_server *t = &r->configuration.servers[k];
-            const struct replica *rep = group_replica(g, t->id);
-            have += t->role == RAFT_VOTER &&
-                    (t->id == g->raft_id || (rep != NULL && rep->read_seq >= seq));
-        }
-        if (have >= compat_voters(r) / 2 + 1 && seq > best) {
-            best = seq;
-        }
-    }
-    return best;
-}
-
-static void reads_answer(struct raft_group *g)
-{
-    if (!group_is_ready(g) || g->reads_count == 0) {
-        return;
-    }
-    uint64_t seq = read_seq_confirmed(g), late_ms = g->host->opt.election_timeout_ms;
-    unsigned n = 0;
-    while (n < g->reads_count && g->reads[n].seq != 0 &&
-           (g->reads[n].seq <= seq || g->host->now_ms - g->reads[n].since_ms > late_ms)) {
-        n++;
-    }
-    if (n == 0) {
-        return;
-    }
-    struct read_request *done = xmalloc(n * sizeof *done);
-    memcpy(done, g->reads, n * sizeof *done);
-    memmove(g->reads, g->reads + n, (g->reads_count - n) * sizeof *g->reads);
-    g->reads_count -= n;
-    for (unsigned i = 0; i < n; i++) {
-        g->fsm.read_done(g->fsm.ctx, done[i].token, done[i].seq <= seq, done[i].index);
-    }
-    free(done);
-}
-
-void group_read_pong(struct raft_group *g, uint64_t from, uint64_t term, uint64_t seq)
-{
-    struct replica *rep = group_replica(g, from);
-    if (g->r == NULL || g->r->current_term != term || rep == NULL || seq > g->read_seq) {
-        return;
-    }
-    if (seq > rep->read_seq) {
-        rep->read_seq = seq;
-    }
-    reads_answer(g);
-}
-
-static void reads_ask(struct raft_group *g)
-{
-    if (!g->is_read_new || !group_is_ready(g)) {
-        return;
-    }
-    g->is_read_new = false;
-    g->read_seq++;
-    for (unsigned i = 0; i < g->reads_count; i++) {
-        if (g->reads[i].seq == 0) {
-            g->reads[i].seq = g->read_seq;
-        }
-    }
-    for (unsigned i = 0; i < g->r->configuration.n; i++) {
-        const struct raft_server *s = &g->r->configuration.servers[i];
-        if (s->role == RAFT_VOTER && s->id != g->raft_id) {
-            struct out *o = out_new(g, FRAME_PING, s->id, outbox_node_of(g, s->id));
-            o->item.term = g->r->current_term;
-            o->item.seq = g->read_seq;
-            out_push(o);
-        }
-    }
-}
-
 /* ---- Leadership ---- */
 
 int group_move_leader(struct raft_group *g, uint64_t node_id)
@@ -666,7 +413,7 @@ void group_campaign(struct raft_group *g)
 
 uint64_t group_set_base(struct raft_group *g, struct group_base base)
 {
-    if (base.index <= g->base.index || catchup_is_switching(g)) {
+    if (base.index <= g->base.index || pull_is_switching(g)) {
         return g->base_lsn;
     }
     assert(base.index <= g->delivered);
@@ -705,17 +452,16 @@ void group_turn(struct raft_group *g)
         return;
     }
     trim_done(g);
-    catchup_turn(g);
+    offer_turn(g);
     if (g->r == NULL) {
         return;
     }
-    propose_pending(g);
+    propose_turn(g);
     if (g->r == NULL) {
         return;
     }
     guard_tell_commit(g);
-    reads_ask(g);
-    reads_answer(g);
+    read_turn(g);
     move_step(g);
 }
 

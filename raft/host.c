@@ -218,7 +218,7 @@ void host_durable(struct raft_host *h, uint64_t lsn)
     outbox_durable(h);
     LIST_FOR_SAFE(it, tmp, &h->switching)
     {
-        catchup_durable(container_of(it, struct raft_group, switch_link));
+        pull_durable(container_of(it, struct raft_group, switch_link));
     }
 }
 
@@ -274,7 +274,7 @@ void host_peer_down(struct raft_host *h, uint64_t node_id)
     struct raft_group *g, *tmp;
     HASH_ITER(hh, h->groups, g, tmp)
     {
-        catchup_node_down(g, node_id);
+        offer_node_down(g, node_id);
         elect_node_down(g, node_id);
     }
 }
@@ -308,7 +308,7 @@ void host_image_opened(struct host_job *job, int status, void *image, struct gro
                        const struct group_part *parts, uint32_t parts_count)
 {
     list_remove(&job->link);
-    catchup_image_opened(job, status, image, base, parts, parts_count);
+    offer_image_opened(job, status, image, base, parts, parts_count);
     job_free(job);
 }
 

@@ -1,14 +1,18 @@
 /* The inside of the group host, shared by its modules; nobody else includes it.
  *
  *   host.c       the host: options, tables, turn, receive, jobs
- *   group.c      the public calls on groups: create, open, propose, read, move, status
+ *   group.c      the public calls on groups: create, open, move, status; the turn of a group
+ *   propose.c    proposals and their tokens
+ *   read.c       ReadIndex
  *   group_log.c  a group's side of the WAL: records out, replay in, what is still needed
  *   instance.c   the libraft instance: raft_io, load, start, close, reload
- *   guard.c      between transport, WAL and core: before and after every call into it
+ *   guard.c      after every call into the core; appends; who leads
+ *   guard_in.c   what peers say, before the core hears it; the gate
+ *   guard_out.c  what the core says, before it leaves
  *   vote.c       votes the host answers itself (G16, G18), suspicion (G11)
  *   outbox.c     what goes to peers: fences, queues, frames, fragments
  *   inbox.c      what comes from peers: decoding into libraft's messages, reassembly
- *   catchup.c    images, both sides (C1 to C8)
+ *   catchup.c    images (C1 to C8): offer.c has the data, pull.c needs it
  *   elect.c      ticks, successor order, campaigns
  *   keep.c       which WAL segments may go: checkpoints, flushes, carrying forward */
 #ifndef RAFT_HOST_INTERNAL_H
@@ -364,20 +368,30 @@ raft_time host_core_now(const struct raft_host *h);
 /* ---- group.c ---- */
 struct raft_group *group_new(struct raft_host *h, uint64_t gid);
 void group_free(struct raft_group *g);
-/* Hand pending proposals to the core, as far as G10 lets them; run reads and the move. */
+/* Trim, catch-up, proposals, reads, the move. */
 void group_turn(struct raft_group *g);
-/* End all proposals (pending: dropped, flying: unknown) and reads. */
-void group_fail_proposals(struct raft_group *g);
 /* A replica is back: where this one leads, it says so now and sends what the other missed, not up
  * to a heartbeat later. Both ends may see the connection first, so it is done when it stands and
  * when the other's table comes. */
 void group_greet(struct raft_group *g, uint64_t raft_id);
-void group_read_pong(struct raft_group *g, uint64_t from, uint64_t term, uint64_t seq);
-bool group_is_ready(const struct raft_group *g); /* Leads, barrier applied. */
 void group_fail(struct raft_group *g, const char *why);
 struct replica *group_replica(struct raft_group *g, uint64_t raft_id);
 /* Find or make; NULL when the table is full of members. */
 struct replica *group_replica_add(struct raft_group *g, uint64_t raft_id, uint64_t node_id);
+
+/* ---- propose.c ---- */
+bool group_is_ready(const struct raft_group *g); /* Leads, barrier applied. */
+/* Hand pending proposals to the core, as far as G10 lets them. */
+void propose_turn(struct raft_group *g);
+/* The token of what was applied at {@index, @term}, 0: not proposed here. */
+uint64_t propose_token_of(struct raft_group *g, uint64_t index, uint64_t term);
+/* End all proposals (pending: dropped, flying: unknown) and reads. */
+void group_fail_proposals(struct raft_group *g);
+
+/* ---- read.c ---- */
+void read_turn(struct raft_group *g);
+void read_fail(struct raft_group *g);
+void group_read_pong(struct raft_group *g, uint64_t from, uint64_t term, uint64_t seq);
 
 /* ---- group_log.c ---- */
 void base_set(struct base *b, uint64_t index, uint64_t term, uint64_t conf_index,
@@ -422,18 +436,24 @@ bool instance_open(struct raft_group *g);
 /* ---- guard.c ---- */
 /* After every call into the core. */
 void guard_post(struct raft_group *g);
+/* An append of the group is durable. */
+void guard_append_done(struct raft_group *g, struct append *a);
+/* Held completions that may go (G10). */
+void guard_release(struct raft_group *g);
+/* G11 ends: it has everything that may have been acknowledged. */
+void guard_trust(struct raft_group *g, const char *why);
+
+/* ---- guard_in.c ---- */
 /* A message from a peer; takes over its entries. */
 void guard_arrive(struct raft_group *g, uint64_t node_id, struct raft_message *m);
 /* Deliver what the gate no longer holds. */
 void guard_pump(struct raft_group *g);
 /* Close and load again, as soon as no append is in flight (G14). */
 void guard_reload(struct raft_group *g);
-/* An append of the group is durable. */
-void guard_append_done(struct raft_group *g, struct append *a);
-/* Held completions that may go (G10). */
-void guard_release(struct raft_group *g);
 void guard_gate_clear(struct raft_group *g);
 void guard_message_free(struct raft_message *m);
+
+/* ---- guard_out.c ---- */
 int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *m,
                raft_io_send_cb cb);
 void guard_tell_commit(struct raft_group *g); /* At the end of the turn. */
@@ -476,25 +496,44 @@ void inbox_peer_reset(struct peer *p);
 void group_table(struct raft_group *g, struct replica *rep, const struct frame_item *it);
 
 /* ---- catchup.c ---- */
-int catchup_get(struct raft_io *io, struct raft_io_snapshot_get *req, raft_io_snapshot_get_cb cb);
-/* libraft wants the image sent. */
-void catchup_send(struct raft_group *g, struct raft_io_send *req, raft_io_send_cb cb,
-                  const struct raft_message *m);
-void catchup_gets_done(struct raft_group *g);
-void catchup_turn(struct raft_group *g); /* At the end of the turn. */
+#define CATCHUP_TABLE_PART_BYTES 12 /* u64 bytes, u32 crc. */
 void catchup_item(struct raft_group *g, uint64_t node_id, const struct frame_item *it);
 void catchup_tick(struct raft_group *g);
-void catchup_durable(struct raft_group *g);
-/* End the offers: to one replica, or all (0). */
-void catchup_offers_end(struct raft_group *g, uint64_t raft_id, int status);
-void catchup_cancel(struct raft_group *g); /* gets and offers, from io->close. */
-void catchup_pull_drop(struct raft_group *g);
-void catchup_node_down(struct raft_group *g, uint64_t node_id);
 void catchup_job_done(struct host_job *job, int status);
-void catchup_image_opened(struct host_job *job, int status, void *image, struct group_base base,
-                          const struct group_part *parts, uint32_t parts_count);
-bool catchup_is_switching(const struct raft_group *g);
 void catchup_host_close(struct raft_host *h);
+/* DONE or NAK. */
+void catchup_say(struct raft_group *g, enum frame_kind kind, uint64_t to, uint64_t node_id,
+                 uint64_t id, uint8_t status);
+uint64_t catchup_table_bytes(const struct buf *table, uint64_t part);
+
+/* ---- offer.c ---- */
+int offer_get(struct raft_io *io, struct raft_io_snapshot_get *req, raft_io_snapshot_get_cb cb);
+/* libraft wants the image sent. */
+void offer_send_wanted(struct raft_group *g, struct raft_io_send *req, raft_io_send_cb cb,
+                       const struct raft_message *m);
+void offer_image_opened(struct host_job *job, int status, void *image, struct group_base base,
+                        const struct group_part *parts, uint32_t parts_count);
+/* End the offers: to one replica, or all (0). */
+void offers_end(struct raft_group *g, uint64_t raft_id, int status);
+void offers_cancel(struct raft_group *g); /* gets and offers, from io->close. */
+void offer_on_pull(struct raft_group *g, uint64_t node_id, const struct frame_item *it);
+void offer_on_done(struct raft_group *g, const struct frame_item *it);
+void offer_image_read(struct host_job *job, int status);
+void offer_tick(struct raft_group *g);
+void offer_turn(struct raft_group *g); /* At the end of the turn. */
+void offer_node_down(struct raft_group *g, uint64_t node_id);
+void offer_forget_job(struct host_job *job);
+
+/* ---- pull.c ---- */
+void pull_durable(struct raft_group *g);
+void pull_drop(struct raft_group *g);
+bool pull_is_switching(const struct raft_group *g);
+void pull_on_offer(struct raft_group *g, uint64_t node_id, const struct frame_item *it);
+void pull_on_chunk(struct raft_group *g, const struct frame_item *it);
+void pull_on_nak(struct raft_group *g, const struct frame_item *it);
+void pull_job_done(struct host_job *job, int status);
+void pull_tick(struct raft_group *g);
+void pull_forget_job(struct host_job *job);
 
 /* ---- elect.c ---- */
 void elect_tick(struct raft_host *h);

@@ -184,7 +184,7 @@ static int io_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io
 static int io_snapshot_get(struct raft_io *io, struct raft_io_snapshot_get *req,
                            raft_io_snapshot_get_cb cb)
 {
-    return catchup_get(io, req, cb);
+    return offer_get(io, req, cb);
 }
 
 static raft_time io_time(struct raft_io *io)
@@ -214,7 +214,7 @@ static void io_close(struct raft_io *io, raft_io_close_cb cb)
     }
     g->held_count = g->appends_count = 0;
     outbox_cancel(g, CANCEL_OF_CORE, true, RAFT_CANCELED);
-    catchup_cancel(g);
+    offers_cancel(g);
     if (g->put_req != NULL) {
         struct raft_io_snapshot_put *req = g->put_req;
         g->put_req = NULL;

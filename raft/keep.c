@@ -118,7 +118,7 @@ void keep_run(struct raft_host *h)
     HASH_ITER(hh, h->groups, g, tmp)
     {
         log_durable(g);
-        if (g->stub_lsn < c.stubs && stubs < STUBS_PER_RUN && !catchup_is_switching(g)) {
+        if (g->stub_lsn < c.stubs && stubs < STUBS_PER_RUN && !pull_is_switching(g)) {
             log_put_checkpoint(g);
             stubs++;
         }
