@@ -1,6 +1,8 @@
 /* What peers say, before the core hears it.
  *
- *   guard_arrive --> gate (G1, G4) --> deliver: G2b, G15, G9, G3 entries; G11, G16, G7 votes --> core
+ *   guard_arrive --> gate (G1, G4) --> deliver --> core
+ *
+ * Entries pass G2b, G15, G9 and G3, votes G11, G16 and G7.
  *
  * The gate is one queue per group: what waits holds back all that came later. */
 #include "raft/host_internal.h"

@@ -1,5 +1,5 @@
-/* Catch-up, the side that has the data: from the core's wish to send a snapshot to an offer, and the
- * answers to PULLs. See catchup.c for the whole. */
+/* Catch-up, the side that has the data: from the core's wish to send a snapshot to an offer, and
+ * the answers to PULLs. See catchup.c for the whole. */
 #include <assert.h>
 
 #include "raft/host_internal.h"
@@ -96,7 +96,7 @@ static void offer_end(struct offer *f, int status)
 }
 
 void offer_send_wanted(struct raft_group *g, struct raft_io_send *req, raft_io_send_cb cb,
-                  const struct raft_message *m)
+                       const struct raft_message *m)
 {
     struct raft_host *h = g->host;
     struct offer *f = xcalloc(1, sizeof *f);
@@ -184,7 +184,7 @@ static void offer_opened(struct offer *f, int status, void *image, struct group_
 }
 
 void offer_image_opened(struct host_job *job, int status, void *image, struct group_base base,
-                          const struct group_part *parts, uint32_t parts_count)
+                        const struct group_part *parts, uint32_t parts_count)
 {
     struct offer *f = job->owner;
     assert(job->kind == JOB_IMAGE_OPEN);
