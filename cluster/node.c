@@ -71,6 +71,9 @@ static void log_banner(const struct node *n)
     if (n->options->config_path != NULL) {
         log_inf("Using configuration file: %s", n->options->config_path);
     }
+    for (uint32_t i = 0; i < n->options->notes_count; i++) {
+        log_wrn("%s", n->options->notes[i]);
+    }
 }
 
 /* ---- Stopping ---- */

@@ -63,6 +63,9 @@ struct node_options {
     char *log_file;
     bool is_debug, is_trace, has_logtime, is_logtime_utc;
 
+    char **notes; /* Settings that have no effect here: the node logs them once. */
+    uint32_t notes_count;
+
     /* Read the configuration again and take over what may change while running (authorization).
      * Returns 0, or ERR_* and what is wrong in @error. NULL: not supported. */
     int (*reload)(struct node_options *o, char *error, size_t error_size);

@@ -45,6 +45,12 @@ int log_open(const struct log_options *options)
         }
         free(current_path);
         current_path = xstrndup(options->path, strlen(options->path));
+    } else if (current_fd != STDERR_FILENO) {
+        if (dup3(STDERR_FILENO, current_fd, O_CLOEXEC) < 0) {
+            return ERR_IO;
+        }
+        free(current_path);
+        current_path = NULL;
     }
     current_level = options->level_max;
     with_time = options->has_time;

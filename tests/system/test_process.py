@@ -99,7 +99,8 @@ def test_signal_command_and_its_errors():
 
 
 def test_lame_duck_tells_clients_closes_the_listener_and_evicts():
-    with Single("--lame_duck_grace_ms", "300", "--lame_duck_duration_ms", "800") as n:
+    config = 'lame_duck_grace_period: "300ms"\nlame_duck_duration: "30s"\n'
+    with Single(config=config) as n:
         a, b = n.client(), n.client()
         n.signal(signal.SIGUSR2)
         assert a.info()["ldm"] is True

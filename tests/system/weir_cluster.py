@@ -213,6 +213,20 @@ class Client:
         raise AssertionError("still open; got %r" % self.buf)
 
 
+def settings_to_config(args, config):
+    """Moves `--max_payload 5` and its like, which are keys of the configuration and no flags, from
+    args to the configuration. A name that ends in _ms is a duration."""
+    lines = []
+    for at in range(len(args) - 2, -1, -1):
+        name = args[at].lstrip("-")
+        if args[at].startswith("--max_") or (args[at].startswith("--") and name.endswith("_ms")):
+            is_ms = name.endswith("_ms")
+            lines.append('%s: %s' % (name[:-3] if is_ms else name,
+                                     '"%sms"' % args[at + 1] if is_ms else args[at + 1]))
+            del args[at:at + 2]
+    return config if not lines else "\n".join(lines) + "\n" + (config or "")
+
+
 class Node:
     def __init__(self, folder, args=(), name="n0", port=None, config=None, env=None, argv0=None):
         self.folder = folder
@@ -225,6 +239,7 @@ class Node:
         self.argv0 = argv0
         self.env = dict(os.environ, **(env or {}))
         self.process = None
+        config = settings_to_config(self.args, config)
         if config is not None:
             self.config_path = os.path.join(folder, "conf")
             with open(self.config_path, "w") as f:
