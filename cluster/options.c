@@ -408,12 +408,12 @@ void options_free(struct options *o)
 
 enum options_action options_action(const struct options *o)
 {
-    return o->flags.is_version      ? OPTIONS_VERSION
-           : o->flags.is_help       ? OPTIONS_HELP
-           : o->flags.is_help_tls   ? OPTIONS_HELP_TLS
+    return o->flags.is_version       ? OPTIONS_VERSION
+           : o->flags.is_help        ? OPTIONS_HELP
+           : o->flags.is_help_tls    ? OPTIONS_HELP_TLS
            : o->flags.signal != NULL ? OPTIONS_SIGNAL
-           : o->flags.is_test       ? OPTIONS_TEST
-                                    : OPTIONS_RUN;
+           : o->flags.is_test        ? OPTIONS_TEST
+                                     : OPTIONS_RUN;
 }
 
 const char *options_signal(const struct options *o)

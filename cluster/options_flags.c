@@ -11,7 +11,7 @@ enum flag_kind {
     FLAG_STRING,
     FLAG_PORT,
     FLAG_BOOL,
-    FLAG_LEVEL,          /* -DV and its like: debug and trace. */
+    FLAG_LEVEL, /* -DV and its like: debug and trace. */
     FLAG_SERVER_NAME,
     FLAG_CLUSTER_NAME,
     FLAG_CLUSTER_LISTEN,
@@ -24,7 +24,7 @@ enum flag_kind {
     FLAG_VERSION,
     FLAG_HELP,
     FLAG_HELP_TLS,
-    FLAG_MISSING_BOOL,   /* nats-server's, not ours yet: off is fine. */
+    FLAG_MISSING_BOOL, /* nats-server's, not ours yet: off is fine. */
     FLAG_MISSING_INT,
     FLAG_MISSING_STRING,
 };
@@ -96,7 +96,8 @@ const char *options_usage(void)
            "        --ports_file_dir <dir>       Write the ports to <program>_<pid>.ports there\n"
            "    -c, --config <file>              Configuration; flags go before it\n"
            "    -t                               Check the configuration, and exit\n"
-           "    -sl,--signal <signal>[=<pid>]    Send a signal to a server: ldm, stop, quit, term,\n"
+           "    -sl,--signal <signal>[=<pid>]    Send a signal to a server: ldm, stop, quit, "
+           "term,\n"
            "                                     reopen, reload; <pid> may be a file\n"
            "\n"
            "Logging:\n"

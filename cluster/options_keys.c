@@ -15,7 +15,7 @@ enum key_kind {
     KEY_BOOL,
     KEY_PORT,
     KEY_INT,
-    KEY_DURATION,     /* A text in Go's notation, or seconds, with a warning. */
+    KEY_DURATION,      /* A text in Go's notation, or seconds, with a warning. */
     KEY_DURATION_TEXT, /* A text only. */
     KEY_SPECIAL,
     KEY_MISSING,   /* nats-server's; refused unless its value asks for nothing. */
@@ -42,15 +42,42 @@ struct key {
 };
 
 #define AT(field) offsetof(struct node_options, field)
-#define STRING(names, field) {names, KEY_STRING, AT(field), 0, 0, 0, NULL, NULL}
-#define BOOL(names, field) {names, KEY_BOOL, AT(field), 0, 0, 0, NULL, NULL}
-#define PORT(names, field) {names, KEY_PORT, AT(field), -1, OPTIONS_PORT_MAX, 0, NULL, NULL}
-#define INT(names, field, min, max, zero) {names, KEY_INT, AT(field), min, max, zero, NULL, NULL}
-#define DURATION(names, field, zero) {names, KEY_DURATION, AT(field), 0, 0, zero, NULL, NULL}
-#define SPECIAL(names, function) {names, KEY_SPECIAL, 0, 0, 0, 0, function, NULL}
-#define MISSING(names) {names, KEY_MISSING, 0, 0, 0, 0, NULL, NULL}
-#define NO_EFFECT(names, text) {names, KEY_NO_EFFECT, 0, 0, 0, 0, NULL, text}
-#define FINE(names) {names, KEY_FINE, 0, 0, 0, 0, NULL, NULL}
+#define STRING(names, field)                                                                       \
+    {                                                                                              \
+        names, KEY_STRING, AT(field), 0, 0, 0, NULL, NULL                                          \
+    }
+#define BOOL(names, field)                                                                         \
+    {                                                                                              \
+        names, KEY_BOOL, AT(field), 0, 0, 0, NULL, NULL                                            \
+    }
+#define PORT(names, field)                                                                         \
+    {                                                                                              \
+        names, KEY_PORT, AT(field), -1, OPTIONS_PORT_MAX, 0, NULL, NULL                            \
+    }
+#define INT(names, field, min, max, zero)                                                          \
+    {                                                                                              \
+        names, KEY_INT, AT(field), min, max, zero, NULL, NULL                                      \
+    }
+#define DURATION(names, field, zero)                                                               \
+    {                                                                                              \
+        names, KEY_DURATION, AT(field), 0, 0, zero, NULL, NULL                                     \
+    }
+#define SPECIAL(names, function)                                                                   \
+    {                                                                                              \
+        names, KEY_SPECIAL, 0, 0, 0, 0, function, NULL                                             \
+    }
+#define MISSING(names)                                                                             \
+    {                                                                                              \
+        names, KEY_MISSING, 0, 0, 0, 0, NULL, NULL                                                 \
+    }
+#define NO_EFFECT(names, text)                                                                     \
+    {                                                                                              \
+        names, KEY_NO_EFFECT, 0, 0, 0, 0, NULL, text                                               \
+    }
+#define FINE(names)                                                                                \
+    {                                                                                              \
+        names, KEY_FINE, 0, 0, 0, 0, NULL, NULL                                                    \
+    }
 
 /* ---- Errors ---- */
 
@@ -813,7 +840,8 @@ static const struct key top_keys[] = {
 
     NO_EFFECT("trace_verbose", "there is no system account to trace"),
     NO_EFFECT("no_sublist_cache disable_sublist_cache", "there is no such cache"),
-    NO_EFFECT("connect_error_reports", "a neighbour that cannot be reached is logged as it changes"),
+    NO_EFFECT("connect_error_reports",
+              "a neighbour that cannot be reached is logged as it changes"),
     NO_EFFECT("reconnect_error_reports",
               "a neighbour that cannot be reached is logged as it changes"),
     FINE("no_system_account no_system no_sys_acc"),

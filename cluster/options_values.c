@@ -26,11 +26,23 @@ static void free_list(char **list, uint32_t count)
 
 void options_clear(struct node_options *o)
 {
-    char *strings[] = {o->config_path,  o->host,         o->server_name,  o->client_advertise,
-                       o->http_host,    o->user,         o->pass,         o->token,
-                       o->cluster_name, o->cluster_host, o->cluster_advertise,
-                       o->cluster_user, o->cluster_pass, o->store_dir,    o->pid_file,
-                       o->ports_file_dir, o->log_file};
+    char *strings[] = {o->config_path,
+                       o->host,
+                       o->server_name,
+                       o->client_advertise,
+                       o->http_host,
+                       o->user,
+                       o->pass,
+                       o->token,
+                       o->cluster_name,
+                       o->cluster_host,
+                       o->cluster_advertise,
+                       o->cluster_user,
+                       o->cluster_pass,
+                       o->store_dir,
+                       o->pid_file,
+                       o->ports_file_dir,
+                       o->log_file};
     for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
         free(strings[i]);
     }
@@ -67,9 +79,8 @@ static int64_t unit_ns(struct slice unit)
     static const struct {
         const char *name;
         int64_t ns;
-    } units[] = {{"ns", 1},          {"us", 1000},       {"\xc2\xb5s", 1000},
-                 {"\xce\xbcs", 1000}, {"ms", 1000000},    {"s", 1000000000},
-                 {"m", 60000000000}, {"h", 3600000000000}};
+    } units[] = {{"ns", 1},       {"us", 1000},      {"\xc2\xb5s", 1000}, {"\xce\xbcs", 1000},
+                 {"ms", 1000000}, {"s", 1000000000}, {"m", 60000000000},  {"h", 3600000000000}};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         if (slice_eq_str(unit, units[i].name)) {
             return units[i].ns;
@@ -140,8 +151,7 @@ int options_parse_duration(struct slice text, int64_t *ret_ns, struct buf *error
                        SLICE_ARG(text));
             return ERR_INVALID;
         }
-        if (__builtin_mul_overflow(whole, ns, &whole) ||
-            __builtin_add_overflow(sum, whole, &sum) ||
+        if (__builtin_mul_overflow(whole, ns, &whole) || __builtin_add_overflow(sum, whole, &sum) ||
             __builtin_add_overflow(sum, (int64_t)(fraction * (double)ns + 0.5), &sum)) {
             return refuse_duration(text, "invalid duration", error);
         }
@@ -192,7 +202,7 @@ int options_parse_int(const char *text, int64_t *ret_value)
         return ERR_INVALID;
     }
     for (; *at != '\0'; at++) {
-        int digit = isdigit((unsigned char)*at)   ? *at - '0'
+        int digit = isdigit((unsigned char)*at)    ? *at - '0'
                     : isxdigit((unsigned char)*at) ? tolower((unsigned char)*at) - 'a' + 10
                                                    : base;
         if (digit >= base) {
@@ -211,7 +221,7 @@ int options_parse_int(const char *text, int64_t *ret_value)
 
 int options_parse_bool(const char *text, bool *ret_value)
 {
-    static const char *const words[] = {"1", "t", "T", "TRUE", "true", "True",
+    static const char *const words[] = {"1", "t", "T", "TRUE",  "true",  "True",
                                         "0", "f", "F", "FALSE", "false", "False"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         if (strcmp(words[i], text) == 0) {
@@ -285,8 +295,7 @@ int options_parse_address(struct slice text, struct slice *ret_host, int *ret_po
         return ERR_INVALID;
     }
     if (!parse_port(port, -1, ret_port)) {
-        buf_printf(error, "could not parse port \"%.*s\": it must be -1 to 65535",
-                   SLICE_ARG(port));
+        buf_printf(error, "could not parse port \"%.*s\": it must be -1 to 65535", SLICE_ARG(port));
         return ERR_INVALID;
     }
     *ret_host = host;
@@ -298,9 +307,9 @@ int options_check_advertise(struct slice text, struct buf *error)
     struct slice host, port;
     int number;
     bool has_colon = text.len > 0 && memchr(text.ptr, ':', text.len) != NULL;
-    bool is_fine = has_colon ? split(text, &host, &port) && host.len > 0 &&
-                                   parse_port(port, 1, &number)
-                             : text.len > 0 && is_host(text);
+    bool is_fine = has_colon
+                       ? split(text, &host, &port) && host.len > 0 && parse_port(port, 1, &number)
+                       : text.len > 0 && is_host(text);
     if (!is_fine) {
         buf_printf(error, "\"%.*s\" is not an address to advertise: host or host:port",
                    SLICE_ARG(text));
