@@ -164,3 +164,65 @@ PLAY(a_base_equal_to_a_pull_that_was_not_needed_voids_no_entries)
     must(puppet_restart(&p) == 0);
     return puppet_status(&p).last_index == 8;
 }
+
+/* ---- Held completions (G10, pipeline_max above 1) ---- */
+
+static void lead_with_pipeline(unsigned voters, unsigned standbys, uint64_t off)
+{
+    struct host_options o = {.guards_off = off, .pipeline_max = 4};
+    puppet_open_with(&p, voters, standbys, &o);
+    puppet_lead(&p, 2);
+}
+
+PLAY(a_held_completion_holds_back_no_newer_term)
+{
+    lead_with_pipeline(7, 0, off);
+    struct group_status s = puppet_status(&p);
+    for (unsigned i = 0; i < 3; i++) {
+        must(puppet_propose(&p, "held") == 0);
+    }
+    must(puppet_status(&p).commit_index == s.last_index);
+    puppet_vote(&p, 3, s.role.term + 1, s.last_index + 9, s.role.term, PUPPET_DISRUPT);
+    bool is_voted = is_granted(3, s.role.term + 1);
+    /* The new leader has two of the three, and goes on from there. */
+    puppet_entries(&p, 3, s.role.term + 1, s.last_index + 2, s.role.term, s.last_index + 2, 1,
+                   (struct puppet_entry[]){{.term = s.role.term + 1, .type = BARRIER}});
+    const struct frame_item *r = puppet_heard(&p, FRAME_RESULT, 3);
+    must(r != NULL);
+    return is_voted && p.lost == 3 && r->index == 0 && r->last_index == s.last_index + 3 &&
+           puppet_applied(&p, s.last_index + 2, s.role.term, "held") &&
+           p.applied.index == s.last_index + 2 && p.alarms == 0;
+}
+
+PLAY(held_batches_commit_one_by_one_with_the_acks_of_voters)
+{
+    lead_with_pipeline(7, 8, off);
+    struct group_status s = puppet_status(&p);
+    for (unsigned i = 0; i < 4; i++) {
+        must(puppet_propose(&p, "batch") == 0);
+    }
+    must(puppet_status(&p).last_index == s.last_index + 4);
+    must(puppet_propose(&p, "fifth") == 0);
+    bool is_bounded = puppet_status(&p).last_index == s.last_index + 4;
+    puppet_result(&p, 4, s.role.term, 0, s.last_index + 4); /* A standby. */
+    bool is_standby_free = puppet_status(&p).commit_index == s.last_index;
+    puppet_result(&p, 2, s.role.term, 0, s.last_index + 2);
+    bool is_half = puppet_status(&p).commit_index == s.last_index + 2 && p.own == 2;
+    puppet_result(&p, 3, s.role.term, 0, s.last_index + 5);
+    return is_bounded && is_standby_free && is_half && p.own == 5 &&
+           puppet_status(&p).commit_index == s.last_index + 5;
+}
+
+PLAY(acks_before_the_own_disk_commit_nothing)
+{
+    lead_with_pipeline(7, 0, off);
+    struct group_status s = puppet_status(&p);
+    p.is_disk_held = true;
+    must(puppet_propose(&p, "batch") == 0);
+    puppet_result(&p, 2, s.role.term, 0, s.last_index + 1);
+    puppet_result(&p, 3, s.role.term, 0, s.last_index + 1);
+    bool is_early = puppet_status(&p).commit_index > s.last_index;
+    p.is_disk_held = false;
+    puppet_settle(&p);
+    return !is_early && puppet_status(&p).commit_index == s.last_index + 1 && p.own == 1;
+}
