@@ -131,6 +131,11 @@ bool meta_is_gone(const struct meta *m, uint64_t gid)
     return gid >= META_GID_STREAM_MIN && gid < m->next_gid && meta_stream_by_gid(m, gid) == NULL;
 }
 
+uint64_t meta_next_gid(const struct meta *m)
+{
+    return m->next_gid;
+}
+
 size_t meta_streams_count(const struct meta *m)
 {
     return HASH_COUNT(m->streams);

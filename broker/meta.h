@@ -100,6 +100,7 @@ const struct meta_stream *meta_stream_find(const struct meta *m, struct slice na
 const struct meta_stream *meta_stream_by_gid(const struct meta *m, uint64_t gid);
 /* It was a stream's and that stream is deleted: gids are given in order and never again. */
 bool meta_is_gone(const struct meta *m, uint64_t gid);
+uint64_t meta_next_gid(const struct meta *m);
 /* All streams in the byte order of their names: *ret_list has meta_streams_count entries, the
  * caller frees it. */
 size_t meta_streams_count(const struct meta *m);

@@ -1,9 +1,13 @@
 /* Birth of a cluster (design 6): its first nodes agree, once, on who the meta group's members are.
  *
- * Everybody the routes name, and whoever else has come, is waited for. When nobody is missing, the
- * node with the lowest id writes a birth record and offers it; a node named there that has none
- * adopts it, durably, one record ever. Meta starts on each node as it has adopted, and works with a
- * majority.
+ * Everybody the routes name, and whoever else has come, is waited for. A node that misses nobody
+ * tells the others whom it sees (the census). When all whom it sees see the same nodes, the one
+ * with the lowest id writes a birth record and offers it; a node named there that has none adopts
+ * it, durably, one record ever. Meta starts on each node as it has adopted, and works with a
+ * majority. So a route that only one node names is waited for by all, and two sets that overlap are
+ * never both born.
+ *
+ * The census: magic "WEIRCS01", number of ids u8, ids u64 ascending.
  *
  * The record, <store_dir>/weir/birth:
  *
@@ -25,13 +29,25 @@
 #include "storage/base/log.h"
 
 #define MEMBERS_MAX 5 /* Largest odd number of voters (design 6). */
+#define CENSUS_MAGIC "WEIRCS01"
+#define CENSUS_MS 1000 /* So long a census counts. */
 #define TRY_MS 200
 #define COMPLAIN_MS 10000
 #define SETTLE_MS 300 /* The same set has been complete for so long: gossip has had its time. */
 
 enum record_state { RECORD_NONE = 0, RECORD_ADOPTED = 1, RECORD_BORN = 2 };
 
+/* Whom a node said that it sees. */
+struct census_heard {
+    uint64_t node_id;
+    uint64_t heard_ms;
+    uint64_t ids[PEERS_MAX];
+    unsigned count;
+};
+
 struct js_birth {
+    struct census_heard heard[PEERS_MAX];
+    unsigned heard_count;
     enum record_state state;
     uint8_t cluster_uuid[16];
     uint64_t members[MEMBERS_MAX];
@@ -84,59 +100,32 @@ static int decode(struct slice bytes, struct js_birth *b)
     return 0;
 }
 
-static char *path_of(const struct js *js, const char *name)
+static void write_record(struct js *js, const struct js_birth *birth)
 {
-    struct buf b = BUF_EMPTY;
-    buf_printf(&b, "%s/%s", js->dir, name);
-    char *path = xslicedup(buf_slice(&b));
-    buf_close(&b);
-    return path;
-}
-
-static int write_record(const struct js *js, const struct js_birth *birth)
-{
-    const struct file_ops *ops = file_ops_posix();
-    char *path = path_of(js, "birth");
-    char *tmp = path_of(js, "birth.tmp");
     struct buf bytes = BUF_EMPTY;
-    struct file *f;
     encode(birth, &bytes);
-    int rv = ops->open(ops->ctx, tmp, FILE_READ | FILE_WRITE | FILE_CREATE, &f);
-    if (rv == 0) {
-        rv = ops->truncate(ops->ctx, f, 0);
-        rv = rv == 0 ? ops->pwrite(ops->ctx, f, bytes.ptr, bytes.len, 0) : rv;
-        rv = rv == 0 ? ops->sync(ops->ctx, f) : rv;
-        ops->close(ops->ctx, f);
-    }
-    rv = rv == 0 ? ops->rename(ops->ctx, tmp, path) : rv;
-    rv = rv == 0 ? ops->sync_dir(ops->ctx, js->dir) : rv;
+    int rv = js_file_write(js, "birth", buf_slice(&bytes));
     buf_close(&bytes);
-    free(path);
-    free(tmp);
-    return rv;
+    if (rv != 0) {
+        const struct file_ops *ops = file_ops_posix();
+        js_die(js, "Writing the birth record", rv, ops->last_errno(ops->ctx), js->dir);
+    }
 }
 
 static int read_record(const struct js *js, struct js_birth *birth)
 {
-    const struct file_ops *ops = file_ops_posix();
-    char *path = path_of(js, "birth");
     uint8_t bytes[256];
     size_t n = 0;
-    struct file *f;
-    int rv = ops->open(ops->ctx, path, FILE_READ, &f);
-    if (rv == 0) {
-        rv = ops->pread(ops->ctx, f, bytes, sizeof bytes, 0, &n);
-        ops->close(ops->ctx, f);
-        rv = rv == 0 ? decode(slice_of(bytes, n), birth) : rv;
-    } else if (rv == ERR_NOTFOUND) {
-        rv = 0; /* Pristine. */
+    int rv = js_file_read(js, "birth", bytes, sizeof bytes, &n);
+    if (rv == ERR_NOTFOUND) {
+        return 0; /* Pristine. */
     }
+    rv = rv == 0 ? decode(slice_of(bytes, n), birth) : rv;
     if (rv != 0) {
-        log_err(
-            "The birth record %s cannot be read: %s. Remove %s to let the node join as a new one",
-            path, err_text(rv), js->dir);
+        log_err("The birth record %s/birth cannot be read: %s. Remove %s to let the node join as a "
+                "new one",
+                js->dir, err_text(rv), js->dir);
     }
-    free(path);
     return rv;
 }
 
@@ -162,12 +151,9 @@ static int start_group(struct js *js, struct js_birth *b)
 
 static void adopt(struct js *js, struct js_birth *b)
 {
-    int rv = write_record(js, b);
-    if (rv != 0) {
-        js_die(js, "Writing the birth record", rv, js->dir);
-    }
+    write_record(js, b);
     peers_announce_cluster_uuid(js->ctx->peers, b->cluster_uuid);
-    rv = start_group(js, b);
+    int rv = start_group(js, b);
     if (rv != 0) {
         log_err("The meta group could not be created: %s", err_text(rv));
     }
@@ -183,12 +169,43 @@ static bool is_member(const struct js_birth *b, uint64_t node_id)
     return false;
 }
 
-static int on_offer(void *ctx, uint64_t node_id, struct slice body)
+static int take_census(struct js *js, uint64_t node_id, struct reader *r)
 {
-    struct js *js = ctx;
+    struct js_birth *b = js->birth;
+    unsigned count = reader_u8(r);
+    if (count > PEERS_MAX) {
+        return ERR_PROTO;
+    }
+    unsigned at = 0;
+    while (at < b->heard_count && b->heard[at].node_id != node_id) {
+        at++;
+    }
+    if (at == PEERS_MAX) {
+        return 0;
+    }
+    struct census_heard *h = &b->heard[at];
+    h->count = 0;
+    for (unsigned i = 0; i < count; i++) {
+        h->ids[i] = reader_u64(r);
+    }
+    if (r->failed) {
+        return ERR_PROTO;
+    }
+    h->node_id = node_id;
+    h->heard_ms = loop_now_ms(js->loop);
+    h->count = count;
+    b->heard_count += at == b->heard_count;
+    return 0;
+}
+
+static int take_offer(struct js *js, uint64_t node_id, struct slice body)
+{
     struct js_birth *b = js->birth;
     struct js_birth offered = {0};
-    if (decode(body, &offered) != 0 || !is_member(&offered, js->ctx->node_id)) {
+    if (decode(body, &offered) != 0) {
+        return ERR_PROTO;
+    }
+    if (!is_member(&offered, js->ctx->node_id)) {
         return 0;
     }
     if (b->state != RECORD_NONE) {
@@ -198,10 +215,22 @@ static int on_offer(void *ctx, uint64_t node_id, struct slice body)
         }
         return 0;
     }
-    *b = offered;
+    b->members_count = offered.members_count;
+    memcpy(b->members, offered.members, sizeof b->members);
+    memcpy(b->cluster_uuid, offered.cluster_uuid, sizeof b->cluster_uuid);
     b->state = RECORD_ADOPTED;
     adopt(js, b);
     return 0;
+}
+
+static int on_message(void *ctx, uint64_t node_id, struct slice body)
+{
+    struct reader r = reader_of(body);
+    struct slice magic = reader_bytes(&r, 8);
+    if (!r.failed && slice_eq_str(magic, CENSUS_MAGIC)) {
+        return take_census(ctx, node_id, &r);
+    }
+    return take_offer(ctx, node_id, body);
 }
 
 struct census {
@@ -244,7 +273,11 @@ static bool count_peer(void *ctx, const struct peers_info *info)
 static void count_route(void *ctx, const struct peers_route *route)
 {
     struct census *c = ctx;
-    if (route->node_id == 0) {
+    struct peers_info info;
+    bool is_there = route->node_id == c->js->ctx->node_id ||
+                    (route->node_id != 0 && peers_get(c->js->ctx->peers, route->node_id, &info) &&
+                     (info.is_up || !info.is_jetstream));
+    if (!is_there) {
         c->is_somebody_missing = true;
         buf_printf(&c->missing, "%s%s", c->missing.len == 0 ? "" : ", ", route->url);
     }
@@ -271,10 +304,54 @@ static void offer(struct js *js, const struct js_birth *b)
     buf_close(&bytes);
 }
 
+static void send_census(struct js *js, const struct census *c)
+{
+    struct buf bytes = BUF_EMPTY;
+    buf_append_str(&bytes, CENSUS_MAGIC);
+    buf_append_u8(&bytes, (uint8_t)c->count);
+    for (unsigned i = 0; i < c->count; i++) {
+        buf_append_u64(&bytes, c->ids[i]);
+    }
+    struct slice part = buf_slice(&bytes);
+    for (unsigned i = 0; i < c->count; i++) {
+        if (c->ids[i] != js->ctx->node_id) {
+            (void)peers_client_send(js->ctx->peers, c->ids[i], JS_PEER_TYPE_BIRTH, &part, 1);
+        }
+    }
+    buf_close(&bytes);
+}
+
+/* Do all whom this node sees see the same? Names one that does not. */
+static bool is_unanimous(struct js *js, const struct js_birth *b, const struct census *c,
+                         uint64_t *ret_other)
+{
+    uint64_t now = loop_now_ms(js->loop);
+    for (unsigned i = 0; i < c->count; i++) {
+        bool agrees = c->ids[i] == js->ctx->node_id;
+        for (unsigned k = 0; k < b->heard_count && !agrees; k++) {
+            const struct census_heard *h = &b->heard[k];
+            agrees = h->node_id == c->ids[i] && now - h->heard_ms <= CENSUS_MS &&
+                     h->count == c->count &&
+                     memcmp(h->ids, c->ids, c->count * sizeof c->ids[0]) == 0;
+        }
+        if (!agrees) {
+            *ret_other = c->ids[i];
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The lowest id of a complete set gives birth. */
 static void give_birth(struct js *js, struct js_birth *b, struct census *c)
 {
+    uint64_t other;
     qsort(c->ids, c->count, sizeof c->ids[0], by_id);
+    send_census(js, c);
+    if (!is_unanimous(js, b, c, &other)) {
+        snprintf(b->missing, sizeof b->missing, "whom %s waits for", js_node_name(js, other));
+        return;
+    }
     if (c->ids[0] != js->ctx->node_id) {
         return;
     }
@@ -338,10 +415,7 @@ void js_birth_tick(struct js *js)
     }
     if (b->state == RECORD_ADOPTED && wal_thread_durable_lsn(js->wal_thread) >= b->create_lsn) {
         b->state = RECORD_BORN;
-        int rv = write_record(js, b);
-        if (rv != 0) {
-            js_die(js, "Writing the birth record", rv, js->dir);
-        }
+        write_record(js, b);
     }
     /* Until all have heard of it; adopting is idempotent. */
     if (js->meta_index == 0 || js->meta_leader_id == 0) {
@@ -364,7 +438,7 @@ int js_birth_start(struct js *js)
     if (rv != 0) {
         return rv;
     }
-    peers_register(js->ctx->peers, JS_PEER_TYPE_BIRTH, on_offer, js);
+    peers_register(js->ctx->peers, JS_PEER_TYPE_BIRTH, on_message, js);
     struct js_birth *b = js->birth;
     if (b->state != RECORD_NONE) {
         peers_announce_cluster_uuid(js->ctx->peers, b->cluster_uuid);

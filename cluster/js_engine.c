@@ -39,12 +39,12 @@ int64_t js_now_ns(const struct js *js)
     return loop_clock_ns(js->loop);
 }
 
-_Noreturn void js_die(struct js *js, const char *what, int err, const char *path)
+_Noreturn void js_die(struct js *js, const char *what, int err, int errno_value, const char *path)
 {
-    int saved = errno;
     (void)js;
     log_err("%s: %s: %s%s%s; the node stops, its data on disk stays as it is", what, path,
-            err_text(err), saved == 0 ? "" : ": ", saved == 0 ? "" : strerror(saved));
+            err_text(err), errno_value == 0 ? "" : ": ",
+            errno_value == 0 ? "" : strerror(errno_value));
     log_fatal("storage failed: %s", path);
 }
 
@@ -183,6 +183,7 @@ static void on_tick(void *arg)
     js_unlock(js);
     js_birth_tick(js);
     js_meta_tick(js);
+    js_meta_image_tick(js);
     js_leader_tick(js);
     js_lane_tick(js);
     js_api_tick(js);
@@ -331,6 +332,7 @@ int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_
 {
     const struct file_ops *ops = file_ops_posix();
     struct js *js = xcalloc(1, sizeof *js);
+    js->image_of = (struct js_image_of){js, META_GID, META_GID};
     js->ctx = ctx;
     js->loop = ctx->loop;
     js->dir = join(ctx->options->store_dir, "weir");

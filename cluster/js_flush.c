@@ -7,6 +7,8 @@
 #include "storage/base/err.h"
 #include "storage/base/log.h"
 
+#define WANTED_MS 500
+
 static void put_item(void *arg, struct slice key, struct slice value, bool is_deleted)
 {
     struct js_stream *st = arg;
@@ -45,9 +47,7 @@ static void add_meta(struct js *js)
 {
     /* A replica is born once: its CREATE is durable before meta's durable index passes the
      * assignment (design 6). */
-    bool is_born =
-        !js_meta_has_actions(js) && wal_thread_durable_lsn(js->wal_thread) >= js->create_lsn_max;
-    if (js->meta_store != NULL && js->meta_index > js->meta_flushed_index && is_born) {
+    if (js->meta_store != NULL && js->meta_index > js->meta_flushed_index && js_meta_is_born(js)) {
         js->is_meta_flushing = true;
         js->meta_dirty_since_ms = 0;
         store_flush_stream(js->flush, js->meta_store, js->meta_index, js->meta_term);
@@ -60,6 +60,7 @@ static void run(void *arg)
 {
     struct js *js = arg;
     js->flush_status = store_flush_run(js->flush);
+    js->flush_errno = file_ops_posix()->last_errno(file_ops_posix()->ctx);
 }
 
 static void on_stream_durable(void *arg, uint64_t gid, uint64_t index, uint64_t term)
@@ -84,7 +85,8 @@ static void finish(void *arg)
 {
     struct js *js = arg;
     if (js->flush_status != 0) {
-        js_die(js, "Flushing streams", js->flush_status, store_error_path(js->store));
+        js_die(js, "Flushing streams", js->flush_status, js->flush_errno,
+               store_error_path(js->store));
     }
     js_lock(js);
     js->flush_pass = store_flush_end(js->flush, on_stream_durable, js);
@@ -148,7 +150,8 @@ void js_flush_tick(struct js *js)
         return;
     }
     int64_t now = (int64_t)loop_now_ms(js->loop);
-    bool is_due = js->is_flush_wanted;
+    /* Asked for as long as something holds segments, be it a replica that never flushes again. */
+    bool is_due = js->is_flush_wanted && loop_now_ms(js->loop) - js->flush_began_ms >= WANTED_MS;
     if (js->meta_dirty_since_ms != 0 && now - js->meta_dirty_since_ms >= JS_FLUSH_AFTER_MS) {
         is_due = true;
     }

@@ -12,7 +12,6 @@
 
 /* One thing under way for the host. */
 struct js_image_job {
-    struct js_stream *st;
     uint64_t gid;
     struct js *js;
     struct host_job *job;
@@ -28,12 +27,11 @@ struct js_image_job {
     struct loop_timer *timer;
 };
 
-static struct js_image_job *job_new(struct js_stream *st, struct host_job *job)
+static struct js_image_job *job_new(const struct js_image_of *of, struct host_job *job)
 {
     struct js_image_job *j = xcalloc(1, sizeof *j);
-    j->st = st;
-    j->gid = st->gid;
-    j->js = st->js;
+    j->gid = of->gid;
+    j->js = of->js;
     j->job = job;
     return j;
 }
@@ -87,12 +85,22 @@ static void prepared(void *arg)
     job_end(j);
 }
 
+/* NULL: there is nothing to send, or to switch, any more. */
+static struct store_stream *store_of(const struct js_image_job *j)
+{
+    if (j->gid == META_GID) {
+        return j->js->is_meta_failed ? NULL : j->js->meta_store;
+    }
+    struct js_stream *st = js_stream_find(j->js, j->gid);
+    return st == NULL || st->state != JS_STREAM_OK ? NULL : st->store;
+}
+
 /* Flush until the durable state is recent enough and no pass is under way. */
 static void try_open(void *arg)
 {
     struct js_image_job *j = arg;
-    struct js_stream *st = js_stream_find(j->js, j->gid);
-    if (st == NULL || st->state != JS_STREAM_OK || j->js->is_stopping) {
+    struct store_stream *s = store_of(j);
+    if (s == NULL || j->js->is_stopping) {
         j->status = ERR_CANCELED;
         js_lock(j->js);
         host_image_opened(j->job, ERR_CANCELED, NULL, (struct group_base){0, 0}, NULL, 0);
@@ -102,9 +110,9 @@ static void try_open(void *arg)
     }
     uint64_t index;
     uint64_t term;
-    store_stream_applied(st->store, &index, &term);
+    store_stream_applied(s, &index, &term);
     if (j->js->flush == NULL && index >= j->index_min && index > 0 &&
-        store_image_open(st->store, &j->image) == 0) {
+        store_image_open(s, &j->image) == 0) {
         loop_work(j->js->loop, prepare, prepared, j);
         return;
     }
@@ -116,10 +124,10 @@ static void try_open(void *arg)
 
 static void fsm_image_open(void *ctx, uint64_t index_min, struct host_job *job)
 {
-    struct js_stream *st = ctx;
-    struct js_image_job *j = job_new(st, job);
+    const struct js_image_of *of = ctx;
+    struct js_image_job *j = job_new(of, job);
     j->index_min = index_min;
-    j->timer = loop_timer_new(st->js->loop, try_open, j);
+    j->timer = loop_timer_new(of->js->loop, try_open, j);
     loop_timer_start(j->timer, 0, 0);
 }
 
@@ -133,14 +141,14 @@ static void image_read(void *arg)
 static void fsm_image_read(void *ctx, void *image, uint32_t part, uint64_t off, uint8_t *buf,
                            size_t len, struct host_job *job)
 {
-    struct js_stream *st = ctx;
-    struct js_image_job *j = job_new(st, job);
+    const struct js_image_of *of = ctx;
+    struct js_image_job *j = job_new(of, job);
     j->image = image;
     j->part = part;
     j->off = off;
     j->buf = buf;
     j->len = len;
-    loop_work(st->js->loop, image_read, done, j);
+    loop_work(of->js->loop, image_read, done, j);
 }
 
 static void fsm_image_close(void *ctx, void *image)
@@ -151,21 +159,27 @@ static void fsm_image_close(void *ctx, void *image)
 
 /* ---- Receiving ---- */
 
+static const char *name_of(const struct js_image_of *of)
+{
+    const struct js_stream *st = js_stream_find(of->js, of->gid);
+    return st == NULL ? "Meta" : st->name;
+}
+
 static int fsm_stage_open(void *ctx, struct group_base base, const struct group_part *parts,
                           uint32_t parts_count, void **ret_stage)
 {
-    struct js_stream *st = ctx;
+    const struct js_image_of *of = ctx;
     struct store_part *to = xcalloc(parts_count, sizeof *to);
     struct store_stage *stage = NULL;
     for (uint32_t i = 0; i < parts_count; i++) {
         to[i] = (struct store_part){parts[i].bytes, parts[i].crc};
     }
-    int rv = store_stage_open(st->js->store, st->gid, st->sid, to, parts_count, &stage);
+    int rv = store_stage_open(of->js->store, of->gid, of->sid, to, parts_count, &stage);
     free(to);
     if (rv == 0) {
-        log_inf("Stream %s: this replica is behind the leader's log and fetches the state at index "
-                "%llu, %u parts",
-                st->name, (unsigned long long)base.index, parts_count);
+        log_inf("%s: this replica is behind the leader's log and fetches the state at index %llu, "
+                "%u parts",
+                name_of(of), (unsigned long long)base.index, parts_count);
         *ret_stage = stage;
     }
     return rv;
@@ -181,13 +195,13 @@ static void stage_write(void *arg)
 static void fsm_stage_write(void *ctx, void *stage, uint32_t part, uint64_t off, struct slice bytes,
                             struct host_job *job)
 {
-    struct js_stream *st = ctx;
-    struct js_image_job *j = job_new(st, job);
+    const struct js_image_of *of = ctx;
+    struct js_image_job *j = job_new(of, job);
     j->stage = stage;
     j->part = part;
     j->off = off;
     j->bytes = bytes;
-    loop_work(st->js->loop, stage_write, done, j);
+    loop_work(of->js->loop, stage_write, done, j);
 }
 
 /* Pool. */
@@ -200,10 +214,10 @@ static void stage_verify(void *arg)
 
 static void fsm_stage_verify(void *ctx, void *stage, struct host_job *job)
 {
-    struct js_stream *st = ctx;
-    struct js_image_job *j = job_new(st, job);
+    const struct js_image_of *of = ctx;
+    struct js_image_job *j = job_new(of, job);
     j->stage = stage;
-    loop_work(st->js->loop, stage_verify, done, j);
+    loop_work(of->js->loop, stage_verify, done, j);
 }
 
 /* The machine begins anew from what the pass has put in place. */
@@ -236,9 +250,13 @@ static void on_switched(void *arg)
 {
     struct js_image_job *j = arg;
     struct js_stream *st = js_stream_find(j->js, j->gid);
-    j->status = st == NULL ? ERR_CANCELED : adopt(st);
-    if (j->status != 0 && st != NULL) {
-        js_die(j->js, "Adopting a fetched state", j->status, st->name);
+    if (j->gid == META_GID) {
+        j->status = js_meta_image_adopt(j->js);
+    } else {
+        j->status = adopt(st); /* It is there: no stream is ended while a pass runs. */
+    }
+    if (j->status != 0) {
+        js_die(j->js, "Adopting a fetched state", j->status, 0, st == NULL ? "meta" : st->name);
     }
     done(j);
 }
@@ -246,6 +264,20 @@ static void on_switched(void *arg)
 static void try_switch(void *arg)
 {
     struct js_image_job *j = arg;
+    if (j->js->is_stopping || (j->gid != META_GID && js_stream_find(j->js, j->gid) == NULL)) {
+        /* Deleted meanwhile, and its group with it: nothing may come to be under its gid. */
+        store_stage_drop(j->stage);
+        if (j->js->is_stopping) {
+            job_end(j); /* The group, still there, would not stand a refusal; it ends untold. */
+            return;
+        }
+        j->status = ERR_CANCELED;
+        done(j);
+        return;
+    }
+    if (j->gid == META_GID && j->js->flush == NULL) {
+        js_meta_image_begin(j->js);
+    }
     if (!js_flush_stage(j->js, j->gid, j->stage, on_switched, j)) {
         loop_timer_start(j->timer, IMAGE_RETRY_MS, 0);
     }
@@ -253,10 +285,10 @@ static void try_switch(void *arg)
 
 static void fsm_stage_switch(void *ctx, void *stage, struct host_job *job)
 {
-    struct js_stream *st = ctx;
-    struct js_image_job *j = job_new(st, job);
+    const struct js_image_of *of = ctx;
+    struct js_image_job *j = job_new(of, job);
     j->stage = stage;
-    j->timer = loop_timer_new(st->js->loop, try_switch, j);
+    j->timer = loop_timer_new(of->js->loop, try_switch, j);
     loop_timer_start(j->timer, 0, 0);
 }
 

@@ -3,12 +3,14 @@
  *   js_engine.c   WAL, host, store: start, turns, ticks, frames to and from peers
  *   js_flush.c    the flush ladder of all streams and of meta
  *   js_meta.c     the meta group: who is there, which streams, where
+ *   js_meta_image.c  meta's state as a whole, fetched from another node
  *   js_birth.c    how the meta group comes to be
  *   js_stream.c   one replica of a stream: log entries into the machine, effects into the store
  *   js_leader.c   what only the leader of a stream does: deliveries, administration, effects
  *   js_propose.c  its ops become entries: open batch, what waits behind it, publishes of lanes
  *   js_send.c     messages on their way out
  *   js_image.c    catch-up of a replica by image
+ *   js_file.c     small files beside WAL and store
  *   js_lane.c     publishes from this node to the leaders, numbered and resent
  *   js_batch.c    items to and from other nodes, one frame per node and turn
  *   js_api.c      $JS.API, wherever it is asked; js_api_*.c the requests
@@ -83,6 +85,7 @@ struct js_request {
     uint64_t meta_index;
     bool is_create;
     UT_hash_handle hh; /* By id. */
+    struct list link;  /* In created_for. */
 };
 
 enum js_stream_state {
@@ -91,7 +94,15 @@ enum js_stream_state {
     JS_STREAM_LOST    /* Born here, and the WAL does not know it. */
 };
 
+/* What images are made of and for: the first member of a stream, and of struct js for meta. */
+struct js_image_of {
+    struct js *js;
+    uint64_t gid;
+    uint64_t sid;
+};
+
 struct js_stream {
+    struct js_image_of image_of;
     struct js *js;
     uint64_t gid;
     uint64_t sid;
@@ -110,6 +121,7 @@ struct js_stream {
     bool is_flushing;
     uint64_t hash_index; /* Of the last DIGEST, and its hash. */
     uint64_t hash;
+    bool is_loss_told;
 
     /* Leader only (js_leader.c). */
     bool is_leader; /* By role_changed. */
@@ -131,7 +143,8 @@ struct js_stream {
     bool is_clock_proposed;
     struct js_request *requests;
     /* Who waits for the first leader to answer the creation. */
-    struct js_request *created_for;
+    struct list created_for;
+    unsigned created_for_count;
 
     UT_hash_handle hh; /* By gid. */
 };
@@ -149,6 +162,7 @@ struct js_leader {
 };
 
 struct js {
+    struct js_image_of image_of; /* Meta. */
     struct node_context *ctx;
     struct loop *loop;
     char *dir; /* <store_dir>/weir */
@@ -170,6 +184,7 @@ struct js {
     /* js_flush.c */
     struct store_flush *flush;
     int flush_status;
+    int flush_errno;
     uint64_t flush_base_lsn;  /* BASE records of the last pass, */
     uint64_t flush_pass;      /* which store_base_durable waits for. */
     uint64_t flush_stage_gid; /* The pass switches this stream to a fetched image. */
@@ -194,6 +209,10 @@ struct js {
     struct interest *subjects; /* Of all streams; the owner is the meta_stream. */
     struct js_subjects *stream_subjects;
     struct list actions; /* Replicas to start and to end. */
+    /* A fetched state of meta is in place, but not every replica it brought: those from this gid on
+     * that the WAL does not know are new, not lost. 0: no such time. */
+    uint64_t meta_new_from;
+    bool is_meta_switching;
     uint64_t node_report_ms;
 
     struct js_birth *birth; /* js_birth.c; NULL without peers. */
@@ -231,11 +250,17 @@ void js_unlock(struct js *js);
 /* A number that this process never gave before, not 0. */
 uint64_t js_next_id(struct js *js);
 /* The node cannot go on: log what and why, and stop the process. */
-_Noreturn void js_die(struct js *js, const char *what, int err, const char *path);
+_Noreturn void js_die(struct js *js, const char *what, int err, int errno_value, const char *path);
 int64_t js_now_ns(const struct js *js);
 
+/* ---- js_file.c ---- */
+/* In js->dir; durable when it returns. */
+int js_file_write(const struct js *js, const char *name, struct slice bytes);
+/* ERR_NOTFOUND: there is none. */
+int js_file_read(const struct js *js, const char *name, uint8_t *buf, size_t cap, size_t *ret_len);
+int js_file_remove(const struct js *js, const char *name);
+
 /* ---- js_flush.c ---- */
-int js_flush_start(struct js *js);
 void js_flush_tick(struct js *js);
 /* Flush everything soon; returns false if a pass is under way. */
 bool js_flush_now(struct js *js);
@@ -260,7 +285,26 @@ int js_meta_birth(struct js *js, const struct group_member *members, unsigned me
                   uint64_t raft_id);
 /* Start and end replicas as meta has decided; not from inside a callback of the host. */
 void js_meta_actions(struct js *js);
-bool js_meta_has_actions(const struct js *js);
+/* Every CREATE is durable that meta's durable state may rest on. */
+bool js_meta_is_born(const struct js *js);
+struct meta_events js_meta_events(struct js *js);
+/* The replica of @s, if it is to be here, starts at the end of the turn; or ends. */
+void js_meta_begin_stream(struct js *js, const struct meta_stream *s);
+void js_meta_end_stream(struct js *js, const struct meta_stream *s);
+/* The stream's description was replaced: @old points to what is gone soon. */
+void js_meta_replace_stream(struct js *js, const struct meta_stream *old,
+                            const struct meta_stream *s);
+/* Items of the store into a new machine. */
+int js_meta_load(struct js *js);
+
+/* ---- js_meta_image.c ---- */
+/* Before the fetched state is switched to. */
+void js_meta_image_begin(struct js *js);
+/* The store has it: take it. */
+int js_meta_image_adopt(struct js *js);
+/* Go on with an adoption that a crash interrupted. */
+int js_meta_image_start(struct js *js);
+void js_meta_image_tick(struct js *js);
 /* What the WAL knew of a group when it was opened. */
 bool js_group_found(struct js *js, uint64_t gid, struct group_found *ret_found);
 const char *js_node_name(struct js *js, uint64_t node_id);

@@ -9,6 +9,7 @@
 #include "storage/base/err.h"
 #include "storage/base/log.h"
 
+#define CREATED_FOR_MAX 64u
 #define REQUESTS_MAX 4096u /* Administrative ops under way, per stream. */
 #define CLOCK_SHARED_NS STREAM_DUE_SHARED_NS
 
@@ -51,6 +52,15 @@ static void requests_drop(struct js_stream *st)
     }
 }
 
+static void created_for_drop(struct js_stream *st)
+{
+    struct list *it;
+    while ((it = list_pop_front(&st->created_for)) != NULL) {
+        request_free(container_of(it, struct js_request, link));
+    }
+    st->created_for_count = 0;
+}
+
 static void answer_info(struct js_stream *st, const struct js_request *r)
 {
     struct buf b = BUF_EMPTY;
@@ -80,10 +90,13 @@ void js_leader_answer_created(struct js_stream *st, struct js_request *r)
             return;
         }
     }
-    if (st->created_for != NULL) {
-        request_free(st->created_for);
+    if (st->created_for_count == CREATED_FOR_MAX) {
+        request_free(r);
+        return;
     }
-    st->created_for = r;
+    list_init(&r->link);
+    list_push_back(&st->created_for, &r->link);
+    st->created_for_count++;
 }
 
 /* ---- Life ---- */
@@ -135,10 +148,7 @@ void js_leader_open(struct js_stream *st)
 void js_leader_close(struct js_stream *st)
 {
     requests_drop(st);
-    if (st->created_for != NULL) {
-        request_free(st->created_for);
-        st->created_for = NULL;
-    }
+    created_for_drop(st);
     list_remove(&st->turn);
     delivery_free(st->delivery);
     st->delivery = NULL;
@@ -179,12 +189,14 @@ void js_leader_role(struct js_stream *st, const struct group_role *role)
     if (st->is_leader && (!role->is_leader || role->term != st->term)) {
         end_leading(st);
     }
+    if (st->state != JS_STREAM_OK) {
+        return; /* js_leader_tick hands it over. */
+    }
     if (role->is_leader && !st->is_leader) {
         begin_leading(st, role->term);
-    } else if (!role->is_leader && role->leader_node_id != 0 && st->created_for != NULL &&
+    } else if (!role->is_leader && role->leader_node_id != 0 &&
                role->leader_node_id != st->js->ctx->node_id) {
-        request_free(st->created_for);
-        st->created_for = NULL;
+        created_for_drop(st);
     }
 }
 
@@ -225,11 +237,11 @@ static void begin_serving(struct js_stream *st)
     if (s != NULL && !stream_config_eq(&s->config, stream_get_config(st->machine))) {
         propose_config(st, &s->config, 0);
     }
-    if (st->created_for != NULL) {
-        struct js_request *r = st->created_for;
-        st->created_for = NULL;
-        js_leader_answer_created(st, r);
+    struct list *it;
+    while ((it = list_pop_front(&st->created_for)) != NULL) {
+        js_leader_answer_created(st, container_of(it, struct js_request, link));
     }
+    st->created_for_count = 0;
     js_leader_turn_wanted(st);
 }
 
@@ -306,11 +318,37 @@ void js_leader_turns(struct js *js)
     }
 }
 
+/* A replica that stopped applying serves nobody: another one is to lead. */
+static void hand_over(struct js_stream *st)
+{
+    struct group_status status;
+    if (st->is_leader) {
+        end_leading(st);
+    }
+    if (st->group == NULL || !group_role(st->group).is_leader) {
+        return;
+    }
+    group_status(st->group, &status);
+    for (unsigned i = 0; i < status.members_count; i++) {
+        const struct group_member_status *m = &status.members[i];
+        if (m->member.node_id != st->js->ctx->node_id && m->is_recent) {
+            js_lock(st->js);
+            (void)group_move_leader(st->group, m->member.node_id); /* Else again in a moment. */
+            js_unlock(st->js);
+            return;
+        }
+    }
+}
+
 void js_leader_tick(struct js *js)
 {
     int64_t now = js_now_ns(js);
     for (struct js_stream *st = js->streams; st != NULL; st = st->hh.next) {
-        if (!st->is_led || st->state != JS_STREAM_OK) {
+        if (st->state != JS_STREAM_OK) {
+            hand_over(st);
+            continue;
+        }
+        if (!st->is_led) {
             continue;
         }
         bool is_due = st->closed_bytes > 0 || stream_wants_job_step(st->machine) ||

@@ -134,7 +134,6 @@ static struct js_request *request_for(const struct meta_asker *asker, const char
     r->inbox = xslicedup(asker->inbox);
     r->type = type;
     r->meta_index = index;
-    r->is_create = true;
     return r;
 }
 
@@ -144,7 +143,11 @@ static void on_created(void *arg, const struct meta_stream *s, const struct meta
     struct js *js = arg;
     subjects_add(js, s);
     if (is_here(js, s)) {
-        act(js, s->gid, true, true, request_for(asker, "stream_create_response", index));
+        struct js_request *r = request_for(asker, "stream_create_response", index);
+        if (r != NULL) {
+            r->is_create = true;
+        }
+        act(js, s->gid, true, true, r);
     }
 }
 
@@ -152,9 +155,9 @@ static void on_repeated(void *arg, const struct meta_stream *s, const struct met
                         uint64_t index)
 {
     struct js *js = arg;
-    struct js_stream *st = js_stream_find(js, s->gid);
-    if (st != NULL && asker->inbox.len > 0) {
-        js_leader_answer_created(st, request_for(asker, "stream_create_response", index));
+    if (is_here(js, s) && asker->inbox.len > 0) {
+        /* Behind its start, which may not have been carried out yet. */
+        act(js, s->gid, true, true, request_for(asker, "stream_create_response", index));
     }
 }
 
@@ -174,14 +177,38 @@ static void on_deleted(void *arg, const struct meta_stream *s, const struct meta
                        uint64_t index)
 {
     struct js *js = arg;
-    subjects_remove(js, s);
-    js_lane_forget(js, s->gid);
-    act(js, s->gid, false, false, NULL);
+    js_meta_end_stream(js, s);
     if (js->is_meta_leader && asker->inbox.len > 0) {
         struct buf b = BUF_EMPTY;
         api_reply_success(&b, "stream_delete_response");
         js_api_reply(js, asker->node_id, asker->inbox, index, SLICE_EMPTY, buf_slice(&b));
         buf_close(&b);
+    }
+}
+
+void js_meta_begin_stream(struct js *js, const struct meta_stream *s)
+{
+    subjects_add(js, s);
+    if (is_here(js, s)) {
+        act(js, s->gid, true, true, NULL);
+    }
+}
+
+void js_meta_end_stream(struct js *js, const struct meta_stream *s)
+{
+    subjects_remove(js, s);
+    js_lane_forget(js, s->gid);
+    act(js, s->gid, false, false, NULL);
+}
+
+void js_meta_replace_stream(struct js *js, const struct meta_stream *old,
+                            const struct meta_stream *s)
+{
+    subjects_remove(js, old);
+    subjects_add(js, s);
+    struct js_stream *st = js_stream_find(js, s->gid);
+    if (st != NULL && old->version != s->version) {
+        js_leader_config(st, &s->config, &(struct meta_asker){0}, s->version);
     }
 }
 
@@ -310,15 +337,17 @@ bool js_group_found(struct js *js, uint64_t gid, struct group_found *ret_found)
 
 static struct group_options group_options(struct js *js, uint64_t raft_id)
 {
-    return (struct group_options){.gid = META_GID,
-                                  .raft_id = raft_id,
-                                  .fsm = {.apply = fsm_apply,
-                                          .lost = fsm_lost,
-                                          .role_changed = fsm_role,
-                                          .base = fsm_base,
-                                          .ctx = js},
-                                  .priority = 0,
-                                  .is_single = js->ctx->peers == NULL};
+    struct group_options options = {.gid = META_GID,
+                                    .raft_id = raft_id,
+                                    .fsm = {.apply = fsm_apply,
+                                            .lost = fsm_lost,
+                                            .role_changed = fsm_role,
+                                            .base = fsm_base,
+                                            .ctx = js},
+                                    .priority = 0,
+                                    .is_single = js->ctx->peers == NULL};
+    js_image_fsm(&options.fsm);
+    return options;
 }
 
 int js_meta_birth(struct js *js, const struct group_member *members, unsigned members_count,
@@ -353,35 +382,103 @@ static int open_group(struct js *js)
     return 0; /* js_birth.c: nobody is there yet. */
 }
 
+struct meta_events js_meta_events(struct js *js)
+{
+    return (struct meta_events){on_created, on_repeated, on_updated, on_deleted,
+                                on_refused, on_node,     js};
+}
+
+int js_meta_load(struct js *js)
+{
+    struct meta_events events = js_meta_events(js);
+    js->meta = meta_new(&events);
+    js->is_meta_failed = false;
+    int rv = store_stream_load(js->meta_store, no_message, put_back, js);
+    if (rv == 0 && js->is_meta_failed) {
+        rv = ERR_CORRUPT;
+    }
+    store_stream_applied(js->meta_store, &js->meta_index, &js->meta_term);
+    js->meta_flushed_index = js->meta_index;
+    return rv;
+}
+
+/* A deleted stream's replica that was never started here has still its log and data. */
+static void discard(struct js *js, uint64_t gid)
+{
+    struct store_stream *s = store_find(js->store, gid);
+    js_lock(js);
+    (void)host_destroy_found(js->host, gid); /* ERR_NOTFOUND: none was here. */
+    js_unlock(js);
+    if (s != NULL) {
+        store_stream_delete(s);
+    }
+}
+
+/* Gids that the durable state of meta has given to streams since deleted: the crash came between
+ * this state and the end of their replicas. */
+struct gone {
+    const struct meta *meta;
+    uint64_t *gids;
+    size_t count;
+};
+
+static void add_gone(struct gone *g, uint64_t gid)
+{
+    if (meta_is_gone(g->meta, gid)) {
+        g->gids = xrealloc(g->gids, (g->count + 1) * sizeof *g->gids);
+        g->gids[g->count++] = gid;
+    }
+}
+
+static void note_gone_group(void *arg, const struct group_found *found)
+{
+    add_gone(arg, found->gid);
+}
+
+static void note_gone_stream(void *arg, struct store_stream *s)
+{
+    add_gone(arg, store_stream_gid(s));
+}
+
+static void discard_gone(struct js *js)
+{
+    struct gone g = {.meta = js->meta};
+    host_each_group(js->host, note_gone_group, &g);
+    store_each_stream(js->store, note_gone_stream, &g);
+    for (size_t i = 0; i < g.count; i++) {
+        discard(js, g.gids[i]);
+    }
+    free(g.gids);
+}
+
 int js_meta_start(struct js *js)
 {
-    struct meta_events events = {on_created, on_repeated, on_updated, on_deleted,
-                                 on_refused, on_node,     js};
     struct interest_options subjects = {.seed = node_random(),
                                         .cache_max = INTEREST_CACHE_MAX_DEFAULT};
-    js->meta = meta_new(&events);
     js->subjects = interest_new(&subjects);
     js->meta_store = store_find(js->store, META_GID);
     if (js->meta_store == NULL) {
+        struct meta_events events = js_meta_events(js);
+        js->meta = meta_new(&events);
         js->meta_store = store_stream_create(js->store, META_GID, META_GID);
-    } else {
-        int rv = store_stream_load(js->meta_store, no_message, put_back, js);
-        if (rv != 0 || js->is_meta_failed) {
-            log_err(
-                "The meta state in %s/store cannot be read. Remove %s to let the node join as a "
+    } else if (js_meta_load(js) != 0) {
+        log_err("The meta state in %s/store cannot be read. Remove %s to let the node join as a "
                 "new one",
                 js->dir, js->dir);
-            return ERR_CORRUPT;
-        }
-        store_stream_applied(js->meta_store, &js->meta_index, &js->meta_term);
-        js->meta_flushed_index = js->meta_index;
+        return ERR_CORRUPT;
     }
+    int rv = js_meta_image_start(js);
+    if (rv != 0) {
+        return rv;
+    }
+    discard_gone(js);
     const struct meta_stream **list = meta_streams_sorted(js->meta);
     size_t count = meta_streams_count(js->meta);
     for (size_t i = 0; i < count; i++) {
         subjects_add(js, list[i]);
         if (is_here(js, list[i])) {
-            js_stream_start(js, list[i], false);
+            js_stream_start(js, list[i],
+                            js->meta_new_from != 0 && list[i]->gid >= js->meta_new_from);
         }
     }
     free(list);
@@ -419,9 +516,10 @@ void js_meta_stop(struct js *js)
 
 /* ---- Turns ---- */
 
-bool js_meta_has_actions(const struct js *js)
+bool js_meta_is_born(const struct js *js)
 {
-    return !list_is_empty(&js->actions);
+    return list_is_empty(&js->actions) &&
+           wal_thread_durable_lsn(js->wal_thread) >= js->create_lsn_max;
 }
 
 void js_meta_actions(struct js *js)
@@ -438,13 +536,15 @@ void js_meta_actions(struct js *js)
             if (s != NULL && st == NULL) {
                 js_stream_start(js, s, a->is_new);
                 st = js_stream_find(js, a->gid);
-                if (st != NULL && a->created_for != NULL) {
-                    js_leader_answer_created(st, a->created_for);
-                    a->created_for = NULL;
-                }
+            }
+            if (s != NULL && st != NULL && a->created_for != NULL) {
+                js_leader_answer_created(st, a->created_for);
+                a->created_for = NULL;
             }
         } else if (st != NULL) {
             js_stream_stop(st, true);
+        } else {
+            discard(js, a->gid);
         }
         action_free(a);
     }
@@ -474,9 +574,32 @@ static bool report_peer(void *ctx, const struct peers_info *info)
     return true;
 }
 
+/* A replica that the WAL does not know is lost, unless meta was only about to say that its stream
+ * is deleted. */
+static void tell_losses(struct js *js)
+{
+    struct group_status status;
+    for (struct js_stream *st = js->streams; st != NULL; st = st->hh.next) {
+        if (st->state != JS_STREAM_LOST || st->is_loss_told) {
+            continue;
+        }
+        group_status(js->meta_group, &status);
+        if (status.role.leader_node_id == 0 || js->meta_index < status.commit_index) {
+            return;
+        }
+        st->is_loss_told = true;
+        log_err("Stream %s: the replica on this node does not start: it was born here, but its log "
+                "is lost; it waits for an operator",
+                st->name);
+    }
+}
+
 void js_meta_tick(struct js *js)
 {
     uint64_t now = loop_now_ms(js->loop);
+    if (js->meta_group != NULL) {
+        tell_losses(js);
+    }
     if (!js->is_meta_leader || js->is_meta_failed || now - js->node_report_ms < NODE_REPORT_MS) {
         return;
     }

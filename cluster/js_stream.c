@@ -169,6 +169,7 @@ static int open_group(struct js_stream *st, const struct meta_stream *s, bool is
 void js_stream_start(struct js *js, const struct meta_stream *s, bool is_new)
 {
     struct js_stream *st = xcalloc(1, sizeof *st);
+    st->image_of = (struct js_image_of){js, s->gid, s->sid};
     st->js = js;
     st->gid = s->gid;
     st->sid = s->sid;
@@ -178,6 +179,7 @@ void js_stream_start(struct js *js, const struct meta_stream *s, bool is_new)
     list_init(&st->turn);
     list_init(&st->sends);
     list_init(&st->closed);
+    list_init(&st->created_for);
     for (size_t i = 0; i < s->peers_count; i++) {
         if (s->peers[i].node_id == js->ctx->node_id) {
             st->raft_id = s->peers[i].raft_id;
@@ -193,10 +195,10 @@ void js_stream_start(struct js *js, const struct meta_stream *s, bool is_new)
     js_unlock(js);
     if (rv != 0) {
         st->state = rv == ERR_NOTFOUND ? JS_STREAM_LOST : JS_STREAM_FAILED;
-        log_err("Stream %s: the replica on this node does not start: %s", st->name,
-                rv == ERR_NOTFOUND
-                    ? "it was born here, but its log is lost; it waits for an operator"
-                    : err_text(rv));
+        if (rv != ERR_NOTFOUND) {
+            log_err("Stream %s: the replica on this node does not start: %s", st->name,
+                    err_text(rv));
+        } /* Lost or deleted: meta will know, see js_meta_tick. */
     }
 }
 
