@@ -200,8 +200,7 @@ void guard_post(struct raft_group *g)
     }
     want_trim(g);
     tell_role(g);
-    if (g->pending_count > 0 || g->move_to != 0 ||
-        (r->state == RAFT_LEADER && r->commit_index != g->commit_seen)) {
+    if (g->pending_count > 0 || g->move_to != 0 || guard_has_commit_news(g)) {
         host_group_busy(g);
     }
 }

@@ -80,26 +80,52 @@ static void guard_commit_told(struct raft_group *g, uint64_t to, uint64_t commit
     }
 }
 
+/* What member @i is known to have and not to know as committed: its commit index, or 0. A follower
+ * whose result comes after the entry is committed by the others has news then, not before. */
+static uint64_t commit_news(struct raft_group *g, unsigned i)
+{
+    const struct raft *r = g->r;
+    const struct raft_server *s = &r->configuration.servers[i];
+    const struct replica *rep = group_replica(g, s->id);
+    uint64_t match = r->leader_state.progress[i].match_index;
+    uint64_t commit = match < r->commit_index ? match : r->commit_index;
+    if (s->id == g->raft_id || s->role == RAFT_SPARE || rep == NULL || match == 0 ||
+        commit <= rep->commit_told || compat_term_at(r, match) == 0) {
+        return 0;
+    }
+    return commit;
+}
+
+bool guard_has_commit_news(struct raft_group *g)
+{
+    if (g->r->state != RAFT_LEADER) {
+        return false;
+    }
+    for (unsigned i = 0; i < g->r->configuration.n; i++) {
+        if (commit_news(g, i) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Followers apply what they know to be committed. libraft tells them with the next entries or the
  * next heartbeat; when none left in this turn, an empty AppendEntries at what the follower is known
  * to have says it now. */
 void guard_tell_commit(struct raft_group *g)
 {
     const struct raft *r = g->r;
-    if (r->state != RAFT_LEADER || g->commit_seen == r->commit_index) {
+    if (r->state != RAFT_LEADER) {
         return;
     }
-    g->commit_seen = r->commit_index;
     for (unsigned i = 0; i < r->configuration.n; i++) {
-        const struct raft_server *s = &r->configuration.servers[i];
-        struct replica *rep = group_replica(g, s->id);
-        uint64_t match = r->leader_state.progress[i].match_index;
-        uint64_t commit = match < r->commit_index ? match : r->commit_index;
-        if (s->id == g->raft_id || s->role == RAFT_SPARE || rep == NULL || match == 0 ||
-            commit <= rep->commit_told || compat_term_at(r, match) == 0) {
+        uint64_t commit = commit_news(g, i);
+        if (commit == 0) {
             continue;
         }
-        struct out *o = out_new(g, FRAME_ENTRIES, s->id, rep->node_id);
+        struct replica *rep = group_replica(g, r->configuration.servers[i].id);
+        uint64_t match = r->leader_state.progress[i].match_index;
+        struct out *o = out_new(g, FRAME_ENTRIES, rep->raft_id, rep->node_id);
         o->item.term = r->current_term;
         o->item.index = match;
         o->item.index_term = compat_term_at(r, match);

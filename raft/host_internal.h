@@ -260,7 +260,6 @@ struct raft_group {
     bool was_leader;
     uint64_t lead_term;
     uint64_t barrier_index;
-    uint64_t commit_seen; /* By the turn: followers are told of it. */
     bool is_barrier_stored;
     uint64_t leader_id, leader_node, leader_term, leader_seen_ms;
     struct group_role told; /* Last role_changed. */
@@ -457,7 +456,9 @@ void guard_message_free(struct raft_message *m);
 int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *m,
                raft_io_send_cb cb);
 void guard_tell_commit(struct raft_group *g); /* At the end of the turn. */
-void guard_accepted(struct raft_group *g);    /* The core took the entries being received. */
+/* Some follower has committed entries and does not know it: a turn is wanted. */
+bool guard_has_commit_news(struct raft_group *g);
+void guard_accepted(struct raft_group *g); /* The core took the entries being received. */
 void guard_send_result(struct raft_group *g, uint64_t to, uint64_t node_id, uint64_t term,
                        uint64_t rejected, uint64_t last_index);
 

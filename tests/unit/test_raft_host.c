@@ -39,6 +39,28 @@ Test(raft_host, followers_apply_within_a_round_trip_without_further_traffic)
     world_close(&w);
 }
 
+/* Its result came after the others had committed the entry, and nobody told it until the next
+ * heartbeat: whoever waits for this replica waited a second. */
+Test(raft_host, a_follower_with_a_slow_disk_applies_when_it_has_the_entry)
+{
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    unsigned slow = follower_of(leader);
+    struct machine *m = world_machine(&w, (unsigned)leader, 1);
+    world_run(&w, 1500);
+    for (uint64_t i = 1; i <= 20; i++) {
+        w.nodes[slow].is_disk_stuck = true;
+        cr_assert_eq(group_propose(m->group, SLICE_LIT("x"), i), 0);
+        world_run(&w, 60);
+        cr_assert_eq(m->commands, i);
+        w.nodes[slow].is_disk_stuck = false;
+        world_run(&w, 60);
+        cr_assert_eq(world_machine(&w, slow, 1)->commands, i);
+    }
+    world_close(&w);
+}
+
 Test(raft_host, a_follower_refuses_proposals)
 {
     world_open(&w, 3, NULL);
