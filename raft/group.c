@@ -56,6 +56,9 @@ void group_fail(struct raft_group *g, const char *why)
 {
     host_alarm(g->host, g->gid, why);
     pull_drop(g); /* An image must not revive it. */
+    if (g->r != NULL && g->r->state != RAFT_UNAVAILABLE) {
+        log_suffix_keep(g);
+    }
     instance_close(g);
     guard_gate_clear(g);
     g->state = GROUP_FAILED;
@@ -418,6 +421,7 @@ uint64_t group_set_base(struct raft_group *g, struct group_base base)
     }
     assert(base.index <= g->delivered);
     log_set_base(g, base.index, base.term);
+    log_suffix_drop(g, base.index + 1, UINT64_MAX);
     return log_put_base(g, RECORD_BASE, &g->base);
 }
 

@@ -287,6 +287,12 @@ uint64_t log_needed_lsn(const struct raft_group *g)
     return needed;
 }
 
+void log_opened(struct raft_group *g)
+{
+    g->base_durable = g->base.index;
+    spans_drop_below(g, g->base.index);
+}
+
 /* ---- Replay ---- */
 
 static void entry_free(struct raft_entry *e)
@@ -331,6 +337,24 @@ static void suffix_insert(struct raft_group *g, size_t at, struct raft_entry e)
     memmove(g->suffix + at + 1, g->suffix + at, (g->suffix_count - at) * sizeof *g->suffix);
     g->suffix[at] = e;
     g->suffix_count++;
+}
+
+void log_suffix_keep(struct raft_group *g)
+{
+    const struct raft *r = g->r;
+    uint64_t first = compat_log_first(r), last = compat_log_last(r);
+    assert(g->suffix_count == 0);
+    first = first > g->base.index ? first : g->base.index + 1;
+    g->suffix_first = first;
+    for (uint64_t i = first; i <= last; i++) {
+        const struct raft_entry *e = compat_entry(r, i);
+        if (e == NULL) {
+            return;
+        }
+        suffix_insert(g, g->suffix_count,
+                      entry_copy(&(struct record_entry){e->term, (uint8_t)e->type,
+                                                        slice_of(e->buf.base, e->buf.len)}));
+    }
 }
 
 static void replay_append(struct raft_group *g, struct record *rec)
@@ -489,8 +513,7 @@ void log_replay_suspect(void *arg, uint64_t gid)
         return;
     }
     HASH_FIND(hh, h->groups, &gid, sizeof gid, g);
-    if (g == NULL) {
-        g = group_new(h, gid);
+    if (g != NULL) { /* Else nothing of it is left: lost, and never opened. */
+        g->is_suspect = true;
     }
-    g->is_suspect = true;
 }

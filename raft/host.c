@@ -79,9 +79,8 @@ void host_open(struct raft_host *h, struct wal *wal, uint64_t now_ms)
             group_free(g);
             continue;
         }
-        g->base_durable = g->base.index;
+        log_opened(g);
         g->last_index = g->suffix_count > 0 ? g->suffix_first + g->suffix_count - 1 : g->base.index;
-        log_durable(g);
         if (g->is_suspect) {
             log_put_suspect(g);
         }

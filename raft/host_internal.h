@@ -224,7 +224,8 @@ struct raft_group {
     bool is_known;   /* CREATE or CHECKPOINT was seen. */
     bool is_suspect;
     bool is_broken; /* Replay met a gap or a record that made no sense. */
-    /* Replayed entries, until the group is opened: first index, and libraft's own form. */
+    /* Entries while no instance has them: replayed, until the group is opened, or of one that was
+     * stopped. First index, and libraft's own form. */
     struct raft_entry *suffix;
     uint64_t suffix_first;
     size_t suffix_count, suffix_cap;
@@ -416,6 +417,9 @@ void log_reset(struct raft_group *g, const struct base *b);
 /* Move the base up, without a record. */
 void log_set_base(struct raft_group *g, uint64_t index, uint64_t term);
 void log_durable(struct raft_group *g);
+void log_opened(struct raft_group *g); /* All records were replayed. */
+/* Copy what the core has in memory above the base: it is about to be closed for good. */
+void log_suffix_keep(struct raft_group *g);
 uint64_t log_needed_lsn(const struct raft_group *g);
 void log_replay(void *arg, uint64_t lsn, uint8_t type, uint64_t gid, struct slice payload);
 void log_replay_suspect(void *arg, uint64_t gid);

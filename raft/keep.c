@@ -82,22 +82,28 @@ static uint64_t oldest_entry_lsn(const struct raft_group *g)
 static void entries_of_group(struct raft_group *g, uint64_t carry_cutoff)
 {
     struct raft_host *h = g->host;
-    if (!g->is_open) {
-        if (g->suffix_count > 0 && oldest_entry_lsn(g) < carry_cutoff) {
-            carry(g, from_suffix, g->suffix_first, g->suffix_first + g->suffix_count - 1);
-        }
-        return;
-    }
-    if (g->delivered > g->base.index && h->opt.env.flush_wanted != NULL) {
+    if (g->is_open && g->delivered > g->base.index && h->opt.env.flush_wanted != NULL) {
         h->opt.env.flush_wanted(h->opt.env.ctx, g->gid);
     }
     /* Only what is not applied, or the store is behind with, remains; if it is in memory. */
-    if (g->r == NULL || oldest_entry_lsn(g) >= carry_cutoff || g->base_durable != g->base.index) {
+    if (oldest_entry_lsn(g) >= carry_cutoff || g->base_durable != g->base.index) {
         return;
     }
-    uint64_t first = g->base.index + 1, last = compat_log_last(g->r);
-    if (first <= last && compat_entry(g->r, first) != NULL) {
-        carry(g, from_memory, first, last);
+    uint64_t first = g->base.index + 1;
+    if (g->r != NULL) {
+        uint64_t last = compat_log_last(g->r);
+        if (first <= last && compat_entry(g->r, first) != NULL) {
+            carry(g, from_memory, first, last);
+        }
+        return;
+    }
+    /* Not opened, or stopped. */
+    if (!g->is_open) {
+        first = g->suffix_first;
+    }
+    uint64_t end = g->suffix_first + g->suffix_count;
+    if (g->suffix_count > 0 && g->suffix_first <= first && first < end) {
+        carry(g, from_suffix, first, end - 1);
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 
+#include "raft/frames.h"
 #include "storage/base/crc32c.h"
 #include "storage/base/err.h"
 
@@ -46,7 +47,9 @@ static uint64_t env_random(void *ctx)
 static void env_flush_wanted(void *ctx, uint64_t gid)
 {
     struct world_node *n = ctx;
-    world_flush(n->world, n->number, gid);
+    if (!world_machine(n->world, n->number, gid)->is_flush_refused) {
+        world_flush(n->world, n->number, gid);
+    }
 }
 
 static void env_alarm(void *ctx, uint64_t gid, const char *text)
@@ -469,6 +472,35 @@ bool world_propose(struct world *w, uint64_t gid, unsigned count, size_t bytes)
     free(p);
     world_run(w, 50);
     return is_fine;
+}
+
+void world_cut(struct world *w, unsigned node, bool is_cut)
+{
+    for (unsigned i = 0; i < w->nodes_count; i++) {
+        w->is_cut[node][i] = w->is_cut[i][node] = is_cut;
+    }
+}
+
+void world_diverge(struct world *w, unsigned node, uint64_t gid, unsigned from)
+{
+    struct machine *m = world_machine(w, node, gid);
+    uint64_t term = group_role(m->group).term + 1;
+    struct buf frame = BUF_EMPTY;
+    struct frame_item it = {.kind = FRAME_ENTRIES,
+                            .gid = gid,
+                            .from = world_machine(w, from, gid)->raft_id,
+                            .to = m->raft_id,
+                            .term = term,
+                            .index = 1,
+                            .index_term = 1,
+                            .count = 1};
+    frame_begin(&frame);
+    size_t at = frame_put(&frame, &it);
+    frame_entry_head(&frame, term, 1, 1);
+    buf_append_u8(&frame, 'x');
+    frame_item_end(&frame, at);
+    cr_assert_eq(host_receive(w->nodes[node].host, from + 1, HOST_LANE_RAFT, buf_slice(&frame)), 0);
+    buf_close(&frame);
 }
 
 void world_crash(struct world *w, unsigned node)

@@ -32,6 +32,7 @@ struct machine {
     struct group_base base;
     uint64_t base_hash;
     bool exists;
+    bool is_flush_refused; /* flush_wanted comes to nothing. */
 };
 
 struct world_frame {
@@ -88,6 +89,11 @@ bool world_level(struct world *w, uint64_t gid, uint64_t index, uint64_t ms);
 /* Propose @count commands of @bytes at the leader, running in between; false if it is refused. */
 bool world_propose(struct world *w, uint64_t gid, unsigned count, size_t bytes);
 
+/* Cut @node off from all others, or connect it again. */
+void world_cut(struct world *w, unsigned node, bool is_cut);
+/* Let @node hear entries of a made-up leader, the replica on @from, that differ from what it
+ * applied. */
+void world_diverge(struct world *w, unsigned node, uint64_t gid, unsigned from);
 /* Lose memory and what the disk had not synced. */
 void world_crash(struct world *w, unsigned node);
 /* Tell the others it is down. */

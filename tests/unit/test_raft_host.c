@@ -439,3 +439,83 @@ Test(raft_host, a_destroyed_group_does_not_come_back)
     cr_assert_eq(s.groups, 0);
     world_close(&w);
 }
+
+static void small_segments(void)
+{
+    w.segment_bytes = 256u << 10;
+    for (unsigned i = 0; i < w.nodes_count; i++) {
+        world_crash(&w, i);
+    }
+    for (unsigned i = 0; i < w.nodes_count; i++) {
+        world_start(&w, i);
+    }
+}
+
+Test(raft_host, a_flushed_idle_group_does_not_pin_the_wal_after_a_restart)
+{
+    world_open(&w, 3, NULL);
+    small_segments();
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    unsigned f = follower_of(leader);
+    cr_assert(world_propose(&w, 1, 50, 1000));
+    cr_assert(world_level(&w, 1, 52, 1000));
+    world_flush(&w, f, 1); /* All it has: nothing comes to be flushed after the restart. */
+    world_run(&w, 50);
+    world_crash(&w, f);
+    world_start(&w, f);
+    world_create(&w, 2, 1u << f);
+    cr_assert(world_propose(&w, 2, 2000, 4000));
+    world_run(&w, 1000);
+    cr_assert_eq(world_leader(&w, 1, 0), leader);
+    cr_assert_leq(wal_sealed_count(w.nodes[f].wal), 14, "%u sealed segments",
+                  wal_sealed_count(w.nodes[f].wal));
+    world_close(&w);
+}
+
+/* What was in its log is still there for whoever looks into it. */
+Test(raft_host, a_stopped_group_does_not_pin_the_wal)
+{
+    world_open(&w, 2, NULL);
+    small_segments();
+    world_create(&w, 1, 3);
+    int leader = world_leader(&w, 1, 2000);
+    unsigned f = follower_of(leader);
+    cr_assert(world_propose(&w, 1, 20, 1000));
+    world_cut(&w, (unsigned)leader, true);
+    world_diverge(&w, f, 1, (unsigned)leader);
+    struct group_status s;
+    group_status(world_machine(&w, f, 1)->group, &s);
+    cr_assert_eq(s.state, GROUP_FAILED);
+    cr_assert_eq(w.alarms, 1);
+    world_machine(&w, f, 1)->is_flush_refused = true;
+    world_create(&w, 2, 1u << f);
+    cr_assert(world_propose(&w, 2, 2000, 4000));
+    world_run(&w, 1000);
+    cr_assert_leq(wal_sealed_count(w.nodes[f].wal), 14, "%u sealed segments",
+                  wal_sealed_count(w.nodes[f].wal));
+    world_crash(&w, f);
+    world_start(&w, f);
+    group_status(world_machine(&w, f, 1)->group, &s);
+    cr_assert_eq(s.last_index, 22);
+    world_close(&w);
+}
+
+Test(raft_host, leadership_moves_with_the_third_voter_down)
+{
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    cr_assert(world_propose(&w, 1, 20, 10));
+    unsigned target = follower_of(leader), third = 3 - target - (unsigned)leader;
+    world_crash(&w, third);
+    world_tell_down(&w, third);
+    world_run(&w, 100);
+    cr_assert_eq(group_move_leader(world_machine(&w, (unsigned)leader, 1)->group, target + 1), 0);
+    uint64_t from = w.now_ms;
+    while (!group_role(world_machine(&w, target, 1)->group).is_leader && w.now_ms < from + 3000) {
+        world_run(&w, 10);
+    }
+    cr_assert_leq(w.now_ms - from, 200, "%lu ms", w.now_ms - from);
+    world_close(&w);
+}
