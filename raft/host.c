@@ -81,7 +81,11 @@ void host_open(struct raft_host *h, struct wal *wal, uint64_t now_ms)
         }
         log_opened(g);
         g->last_index = g->suffix_count > 0 ? g->suffix_first + g->suffix_count - 1 : g->base.index;
-        if (g->is_suspect) {
+        if (h->has_wal_suspects && g->is_known) {
+            /* Stubs and suspicion again: what was lost may be the record for whose sake older ones
+             * were let go, which are here for the last time. */
+            log_put_checkpoint(g);
+        } else if (g->is_suspect) {
             log_put_suspect(g);
         }
     }

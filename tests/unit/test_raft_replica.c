@@ -61,6 +61,19 @@ PLAY(a_suspicion_survives_the_next_restart_and_ends_for_good)
     return is_kept && puppet_status(&p).state == GROUP_ACTIVE;
 }
 
+/* What rotted may be the record for whose sake older ones were let go: those are here for the last
+ * time. */
+PLAY(after_damage_a_groups_stub_is_written_again)
+{
+    lose_entry_3(off);
+    p.base = (struct group_base){2, 2};
+    puppet_commands(&p, 2, 3, 2, 2, 2, 0, "");
+    must(p.applied.index == 2);
+    group_set_base(p.group, p.base);
+    puppet_settle(&p);
+    return puppet_status(&p).needed_lsn > puppet_status(&p).create_lsn;
+}
+
 PLAY(a_suspect_that_leads_is_none_any_more)
 {
     lose_entry_3(off);
