@@ -255,11 +255,14 @@ void entry_delete_msg(struct entry_builder *b, uint64_t request, uint64_t seq)
     put_u64(b, seq);
 }
 
-void entry_config(struct entry_builder *b, uint64_t request, struct slice config)
+void entry_config(struct entry_builder *b, uint64_t request, struct slice config, uint64_t version)
 {
-    begin_op(b, OP_CONFIG, 2);
+    begin_op(b, OP_CONFIG, version == 0 ? 2 : 3);
     put_u64(b, request);
     put_bin(b, config);
+    if (version != 0) {
+        put_u64(b, version);
+    }
 }
 
 void entry_seal(struct entry_builder *b, uint64_t request)
@@ -575,6 +578,8 @@ int entry_open(struct entry_reader *e, struct slice bytes)
     return 0;
 }
 
+#define CONFIG_FIELDS_MAX 4u /* With its number and a version. */
+
 /* Number of fields after the op's number; -1: unknown to this machine version. */
 static int op_fields(uint64_t type)
 {
@@ -603,7 +608,7 @@ static int op_fields(uint64_t type)
     }
 }
 
-static int get_op(struct reader *r, struct op *op)
+static int get_op(struct reader *r, uint32_t fields, struct op *op)
 {
     switch (op->type) {
     case OP_LEAD:
@@ -637,6 +642,7 @@ static int get_op(struct reader *r, struct op *op)
     case OP_CONFIG:
         op->request = get_u64(r);
         op->u.config = get_bytes(r);
+        op->config_version = fields == CONFIG_FIELDS_MAX ? get_u64(r) : 0;
         break;
     case OP_SEAL:
         op->request = get_u64(r);
@@ -683,12 +689,13 @@ int entry_next(struct entry_reader *e, struct op *ret_op)
     if (known < 0) {
         return ERR_UNSUPPORTED;
     }
-    if (fields != (uint32_t)known + 1) {
+    bool is_versioned = type == OP_CONFIG && fields == CONFIG_FIELDS_MAX;
+    if (fields != (uint32_t)known + 1 && !is_versioned) {
         return ERR_INVALID;
     }
     memset(ret_op, 0, sizeof *ret_op);
     ret_op->type = (enum op_type)type;
-    int rv = get_op(&e->bytes, ret_op);
+    int rv = get_op(&e->bytes, fields, ret_op);
     return rv == 0 ? 1 : rv;
 }
 

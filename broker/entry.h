@@ -15,9 +15,9 @@
  *   CONSUMER_DELETE    [7, request, name]
  *   CONSUMER_PROGRESS  [8, consumer, [item, ...]]               item: [kind, seq, count,
  * consumer_seq, delay_ns, node, text | nil] PURGE              [9, request, filter | nil, seq,
- * keep] DELETE_MSG         [10, request, seq] CONFIG             [11, request, config] SEAL [12,
- * request] JOB_STEP           [13] CLOCK              [14] DIGEST             [15] VERSION [16,
- * version] REBASE_TIME        [17, time_ns]
+ * keep] DELETE_MSG         [10, request, seq] CONFIG             [11, request, config] or [11,
+ * request, config, version] SEAL [12, request] JOB_STEP           [13] CLOCK              [14]
+ * DIGEST             [15] VERSION [16, version] REBASE_TIME        [17, time_ns]
  *
  * Reserved: STORE_AT 3, BATCH_PART 4, BATCH_COMMIT 5, BATCH_ABORT 18, RESTORE_BEGIN 19,
  * RESTORE_END 20; the message options TTL, INCR, SCHEDULE, SOURCE.
@@ -121,7 +121,8 @@ struct op_progress {
 
 struct op {
     enum op_type type;
-    uint64_t request; /* Admin ops: returned in the effect ADMIN_REPLY; 0: nobody waits. */
+    uint64_t request;        /* Admin ops: returned in the effect ADMIN_REPLY; 0: nobody waits. */
+    uint64_t config_version; /* CONFIG: only what is above the present one counts; 0: always. */
     union {
         struct {
             uint64_t node;
@@ -204,7 +205,8 @@ void entry_consumer_delete(struct entry_builder *b, uint64_t request, struct sli
 void entry_purge(struct entry_builder *b, uint64_t request, struct slice filter, uint64_t seq,
                  uint64_t keep);
 void entry_delete_msg(struct entry_builder *b, uint64_t request, uint64_t seq);
-void entry_config(struct entry_builder *b, uint64_t request, struct slice config);
+/* @version grows with each change of the configuration; 0: none. */
+void entry_config(struct entry_builder *b, uint64_t request, struct slice config, uint64_t version);
 void entry_seal(struct entry_builder *b, uint64_t request);
 void entry_job_step(struct entry_builder *b);
 void entry_clock(struct entry_builder *b);

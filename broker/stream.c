@@ -221,6 +221,11 @@ static void config_changed(struct stream *s, int64_t old_per_subject, struct str
 static void apply_config(struct stream *s, const struct op *op, struct stream_effects *e)
 {
     int64_t old_per_subject = s->config.max_msgs_per_subject;
+    if (op->config_version != 0 && op->config_version <= s->config_version) {
+        admin_reply(e, op, 0, SLICE_EMPTY); /* A leader that had not heard of the newer one. */
+        return;
+    }
+    s->config_version = op->config_version != 0 ? op->config_version : s->config_version;
     int rv = stream_set_config(s, op->u.config);
     assert(rv == 0); /* check_op() has parsed it. */
     config_changed(s, old_per_subject, e);

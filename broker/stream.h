@@ -226,6 +226,8 @@ struct stream_info {
 };
 void stream_get_info(const struct stream *s, struct stream_info *ret_info);
 const struct stream_config *stream_get_config(const struct stream *s);
+/* Of the last CONFIG op that had one; 0: none had. */
+uint64_t stream_get_config_version(const struct stream *s);
 struct consumers *stream_get_consumers(const struct stream *s);
 const struct msg_index *stream_index(const struct stream *s);
 int64_t stream_time_ns(const struct stream *s);

@@ -1,6 +1,7 @@
 /* Checkpoint items of a stream; all numbers little-endian.
  *
  *   "m"                          configuration: canonical JSON
+ *   "v"                          its version u64; only if there is one
  *   "s"                          format u8, machine version u32, applied index u64, term u64,
  * created, time, last time i64, last seq, payload chain, next consumer id, messages, bytes, index
  * hash, dedup head, dedup tail u64, last message id (the rest) "j"                          jobs:
@@ -61,6 +62,9 @@ uint64_t stream_hash(const struct stream *s)
     save_counters(s, &b);
     save_jobs(s, &b);
     buf_append_slice(&b, buf_slice(&s->config_json));
+    if (s->config_version != 0) {
+        buf_append_u64(&b, s->config_version);
+    }
     buf_append_u64(&b, s->dedup.sum);
     for (size_t i = 0; i < s->lanes.count; i++) {
         buf_append_u64(&b, lane_hash(&s->lanes.lanes[i]));
@@ -166,6 +170,11 @@ void stream_checkpoint(struct stream *s, bool is_full, stream_item_cb cb, void *
     struct buf value = BUF_EMPTY;
     if (s->is_config_dirty || is_full) {
         cb(arg, SLICE_LIT("m"), buf_slice(&s->config_json), false);
+        if (s->config_version != 0) {
+            buf_append_u64(&value, s->config_version);
+            cb(arg, SLICE_LIT("v"), buf_slice(&value), false);
+            buf_clear(&value);
+        }
         s->is_config_dirty = false;
     }
     buf_append_u8(&value, ITEM_FORMAT);
@@ -332,7 +341,7 @@ static int load_chunk(struct stream *s, struct slice value)
 /* The order in which items must be loaded. */
 static int item_rank(struct slice key)
 {
-    static const char order[] = "smjodc";
+    static const char order[] = "smvjodc";
     const char *at = key.len == 0 ? NULL : strchr(order, key.ptr[0]);
     return at == NULL || key.ptr[0] == 0 ? (int)sizeof order : (int)(at - order);
 }
@@ -352,6 +361,13 @@ static int by_rank(const void *a, const void *b)
     return (va > vb) - (va < vb);
 }
 
+static int load_config_version(struct stream *s, struct slice value)
+{
+    struct reader r = reader_of(value);
+    s->config_version = reader_u64(&r);
+    return r.failed || r.len != 0 ? ERR_INVALID : 0;
+}
+
 static int load_item(struct stream_restore *r, const struct restore_item *item)
 {
     struct stream *s = r->stream;
@@ -360,6 +376,8 @@ static int load_item(struct stream_restore *r, const struct restore_item *item)
         return load_counters(r, item->value);
     case 'm':
         return stream_set_config(s, item->value);
+    case 'v':
+        return load_config_version(s, item->value);
     case 'j':
         return load_jobs(s, item->value);
     case 'o':

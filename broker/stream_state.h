@@ -39,7 +39,8 @@ struct stream_job {
 
 struct stream {
     struct stream_config config;
-    struct buf config_json; /* Canonical; hashed and checkpointed as it is. */
+    struct buf config_json;  /* Canonical; hashed and checkpointed as it is. */
+    uint64_t config_version; /* Of the last CONFIG that had one; 0: none had. */
     int64_t created_ns;
     int64_t time_ns;
     uint64_t last_seq;

@@ -15,11 +15,12 @@
 #define HOPS_MAX 4
 #define WAITING_MAX 10000 /* As the reference's queue of API requests. */
 
-/* A request without a leader, or a reply ahead of the meta index. */
+/* A request or an ack without a leader, or a reply ahead of the meta index. */
 struct api_waiting {
     struct list link;
     uint64_t asker;
     unsigned hops;
+    bool is_ack;
     uint64_t until_ms;
     uint64_t meta_index; /* A reply: wait for it; 0: a request. */
     struct buf subject;
@@ -156,7 +157,7 @@ void js_api_refuse(struct js *js, const struct js_api_call *call, const struct a
 }
 
 static struct api_waiting *wait_new(struct js *js, struct slice inbox, struct slice header,
-                                    struct slice body)
+                                    struct slice body, bool is_ack)
 {
     struct api_waiting *w = xcalloc(1, sizeof *w);
     w->until_ms = loop_now_ms(js->loop) + JS_API_WAIT_MS;
@@ -164,14 +165,15 @@ static struct api_waiting *wait_new(struct js *js, struct slice inbox, struct sl
     buf_append_slice(&w->header, header);
     buf_append_slice(&w->body, body);
     list_push_back(&js->api_waiting, &w->link);
-    js->api_waiting_count++;
+    w->is_ack = is_ack;
+    *(is_ack ? &js->acks_waiting_count : &js->api_waiting_count) += 1;
     return w;
 }
 
 static void wait_free(struct js *js, struct api_waiting *w)
 {
     list_remove(&w->link);
-    js->api_waiting_count--;
+    *(w->is_ack ? &js->acks_waiting_count : &js->api_waiting_count) -= 1;
     buf_close(&w->subject);
     buf_close(&w->inbox);
     buf_close(&w->header);
@@ -193,7 +195,7 @@ void js_api_reply_arrived(struct js *js, struct slice inbox, uint64_t meta_index
     if (meta_index <= js->meta_index || js->api_waiting_count >= WAITING_MAX) {
         hand_over(js, inbox, header, payload);
     } else {
-        wait_new(js, inbox, header, payload)->meta_index = meta_index;
+        wait_new(js, inbox, header, payload, false)->meta_index = meta_index;
     }
 }
 
@@ -219,7 +221,7 @@ static void wait_for_leader(struct js *js, uint64_t asker, unsigned hops,
     if (js->api_waiting_count >= WAITING_MAX) {
         return; /* As the reference: dropped, the client times out. */
     }
-    struct api_waiting *w = wait_new(js, msg->reply, msg->header, msg->payload);
+    struct api_waiting *w = wait_new(js, msg->reply, msg->header, msg->payload, false);
     buf_append_slice(&w->subject, msg->subject);
     w->asker = asker;
     w->hops = hops;
@@ -271,10 +273,43 @@ static bool route_stream(struct js *js, const struct js_api_call *call, unsigned
     }
     uint64_t leader = js_lane_leader_of(js, s->gid);
     if (leader != 0 && leader != js->ctx->node_id && hops < HOPS_MAX) {
+        if (call->op == JS_API_MSG_NEXT && call->asker == js->ctx->node_id) {
+            js_pull_passed_on(js, s->gid, leader, call->inbox, call->body);
+        }
         send_on(js, leader, call->asker, hops, msg);
         return true;
     }
     return false;
+}
+
+/* An ack goes to the leader of its stream, or waits for one; false: there is none. */
+static bool route_ack(struct js *js, const struct router_msg *msg)
+{
+    struct ack_subject a;
+    if (!ack_subject_parse(msg->subject, &a)) {
+        return true;
+    }
+    const struct meta_stream *s = meta_stream_find(js->meta, a.stream);
+    if (s == NULL) {
+        return true;
+    }
+    struct js_stream *st = js_stream_find(js, s->gid);
+    if (st != NULL && st->is_led) {
+        js_leader_ack(st, js->ctx->node_id, msg);
+        return true;
+    }
+    uint64_t leader = js_lane_leader_of(js, s->gid);
+    if (leader == 0 || leader == js->ctx->node_id) {
+        return false;
+    }
+    struct buf *b = js_batch_begin(js, leader, JS_ITEM_ACK);
+    buf_append_u64(b, s->gid);
+    js_batch_put_slice(b, msg->subject);
+    js_batch_put_slice(b, msg->reply);
+    js_batch_put_slice(b, msg->header);
+    js_batch_put_slice(b, msg->payload);
+    js_batch_end(js, leader);
+    return true;
 }
 
 static bool try_route(struct js *js, uint64_t asker, unsigned hops, const struct router_msg *msg)
@@ -311,31 +346,12 @@ static void on_request(void *arg, const struct router_msg *msg, const struct rou
 static void on_ack(void *arg, const struct router_msg *msg, const struct router_origin *origin)
 {
     struct js *js = arg;
-    struct ack_subject a;
     (void)origin;
-    if (!ack_subject_parse(msg->subject, &a)) {
-        return;
+    /* Acks are idempotent: one that finds no room comes again with its message. */
+    if (!route_ack(js, msg) && js->acks_waiting_count < WAITING_MAX) {
+        struct api_waiting *w = wait_new(js, msg->reply, msg->header, msg->payload, true);
+        buf_append_slice(&w->subject, msg->subject);
     }
-    const struct meta_stream *s = meta_stream_find(js->meta, a.stream);
-    if (s == NULL) {
-        return;
-    }
-    struct js_stream *st = js_stream_find(js, s->gid);
-    if (st != NULL && st->is_led) {
-        js_leader_ack(st, js->ctx->node_id, msg);
-        return;
-    }
-    uint64_t leader = js_lane_leader_of(js, s->gid);
-    if (leader == 0 || leader == js->ctx->node_id) {
-        return; /* Acks are idempotent: without one the message comes again. */
-    }
-    struct buf *b = js_batch_begin(js, leader, JS_ITEM_ACK);
-    buf_append_u64(b, s->gid);
-    js_batch_put_slice(b, msg->subject);
-    js_batch_put_slice(b, msg->reply);
-    js_batch_put_slice(b, msg->header);
-    js_batch_put_slice(b, msg->payload);
-    js_batch_end(js, leader);
 }
 
 /* ---- Publishes ---- */
@@ -362,7 +378,8 @@ static void refuse_late(struct js *js, const struct api_waiting *w)
     struct js_api_call call = {.asker = w->asker, .inbox = buf_slice(&w->inbox)};
     struct api_error e;
     bool is_meta;
-    if (parse_subject(buf_slice(&w->subject), &call, &is_meta) && js_api_type(call.op) != NULL) {
+    if (!w->is_ack && parse_subject(buf_slice(&w->subject), &call, &is_meta) &&
+        js_api_type(call.op) != NULL) {
         api_error_set(&e, API_ERROR_CLUSTER_NOT_AVAIL, NULL);
         js_api_refuse(js, &call, &e);
     }
@@ -382,7 +399,7 @@ static void retry(struct js *js, struct api_waiting *w, uint64_t now)
                              .reply = buf_slice(&w->inbox),
                              .header = buf_slice(&w->header),
                              .payload = buf_slice(&w->body)};
-    if (try_route(js, w->asker, w->hops, &msg)) {
+    if (w->is_ack ? route_ack(js, &msg) : try_route(js, w->asker, w->hops, &msg)) {
         wait_free(js, w);
     } else if (now >= w->until_ms) {
         refuse_late(js, w);

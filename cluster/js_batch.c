@@ -152,6 +152,7 @@ static void take_deliver(struct js *js, struct reader *r)
     if (!r->failed && is_subject(inbox)) {
         msg.shown = msg.subject;
         msg.subject = inbox;
+        js_pull_delivered(js, inbox);
         router_publish(js->ctx->router, &msg, &ROUTER_ORIGIN_NODE);
     }
 }
@@ -194,6 +195,7 @@ static bool take_item(struct js *js, uint64_t node_id, uint8_t type, struct slic
         struct slice header = js_batch_take_slice(&r);
         struct slice payload = js_batch_take_slice(&r);
         if (!r.failed && is_subject(inbox)) { /* Clients name what they like. */
+            js_pull_status(js, inbox, header);
             js_api_reply_arrived(js, inbox, meta_index, header, payload);
         }
         break;

@@ -164,6 +164,7 @@ static void on_peer_down(void *ctx, uint64_t node_id)
         js->meta_leader_id = 0;
     }
     js_lane_peer_down(js, node_id);
+    js_pull_peer_down(js, node_id);
 }
 
 static void on_health(void *ctx, bool *ret_is_progressing, uint64_t *ret_durable_lsn)
@@ -186,6 +187,7 @@ static void on_tick(void *arg)
     js_meta_image_tick(js);
     js_leader_tick(js);
     js_lane_tick(js);
+    js_pull_tick(js);
     js_api_tick(js);
     js_flush_tick(js);
 }
@@ -340,6 +342,7 @@ int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_
     list_init(&js->turn_streams);
     list_init(&js->api_waiting);
     list_init(&js->lists);
+    list_init(&js->pulls_list);
     list_init(&js->actions);
     log_inf("Starting JetStream");
     log_inf("  Store Directory: \"%s\"", ctx->options->store_dir);
@@ -397,6 +400,7 @@ void js_free(struct js *js)
     }
     js_api_close(js);
     js_lane_close(js);
+    js_pull_close(js);
     js_batch_close(js);
     /* It ends what was proposed, at the streams. */
     host_close(js->host);

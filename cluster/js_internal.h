@@ -12,6 +12,7 @@
  *   js_image.c    catch-up of a replica by image
  *   js_file.c     small files beside WAL and store
  *   js_lane.c     publishes from this node to the leaders, numbered and resent
+ *   js_pull.c     pull requests passed on, and what their clients hear when the leader goes
  *   js_batch.c    items to and from other nodes, one frame per node and turn
  *   js_api.c      $JS.API, wherever it is asked; js_api_*.c the requests
  *   js_monitor.c  /jsz, /replicaz and what /healthz asks
@@ -226,13 +227,20 @@ struct js {
     struct js_leader *leaders;
     uint64_t lane_bytes;
 
+    /* js_pull.c */
+    struct js_pull *pulls; /* By inbox. */
+    struct list pulls_list;
+    size_t pulls_due;
+    uint64_t pulls_swept_ms;
+
     /* js_batch.c */
     struct js_out *outs;   /* By node. */
     unsigned paused_peers; /* Whose connection has much to send: nothing is delivered meanwhile. */
 
     /* js_api.c */
     struct list api_waiting;
-    size_t api_waiting_count;
+    size_t api_waiting_count; /* Without acks. */
+    size_t acks_waiting_count;
     bool is_api_woken;
     struct list lists; /* STREAM.LIST under way. */
     struct router_internal *api_sub;
@@ -404,6 +412,19 @@ void js_lane_peer_down(struct js *js, uint64_t node_id);
 void js_lane_forget(struct js *js, uint64_t gid); /* The stream is gone. */
 void js_lane_tick(struct js *js);
 void js_lane_close(struct js *js);
+
+/* ---- js_pull.c ---- */
+/* A pull request of a client of this node was sent to @leader. */
+void js_pull_passed_on(struct js *js, uint64_t gid, uint64_t leader, struct slice inbox,
+                       struct slice body);
+/* A message, a status came for @inbox. */
+void js_pull_delivered(struct js *js, struct slice inbox);
+void js_pull_status(struct js *js, struct slice inbox, struct slice header);
+/* @node_id leads the stream now. */
+void js_pull_leader(struct js *js, uint64_t gid, uint64_t node_id);
+void js_pull_peer_down(struct js *js, uint64_t node_id);
+void js_pull_tick(struct js *js);
+void js_pull_close(struct js *js);
 
 /* ---- js_batch.c ---- */
 /* Begin an item for @node_id; append its fields to what is returned, then js_batch_end. Items for

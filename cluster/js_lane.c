@@ -338,6 +338,7 @@ void js_lane_leader(struct js *js, uint64_t gid, uint64_t node_id, uint64_t term
     }
     known->node_id = node_id;
     known->term = term;
+    js_pull_leader(js, gid, node_id);
     struct js_lane *l = lane_find(js, gid);
     if (l != NULL) {
         resend(js, l, node_id, 0);

@@ -200,12 +200,13 @@ void js_leader_role(struct js_stream *st, const struct group_role *role)
     }
 }
 
+/* With meta's version, so that a leader that is behind in meta takes nothing back. */
 static void propose_config(struct js_stream *st, const struct stream_config *config,
-                           uint64_t request)
+                           uint64_t version, uint64_t request)
 {
     struct buf b = BUF_EMPTY;
     stream_config_print(config, &b);
-    entry_config(&st->batch, request, buf_slice(&b));
+    entry_config(&st->batch, request, buf_slice(&b), version);
     buf_close(&b);
     js_leader_turn_wanted(st);
 }
@@ -234,8 +235,9 @@ static void begin_serving(struct js_stream *st)
     }
     /* A configuration that meta committed while nobody led. */
     const struct meta_stream *s = meta_stream_by_gid(js->meta, st->gid);
-    if (s != NULL && !stream_config_eq(&s->config, stream_get_config(st->machine))) {
-        propose_config(st, &s->config, 0);
+    if (s != NULL && s->version > stream_get_config_version(st->machine) &&
+        !stream_config_eq(&s->config, stream_get_config(st->machine))) {
+        propose_config(st, &s->config, s->version, 0);
     }
     struct list *it;
     while ((it = list_pop_front(&st->created_for)) != NULL) {
@@ -254,7 +256,7 @@ void js_leader_config(struct js_stream *st, const struct stream_config *config,
     struct js_request *r =
         js_leader_request(st, asker->node_id, asker->inbox, "stream_update_response");
     r->meta_index = meta_index;
-    propose_config(st, config, r->id);
+    propose_config(st, config, meta_index, r->id);
 }
 
 /* ---- The open batch ---- */

@@ -237,9 +237,9 @@ def test_a_wiped_node_outvotes_nobody():
         shutil.rmtree(os.path.join(c.folder, "n2", "js"))
         others[1].kill()
         wiped.start()
-        time.sleep(5)
         # One member of three and a stranger: no majority.
-        assert others[0].json("/replicaz?stream=S")["is_led"] is False
+        wait_until("the last member to lead no more",
+                   lambda: not others[0].json("/replicaz?stream=S")["is_led"], 10)
         assert Js(others[0]).publish("s", b"2", timeout=9) is None
         others[1].start()
         wait_until("a publish", lambda: Js(others[0]).publish("s", b"3", timeout=9), 20)

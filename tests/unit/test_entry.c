@@ -34,7 +34,7 @@ static struct slice sample(struct entry_builder *b)
     entry_progress(b, 5, &item);
     entry_purge(b, 13, SLICE_LIT("a.*"), 4, 0);
     entry_delete_msg(b, 14, 5);
-    entry_config(b, 15, SLICE_LIT("{\"name\":\"S\"}"));
+    entry_config(b, 15, SLICE_LIT("{\"name\":\"S\"}"), 0);
     entry_seal(b, 16);
     entry_job_step(b);
     entry_clock(b);

@@ -241,14 +241,54 @@ Test(stream, lowered_limits_are_enforced_in_steps)
     fill(&w, 50000);
     world_begin(&w);
     entry_config(&w.b, 1,
-                 SLICE_LIT("{\"name\":\"S\",\"subjects\":[\"a.*\"],\"max_msgs_per_subject\":100}"));
+                 SLICE_LIT("{\"name\":\"S\",\"subjects\":[\"a.*\"],\"max_msgs_per_subject\":100}"),
+                 0);
     world_step(&w);
     run_jobs(&w, 2);
     cr_assert_eq(stream_index(w.s)->count, 200u);
     world_begin(&w);
-    entry_config(&w.b, 1, SLICE_LIT("{\"name\":\"S\",\"subjects\":[\"a.*\"],\"max_msgs\":3}"));
+    entry_config(&w.b, 1, SLICE_LIT("{\"name\":\"S\",\"subjects\":[\"a.*\"],\"max_msgs\":3}"), 0);
     world_step(&w);
     cr_assert_eq(stream_index(w.s)->count, 3u);
+    world_close(&w);
+}
+
+struct saved_items {
+    struct stream_restore *r;
+};
+
+static void save_item(void *arg, struct slice key, struct slice value, bool is_deleted)
+{
+    struct saved_items *s = arg;
+    cr_assert_not(is_deleted);
+    stream_restore_item(s->r, key, value);
+}
+
+/* A new leader that is behind in meta proposed the configuration before the last: messages that
+ * were acknowledged under the newer limits were evicted. */
+Test(stream, an_older_configuration_takes_nothing_back_also_after_a_restore)
+{
+    struct world w;
+    world_open(&w, "{\"name\":\"S\",\"subjects\":[\"a.*\"],\"max_msgs\":3}");
+    entry_config(&w.b, 1, SLICE_LIT("{\"name\":\"S\",\"subjects\":[\"a.*\"]}"), 7);
+    world_step(&w);
+    uint64_t hash = stream_hash(w.s);
+    world_begin(&w);
+    entry_config(&w.b, 2, SLICE_LIT("{\"name\":\"S\",\"subjects\":[\"a.*\"],\"max_msgs\":3}"), 6);
+    world_step(&w);
+    cr_assert_eq(w.e.admin_replies[0].err_code, 0);
+    cr_assert_eq(stream_get_config_version(w.s), 7u);
+    cr_assert_leq(stream_get_config(w.s)->max_msgs, 0);
+    cr_assert_neq(hash, 0u);
+
+    struct saved_items saved = {stream_restore_begin(NULL)};
+    struct stream *again = NULL;
+    hash = stream_hash(w.s);
+    stream_checkpoint(w.s, true, save_item, &saved);
+    cr_assert_eq(stream_restore_end(saved.r, &again), 0);
+    cr_assert_eq(stream_get_config_version(again), 7u);
+    cr_assert_eq(stream_hash(again), hash);
+    stream_free(again);
     world_close(&w);
 }
 
@@ -286,7 +326,7 @@ Test(stream, what_cannot_be_applied_changes_nothing)
     cr_assert_eq(stream_step(w.s, 1, 1, buf_slice(&w.b.bytes), &w.e), ERR_UNSUPPORTED);
     world_begin(&w);
     entry_publish(&w.b, 0, 0, 0, &m);
-    entry_config(&w.b, 1, SLICE_LIT("{\"name\":\"T\"}"));
+    entry_config(&w.b, 1, SLICE_LIT("{\"name\":\"T\"}"), 0);
     cr_assert_eq(stream_step(w.s, 1, 1, entry_end(&w.b, w.now), &w.e), ERR_INVALID);
     cr_assert_eq(stream_hash(w.s), hash);
     world_close(&w);

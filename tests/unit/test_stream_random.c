@@ -238,7 +238,7 @@ static void do_config(struct run *r)
     struct buf json = BUF_EMPTY;
     set_config(r, &json);
     world_begin(&r->w);
-    entry_config(&r->w.b, 1, buf_slice(&json));
+    entry_config(&r->w.b, 1, buf_slice(&json), 0);
     world_step(&r->w);
     buf_close(&json);
     /* Per subject in order of sequence, then age, then the whole stream's limits. */
