@@ -1,9 +1,9 @@
 /* Pull requests that this node passed on to another, the leader of their stream.
  *
  * A leader that steps down tells those who wait; one that dies cannot. So the node of the client
- * remembers what it passed on, until enough messages or a status came back, and says `409 Leadership
- * Change` when the leader is gone (design 3): the client asks again at once, not after its own
- * patience. A wrong one costs a client one more request, and no message. */
+ * remembers what it passed on, until enough messages or a status came back, and says `409
+ * Leadership Change` when the leader is gone (design 3): the client asks again at once, not after
+ * its own patience. A wrong one costs a client one more request, and no message. */
 #include <stdlib.h>
 
 #include "cluster/js_internal.h"
