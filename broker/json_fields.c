@@ -250,7 +250,9 @@ static bool is_default(const struct field *f, const json_t *v)
     case JSON_ARRAY:
         return json_array_size(v) == 0;
     case JSON_STRING:
+        /* The second is how Go's clients write a time that is not set. */
         return json_string_length(v) == 0 ||
+               strcmp(json_string_value(v), "0001-01-01T00:00:00Z") == 0 ||
                (f->literal != NULL && f->literal[0] == '"' &&
                 strncmp(f->literal + 1, json_string_value(v), strlen(f->literal) - 2) == 0 &&
                 json_string_length(v) == strlen(f->literal) - 2);

@@ -45,7 +45,7 @@ static void fill_cluster(struct js_stream *st, struct api_cluster *ret_cluster,
     ret_cluster->raft_group = st->group_name;
     for (unsigned i = 0; i < status.members_count && i < META_REPLICAS_MAX; i++) {
         const struct group_member_status *m = &status.members[i];
-        struct peers_info info;
+        struct peers_info info = {0};
         if (m->member.node_id == js->ctx->node_id) {
             continue;
         }
@@ -57,6 +57,7 @@ static void fill_cluster(struct js_stream *st, struct api_cluster *ret_cluster,
                                       .peer = ids[at],
                                       .is_current = is_up && m->is_recent,
                                       .is_offline = !is_up,
+                                      .active_ns = info.active_ns,
                                       .lag = lag};
     }
     /* Sorted by name: at most four. */

@@ -67,16 +67,20 @@ static json_t *meta_json(struct js *js)
         size = status.members_count;
         for (unsigned i = 0; i < status.members_count && js->is_meta_leader; i++) {
             const struct group_member_status *m = &status.members[i];
+            struct peers_info info = {0};
             char peer[9];
             if (m->member.node_id == js->ctx->node_id) {
                 continue;
             }
             js_peer_id(js, m->member.node_id, peer);
+            if (js->ctx->peers != NULL) {
+                peers_get(js->ctx->peers, m->member.node_id, &info);
+            }
             json_array_append_new(
                 replicas,
                 json_pack(
-                    "{s:s, s:b, s:i, s:o, s:s}", "name", js_node_name(js, m->member.node_id),
-                    "current", m->is_recent, "active", 0, "lag",
+                    "{s:s, s:b, s:I, s:o, s:s}", "name", js_node_name(js, m->member.node_id),
+                    "current", m->is_recent, "active", (json_int_t)info.active_ns, "lag",
                     u64(status.last_index -
                         (m->match_index < status.last_index ? m->match_index : status.last_index)),
                     "peer", peer));

@@ -103,6 +103,7 @@ struct peers_info {
     uint64_t boot_count;
     uint64_t durable_lsn; /* As last heard. */
     int64_t clock_offset_ns;
+    int64_t active_ns; /* Since its last heartbeat, never 0; by peers_get only. */
     uint16_t machine_version_max;
     bool is_jetstream;
     bool is_up;

@@ -28,6 +28,9 @@ bool peers_get(const struct peers *p, uint64_t node_id, struct peers_info *ret_i
         return false;
     }
     *ret_info = peer->info;
+    /* Clients take a 0 for never. */
+    int64_t silent_ms = (int64_t)(loop_now_ms(p->ctx->loop) - peer->heard_ms);
+    ret_info->active_ns = silent_ms == 0 ? 500000 : silent_ms * 1000000;
     return true;
 }
 

@@ -67,6 +67,19 @@ Test(fields, errors_read_as_those_of_the_reference)
     stream_config_close(&c);
 }
 
+Test(fields, what_is_not_there_yet_may_be_asked_for_by_its_default_only)
+{
+    struct consumer_config c;
+    consumer_config_init(&c);
+    const char *fine = "{\"name\":\"C\",\"pause_until\":\"0001-01-01T00:00:00Z\",\"direct\":false}";
+    cr_expect_eq(consumer_config_parse(&c, slice_str(fine)), 0);
+    consumer_config_close(&c);
+    consumer_config_init(&c);
+    const char *paused = "{\"name\":\"C\",\"pause_until\":\"2030-01-01T00:00:00Z\"}";
+    cr_expect_eq(consumer_config_parse(&c, slice_str(paused)), ERR_INVALID);
+    consumer_config_close(&c);
+}
+
 Test(consumer_config, the_single_filter_stays_single_and_is_in_the_list)
 {
     struct consumer_config c;
