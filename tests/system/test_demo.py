@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import urllib.request
 
-from weir_cluster import ROOT, binary, run
+from weir_cluster import ROOT, binary, run, wait_until
 
 SCRIPT = os.path.join(ROOT, "scripts", "cluster")
 
@@ -62,8 +62,9 @@ def check_demo(messages):
         hashes = re.findall(r"^replica n\d %d messages, sequences 1 to %d, 0 missing, 0 doubled, "
                             r"hash (\w+)" % (messages, messages), out, re.M)
         assert len(hashes) == 3 and len(set(hashes)) == 1, out
-        # The cluster stays up, the killed node too.
-        assert [n[3].split(",")[0] for n in s.nodes().values()] == ["healthy"] * 3, s.nodes()
+        # The cluster stays up. The node that was away may hear of its leader with the next heartbeat only.
+        wait_until("three healthy nodes", lambda: all(n[3].startswith("healthy")
+                                                      for n in s.nodes().values()), timeout=5)
 
 
 def test_the_demonstration():
