@@ -136,7 +136,7 @@ static int build(const struct options *all, struct node_options *o, struct buf *
 
 /* ---- Reload ---- */
 
-enum change_kind { CHANGE_STRING, CHANGE_INT64, CHANGE_INT, CHANGE_BOOL };
+enum change_kind { CHANGE_STRING, CHANGE_INT64, CHANGE_DURATION, CHANGE_INT, CHANGE_BOOL };
 
 static const struct change {
     const char *name; /* As the log of a reload calls it. */
@@ -161,16 +161,16 @@ static const struct change {
     CHANGE("MaxSubTokens", INT64, max_subscription_tokens, false),
     CHANGE("max_control_line", INT64, max_control_line, false),
     CHANGE("MaxClosedClients", INT64, max_closed_clients, false),
-    CHANGE("ping_interval", INT64, ping_interval_ms, true),
+    CHANGE("ping_interval", DURATION, ping_interval_ms, true),
     CHANGE("ping_max", INT64, ping_max, true),
-    CHANGE("write_deadline", INT64, write_deadline_ms, true),
-    CHANGE("LameDuckDuration", INT64, lame_duck_duration_ms, false),
-    CHANGE("LameDuckGracePeriod", INT64, lame_duck_grace_ms, false),
+    CHANGE("write_deadline", DURATION, write_deadline_ms, true),
+    CHANGE("LameDuckDuration", DURATION, lame_duck_duration_ms, false),
+    CHANGE("LameDuckGracePeriod", DURATION, lame_duck_grace_ms, false),
     CHANGE("no_fast_producer_stall", BOOL, no_fast_producer_stall, true),
     CHANGE("authorization username", STRING, user, true),
     CHANGE("authorization password", STRING, pass, true),
     CHANGE("authorization token", STRING, token, true),
-    CHANGE("authorization timeout", INT64, auth_timeout_ms, true),
+    CHANGE("authorization timeout", DURATION, auth_timeout_ms, true),
     CHANGE("cluster name", STRING, cluster_name, false),
     CHANGE("cluster host", STRING, cluster_host, false),
     CHANGE("cluster port", INT, cluster_port, false),
@@ -178,7 +178,7 @@ static const struct change {
     CHANGE("cluster no_advertise", BOOL, no_advertise, false),
     CHANGE("cluster username", STRING, cluster_user, false),
     CHANGE("cluster password", STRING, cluster_pass, false),
-    CHANGE("cluster authorization timeout", INT64, cluster_auth_timeout_ms, false),
+    CHANGE("cluster authorization timeout", DURATION, cluster_auth_timeout_ms, false),
     CHANGE("jetstream", BOOL, has_jetstream, false),
     CHANGE("jetstream storage directory", STRING, store_dir, false),
     CHANGE("pid_file", STRING, pid_file, false),
@@ -191,6 +191,9 @@ static const struct change {
 #undef CHANGE
 };
 
+static const size_t change_sizes[] = {sizeof(char *), sizeof(int64_t), sizeof(int64_t), sizeof(int),
+                                      sizeof(bool)};
+
 static bool is_equal_text(const char *a, const char *b)
 {
     return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
@@ -198,45 +201,40 @@ static bool is_equal_text(const char *a, const char *b)
 
 static bool is_secret(const struct change *c)
 {
-    return strstr(c->name, "password") != NULL || strstr(c->name, "token") != NULL;
+    return strstr(c->name, "password") != NULL || strstr(c->name, "authorization") != NULL;
 }
 
-/* Whether the field differs; if so, its new value is appended to @text. */
-static bool is_changed(const struct change *c, const struct node_options *now,
-                       const struct node_options *fresh, struct buf *text)
+/* Append what the field holds. */
+static void print_field(const struct change *c, const struct node_options *o, struct buf *out)
 {
-    const void *a = (const char *)now + c->offset;
-    const void *b = (const char *)fresh + c->offset;
-    const char *new_text = "";
-    char number[32];
-    bool is_same = true;
+    const void *at = (const char *)o + c->offset;
     switch (c->kind) {
-    case CHANGE_STRING: {
-        const char *old = *(char *const *)a;
-        new_text = *(char *const *)b;
-        is_same = is_equal_text(old, new_text);
-        new_text = new_text == NULL ? "" : new_text;
+    case CHANGE_STRING:
+        buf_printf(out, "%.200s", *(char *const *)at == NULL ? "" : *(char *const *)at);
         break;
-    }
     case CHANGE_INT64:
-        is_same = *(const int64_t *)a == *(const int64_t *)b;
-        snprintf(number, sizeof number, "%lld", (long long)*(const int64_t *)b);
-        new_text = number;
+        buf_printf(out, "%lld", (long long)*(const int64_t *)at);
+        break;
+    case CHANGE_DURATION:
+        options_print_duration(out, *(const int64_t *)at);
         break;
     case CHANGE_INT:
-        is_same = *(const int *)a == *(const int *)b;
-        snprintf(number, sizeof number, "%d", *(const int *)b);
-        new_text = number;
+        buf_printf(out, "%d", *(const int *)at);
         break;
     case CHANGE_BOOL:
-        is_same = *(const bool *)a == *(const bool *)b;
-        new_text = *(const bool *)b ? "true" : "false";
+        buf_append_str(out, *(const bool *)at ? "true" : "false");
         break;
     }
-    if (!is_same && !is_secret(c)) {
-        buf_printf(text, " = %.200s", new_text);
-    }
-    return !is_same;
+}
+
+static bool is_changed(const struct change *c, const struct node_options *now,
+                       const struct node_options *fresh)
+{
+    const char *a = (const char *)now + c->offset;
+    const char *b = (const char *)fresh + c->offset;
+    return c->kind == CHANGE_STRING
+               ? !is_equal_text(*(char *const *)(const void *)a, *(char *const *)(const void *)b)
+               : memcmp(a, b, change_sizes[c->kind]) != 0;
 }
 
 static bool is_equal_routes(const struct node_options *a, const struct node_options *b)
@@ -263,15 +261,18 @@ static int check_changes(const struct node_options *now, const struct node_optio
                          struct buf *error)
 {
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-        struct buf text = BUF_EMPTY;
-        if (!changes[i].is_live && is_changed(&changes[i], now, fresh, &text)) {
-            buf_printf(error, "config reload not supported for %s%.*s", changes[i].name,
-                       SLICE_ARG(buf_slice(&text)));
+        const struct change *c = &changes[i];
+        if (c->is_live || !is_changed(c, now, fresh)) {
+            continue;
         }
-        buf_close(&text);
-        if (error->len > 0) {
-            return ERR_UNSUPPORTED;
+        buf_printf(error, "config reload not supported for %s", c->name);
+        if (!is_secret(c)) {
+            buf_append_str(error, ": old=");
+            print_field(c, now, error);
+            buf_append_str(error, ", new=");
+            print_field(c, fresh, error);
         }
+        return ERR_UNSUPPORTED;
     }
     if (!is_equal_routes(now, fresh)) {
         buf_append_str(error, "config reload not supported for cluster routes");
@@ -292,15 +293,19 @@ static void swap_bytes(void *a, void *b, size_t size)
 /* Exchange what may change and say so; @fresh owns the old values afterwards. */
 static void take_changes(struct node_options *now, struct node_options *fresh)
 {
-    static const size_t sizes[] = {sizeof(char *), sizeof(int64_t), sizeof(int), sizeof(bool)};
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         const struct change *c = &changes[i];
-        struct buf text = BUF_EMPTY;
-        if (c->is_live && is_changed(c, now, fresh, &text)) {
-            log_inf("Reloaded: %s%.*s", c->name, SLICE_ARG(buf_slice(&text)));
-            swap_bytes((char *)now + c->offset, (char *)fresh + c->offset, sizes[c->kind]);
+        if (!c->is_live || !is_changed(c, now, fresh)) {
+            continue;
         }
+        struct buf text = BUF_EMPTY;
+        if (!is_secret(c)) {
+            buf_append_str(&text, " = ");
+            print_field(c, fresh, &text);
+        }
+        log_inf("Reloaded: %s%.*s", c->name, SLICE_ARG(buf_slice(&text)));
         buf_close(&text);
+        swap_bytes((char *)now + c->offset, (char *)fresh + c->offset, change_sizes[c->kind]);
     }
     if (!is_equal_users(now, fresh)) {
         log_inf("Reloaded: authorization users");
