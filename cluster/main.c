@@ -15,7 +15,7 @@ static int run(struct options *o)
                 strerror(errno));
         return 1;
     }
-    fwrite(warnings.ptr, 1, warnings.len, stderr);
+    fprintf(stderr, "%.*s", SLICE_ARG(warnings));
     struct node *node = node_start(node_options);
     int status = node_run(node);
     node_free(node);
@@ -53,7 +53,7 @@ int main(int argc, char **argv)
     if (options_open(argc, argv, options_source_files(), &o, &error) == 0) {
         status = act(o);
     } else {
-        fwrite(error.ptr, 1, error.len, stderr);
+        fprintf(stderr, "%.*s", SLICE_ARG(buf_slice(&error)));
     }
     options_free(o);
     buf_close(&error);
