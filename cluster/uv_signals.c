@@ -29,6 +29,7 @@ struct signals *signals_new(struct loop *l, void (*cb)(void *arg, int signum), v
     s->cb = cb;
     s->arg = arg;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* The write fails instead, with a name and an errno in the log. */
     for (unsigned i = 0; i < SIGNALS_COUNT; i++) {
         uv_signal_init(loop_uv(l), &s->handles[i]);
         s->handles[i].data = s;
