@@ -456,6 +456,13 @@ void group_turn(struct raft_group *g)
         return;
     }
     trim_done(g);
+    if (g->is_tick_due) {
+        g->is_tick_due = false;
+        elect_tick_now(g);
+        if (g->r == NULL) {
+            return;
+        }
+    }
     offer_turn(g);
     if (g->r == NULL) {
         return;

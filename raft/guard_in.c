@@ -199,12 +199,29 @@ static void after_entries(struct raft_group *g, const struct raft_append_entries
     }
 }
 
+/* The core overlooks a refusal of the heartbeat that it sends in the place of entries it has no
+ * more, and only the next one, a second later, finds that a snapshot is due: look again this turn.
+ */
+static void probe_again(struct raft_group *g, struct replica *rep)
+{
+    if (g->host->now_ms - rep->probed_ms >= PROBE_AGAIN_MS) {
+        rep->probed_ms = g->host->now_ms;
+        compat_expire_send(g->r, rep->raft_id);
+        g->is_tick_due = true;
+        host_group_busy(g);
+    }
+}
+
 static void after_result(struct raft_group *g, const struct raft_append_entries_result *a,
                          uint64_t from)
 {
     struct replica *rep = group_replica(g, from);
     if (g->r == NULL || g->r->state != RAFT_LEADER || a->term != g->r->current_term ||
-        a->rejected != 0 || rep == NULL) {
+        rep == NULL) {
+        return;
+    }
+    if (a->rejected != 0) {
+        probe_again(g, rep);
         return;
     }
     if (rep->acked_term != a->term || a->last_log_index > rep->acked) {

@@ -43,6 +43,7 @@
 #define PULL_SILENCE_MS 2500  /* C8. */
 #define HOLD_HEARD_MS 3000    /* T2. */
 #define MOVE_MS 1500          /* M11. */
+#define PROBE_AGAIN_MS 100    /* After a refusal, at most so often. */
 #define BATCH_BYTES_MAX (4u << 20)
 #define BATCH_ENTRIES_MAX 512
 /* libraft's clock: the embedder's may begin at 0, and timers are set back (compat_expire_timer). */
@@ -146,6 +147,7 @@ struct replica {
     uint64_t heard_ms;    /* Last result in our term, 0: never. */
     uint64_t read_seq;    /* Highest PONG in our term. */
     uint64_t commit_told; /* Commit index of the last entries or heartbeat to it. */
+    uint64_t probed_ms;   /* When a refusal last made the core look again. */
     uint32_t table_epoch; /* Peer epoch of the table below, 0: none. */
     uint64_t table_last;
     uint64_t table_last_term;
@@ -296,6 +298,7 @@ struct raft_group {
     bool is_waiting;
 
     /* Campaigns. */
+    bool is_tick_due;         /* The core is to be ticked this turn. */
     uint64_t campaign_ms;     /* When due; 0: none. */
     uint64_t campaign_end_ms; /* Repeat until then, or until a leader is known. */
     uint32_t campaign_every_ms;
