@@ -302,7 +302,7 @@ Test(raft_host, a_follower_left_behind_is_caught_up_by_an_image)
     cr_assert(world_propose(&w, 1, 100, 10));
     world_start(&w, late);
     cr_assert(world_level(&w, 1, 622, 500)); /* Not a heartbeat later. */
-    world_run(&w, 200); /* The replica itself starts once RESET is durable. */
+    world_run(&w, 200);                      /* The replica itself starts once RESET is durable. */
     struct host_stats s;
     host_stats(w.nodes[late].host, &s);
     cr_assert_eq(s.catchups, 1);
