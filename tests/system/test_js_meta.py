@@ -238,8 +238,8 @@ def test_a_wiped_node_outvotes_nobody():
         others[1].kill()
         wiped.start()
         # One member of three and a stranger: no majority.
-        wait_until("the last member to lead no more",
-                   lambda: not others[0].json("/replicaz?stream=S")["is_led"], 10)
+        wait_until("the last member to know of no leader",
+                   lambda: others[0].json("/replicaz?stream=S")["leader"] == "", 10)
         assert Js(others[0]).publish("s", b"2", timeout=9) is None
         others[1].start()
         wait_until("a publish", lambda: Js(others[0]).publish("s", b"3", timeout=9), 20)
