@@ -166,6 +166,8 @@ bool client_is_refused(struct client *c);
 struct buf *client_out(struct client *c, size_t bytes_max);
 /* @bytes were appended. May doom the client (slow consumer). */
 void client_out_done(struct client *c, size_t bytes);
+/* Log an operation, for LOG_LEVEL_TRC. @arrow as in client_trace. */
+void client_trace_op(const struct client *c, const char *arrow, struct slice op);
 /* Write what waits now, as far as the socket takes it. */
 void client_flush(struct client *c);
 void client_out_close(struct client *c);

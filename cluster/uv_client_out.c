@@ -4,8 +4,10 @@
 #include "cluster/uv_client.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "cluster/client_trace.h"
 #include "storage/base/log.h"
 
 static struct client_chunk *chunk_new(struct clients *cs, size_t bytes_min)
@@ -62,9 +64,20 @@ struct buf *client_out(struct client *c, size_t bytes_max)
     return &chunk->buf;
 }
 
+void client_trace_op(const struct client *c, const char *arrow, struct slice op)
+{
+    char who[96];
+    snprintf(who, sizeof who, "%s:%u - cid:%llu", c->ip, c->port, (unsigned long long)c->cid);
+    client_trace(who, arrow, op);
+}
+
 void client_out_done(struct client *c, size_t bytes)
 {
     struct clients *cs = c->cs;
+    if (log_is_on(LOG_LEVEL_TRC)) {
+        struct client_chunk *last = container_of(c->chunks.prev, struct client_chunk, link);
+        client_trace_op(c, "->>", slice_from(buf_slice(&last->buf), last->buf.len - bytes));
+    }
     c->pending_bytes += bytes;
     c->unflushed_bytes += bytes;
     if (list_is_empty(&c->dirty_link)) {

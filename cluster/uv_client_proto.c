@@ -389,8 +389,12 @@ size_t client_parse(struct client *c, struct slice input)
 {
     size_t used = 0;
     struct protocol_event ev;
+    bool is_traced = log_is_on(LOG_LEVEL_TRC);
     while (c->state == CLIENT_OPEN && c->holds == 0 && used < input.len) {
         enum protocol_event_type type = protocol_next(&c->parser, slice_from(input, used), &ev);
+        if (is_traced && type != PROTOCOL_NEED_MORE) {
+            client_trace_op(c, "<<-", slice_of(input.ptr + used, ev.consumed_bytes));
+        }
         used += ev.consumed_bytes;
         if (type == PROTOCOL_NEED_MORE) {
             break;

@@ -2,12 +2,17 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 from weir_cluster import Client, Node, Single, binary, run, wait_until
+
+
+BCRYPT_OF_TWO = "$2b$04$abcdefghijklmnopqrstuuIHDRnKw4Zdb/3/EAZQMg/2vwJPJBL7u"
 
 
 def test_version_and_bad_flags():
@@ -16,6 +21,267 @@ def test_version_and_bad_flags():
         assert r.returncode == 0 and r.stdout.startswith("nats-server: v2."), r
     r = subprocess.run([binary(), "nonsense"], capture_output=True, text=True, timeout=10)
     assert r.returncode == 1 and 'unrecognized command: "nonsense"' in r.stderr, r
+
+
+def refused(text, *flags, name="bad.conf"):
+    """What the server says to a configuration that it refuses; it must be one message on stderr."""
+    with tempfile.TemporaryDirectory(prefix="weir-") as folder:
+        path = os.path.join(folder, name)
+        with open(path, "w") as f:
+            f.write(text)
+        r = subprocess.run([binary(), "-c", path, *flags], capture_output=True, text=True, timeout=10)
+        assert r.returncode == 1 and r.stdout == "", r
+        assert r.stderr.startswith("nats-server: ") and r.stderr.endswith("\n"), r
+        return r.stderr[len("nats-server: "):-1].replace(path, name)
+
+
+def test_a_bad_configuration_is_one_message_and_status_1():
+    for text, message in (
+            ("nonsense: 1", 'bad.conf:1:0: unknown field "nonsense"'),
+            ("port: x", "bad.conf:1:0: interface conversion: interface {} is string, not int64"),
+            ("port: 99999", "bad.conf:1:0: invalid port 99999: it must be -1 to 65535"),
+            ("port: 5\n tls { cert_file: x }", 'bad.conf:2:2: weir does not have "tls" yet'),
+            ("port: [", "Parse error on line 1: 'Unexpected EOF processing array.'"),
+            ("max_payload: 65MB\nfoo {}", "bad.conf:1:0: max_payload value is too big: the limit is "
+             '67108864\nbad.conf:2:1: unknown field "foo"')):
+        for flags in ([], ["-t"]):
+            assert refused(text, *flags) == message, (text, refused(text, *flags))
+    r = subprocess.run([binary(), "-c", "/none"], capture_output=True, text=True, timeout=10)
+    assert (r.returncode, r.stderr) == (1, "nats-server: open /none: no such file or directory\n"), r
+    r = subprocess.run([binary(), "-c", "/tmp"], capture_output=True, text=True, timeout=10)
+    assert r.returncode == 1 and "is a directory" in r.stderr, r
+    with open("/dev/urandom", "rb") as f, tempfile.NamedTemporaryFile(prefix="weir-") as t:
+        for size in (10, 1000, 100000):
+            t.write(f.read(size))
+            t.flush()
+            r = subprocess.run([binary(), "-t", "-c", t.name], capture_output=True, timeout=10)
+            assert r.returncode == 1 and r.stderr.startswith(b"nats-server: "), r
+
+
+def test_bad_flags_say_so_and_show_the_usage():
+    for flags, message in (
+            (["-foo"], "flag provided but not defined: -foo"),
+            (["-p", "abc"], 'invalid value "abc" for flag -p: parse error'),
+            (["-p"], "flag needs an argument: -p"),
+            (["-js=maybe"], 'invalid boolean value "maybe" for -js: parse error')):
+        r = subprocess.run([binary(), *flags], capture_output=True, text=True, timeout=10)
+        assert r.returncode == 1 and r.stderr.startswith(message + "\n\nUsage: nats-server"), r
+    for flags in (["-h"], ["--help"], ["help"]):
+        r = subprocess.run([binary(), *flags], capture_output=True, text=True, timeout=10)
+        assert r.returncode == 0 and "Usage: nats-server" in r.stdout and r.stderr == "", r
+
+
+def test_a_configuration_can_be_checked_without_starting():
+    with tempfile.TemporaryDirectory(prefix="weir-") as folder:
+        path = os.path.join(folder, "good.conf")
+        with open(path, "w") as f:
+            f.write('{"port": -1, "jetstream": {"store_dir": "%s/js"}}' % folder)
+        r = subprocess.run([binary(), "-c", path, "-t"], capture_output=True, text=True, timeout=10)
+        assert r.returncode == 0 and r.stdout == "", r
+        assert r.stderr == "nats-server: configuration file %s is valid\n" % path, r
+        assert os.listdir(folder) == ["good.conf"]
+        with open(path, "w") as f:
+            f.write("ping_interval: 5")
+        r = subprocess.run([binary(), "-c", path, "-t"], capture_output=True, text=True, timeout=10)
+        assert r.returncode == 1 and "should be converted to a duration" in r.stderr, r
+
+
+def test_configuration_files_include_each_other_and_use_the_environment():
+    with Single() as n0:
+        folder = n0.folder
+        os.makedirs(os.path.join(folder, "part"))
+        with open(os.path.join(folder, "part", "one.conf"), "w") as f:
+            f.write("include ./two.conf\nserver_name: $NAME_OF_TEST\n")
+        with open(os.path.join(folder, "part", "two.conf"), "w") as f:
+            f.write("authorization { user: $USER_OF_TEST, password: p }\n")
+        path = os.path.join(folder, "main.conf")
+        with open(path, "w") as f:
+            f.write("port: -1, http: 127.0.0.1:-1\ninclude part/one.conf\n"
+                    "ports_file_dir: '%s'\n" % folder)
+        # Without flags but -c: all is in the file. A path in it is relative to where it was started.
+        n = Node(os.path.join(folder, "x"), env={"USER_OF_TEST": "someone", "NAME_OF_TEST": "from-env"})
+        n.command = lambda: ["/x/y/nats-server", "-c", path]
+        n.start()
+        try:
+            with open(os.path.join(folder, "nats-server_%d.ports" % n.process.pid)) as f:
+                ports = json.load(f)
+            for urls in ports.values():
+                assert urls and all(int(u.split(":")[-1]) > 0 for u in urls), ports
+            assert sorted(ports) == ["monitoring", "nats"], ports
+            assert any(u.startswith("nats://127.0.0.1:") for u in ports["nats"]), ports
+            c = Client(int(ports["nats"][0].split(":")[-1]))
+            assert c.info()["server_name"] == "from-env" and c.infos[0]["auth_required"] is True
+            c.connect(user="someone", **{"pass": "p"}).ping()
+            assert "Using configuration file: " + path in n.log()
+            n.stop()
+        finally:
+            n.kill()
+
+
+def test_what_has_no_effect_is_logged_once_and_a_doubtful_value_warns_on_stderr():
+    config = 'ping_interval: 5\njetstream { store_dir: "%s", sync_interval: always }\n'
+    with tempfile.TemporaryDirectory(prefix="weir-") as store:
+        with Single(config=config % store) as n:
+            log = n.log()
+            assert log.count("jetstream.sync_interval has no effect: ") == 1, log
+            assert ":1:0: invalid use of field \"ping_interval\": ping_interval should be converted " \
+                "to a duration\n" in log, log
+
+
+def test_random_ports_of_all_listeners_are_in_the_ports_file():
+    with tempfile.TemporaryDirectory(prefix="weir-") as folder:
+        config = 'ports_file_dir: "%s"\nhttp: "127.0.0.1:-1"\ncluster { listen: "127.0.0.1:-1", name: ' \
+            'C }\n' % folder
+        n = Node(os.path.join(folder, "x"), config=config, argv0="/some/where/nats-server")
+        n.command = lambda: [n.argv0, "-a", "127.0.0.1", "-p", "-1", "-c", n.config_path]
+        n.start()
+        try:
+            path = os.path.join(folder, "nats-server_%d.ports" % n.process.pid)
+            with open(path) as f:
+                text = f.read()
+            ports = json.loads(text)
+            assert "\n" not in text.strip() and sorted(ports) == ["cluster", "monitoring", "nats"], text
+            for key, scheme in (("nats", "nats"), ("monitoring", "http"), ("cluster", "nats")):
+                m = re.fullmatch(scheme + r"://127\.0\.0\.1:(\d+)", ports[key][0])
+                with socket.create_connection(("127.0.0.1", int(m[1])), 2):
+                    pass
+            n.stop()
+            assert not os.path.exists(path)
+        finally:
+            n.kill()
+
+
+def test_every_line_of_the_log_has_the_same_form_and_a_log_file_takes_all():
+    for flags, times in (([], True), (["-T=false"], False), (["--logtime_utc", "-DV"], True)):
+        with Single() as n0:
+            path = os.path.join(n0.folder, "server.log")
+            n = Node(os.path.join(n0.folder, "x"), ["-l", path, *flags])
+            n.start(ready=False)
+            try:
+                wait_until("ready", lambda: os.path.exists(path) and "is ready" in open(path).read())
+                n.client().ping()
+                n.stop()
+            finally:
+                n.kill()
+            assert n.log() == "", n.log()  # stdout and stderr
+            with open(path) as f:
+                lines = f.read().splitlines()
+            time_form = r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{6} " if times else ""
+            form = re.compile(r"\[%d\] %s\[(INF|WRN|ERR|DBG|TRC)\] .*" % (n.process.pid, time_form))
+            for line in lines:
+                assert form.fullmatch(line), line
+
+
+def test_a_log_or_pid_file_that_cannot_be_written_prevents_the_start():
+    r = subprocess.run([binary(), "-p", "-1", "-l", "/none/log"], capture_output=True, text=True,
+                       timeout=10)
+    assert r.returncode == 1 and "error opening file: open /none/log: No such file" in r.stderr, r
+    with Single() as n0:
+        n = Node(os.path.join(n0.folder, "x"), ["-P", "/none/pid"])
+        n.start(ready=False)
+        assert n.wait_exit() == 1 and "[FTL] Could not write pidfile: " in n.log()
+        n = Node(os.path.join(n0.folder, "y"), port=n0.port)
+        n.start(ready=False)
+        assert n.wait_exit() == 1
+        assert "[FTL] Error listening on port: 127.0.0.1:%d" % n0.port in n.log(), n.log()
+
+
+def test_the_protocol_is_traced_without_secrets():
+    with Single("-DV") as n:
+        c = n.client(**{"pass": "hunter2", "auth_token": "hunter3"})
+        c.sub("foo.bar", 7)
+        c.pub("foo.bar", "he\"llo\r\n\x01", reply="r")
+        c.msg()
+        c.send("UNSUB 7\r\nUNSUB 8 5\r\n")
+        c.ping()
+        log = n.log()
+        for line in ("<<- [SUB foo.bar 7]", "<<- [PUB foo.bar r 9]", "->> [MSG foo.bar 7 r 9]",
+                     '<<- MSG_PAYLOAD: ["he\\"llo\\r\\n\\x01"]', "<<- [UNSUB 7]", "<<- [UNSUB 8 5]",
+                     "<<- [PING]", "->> [PONG]"):
+            assert re.search(r"\[TRC\] 127\.0\.0\.1:\d+ - cid:\d+ - " + re.escape(line) + "\n", log), \
+                (line, log)
+        assert "hunter" not in log and log.count("[REDACTED]") == 2, log
+    with Single() as n:
+        n.client().ping()
+        assert "[TRC]" not in n.log() and "[DBG]" not in n.log()
+
+
+def test_the_listener_is_up_at_once():
+    """Harnesses begin to connect as soon as the process exists and give up after two seconds."""
+    with Single() as n0:
+        n = Node(os.path.join(n0.folder, "x"), ["-js", "-sd", os.path.join(n0.folder, "js")])
+        n.start(ready=False)
+        try:
+            wait_until("the port", lambda: can_connect(n.port), timeout=2.0)
+            assert n.http("/varz")[0] == 200
+        finally:
+            n.kill()
+
+
+def can_connect(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
+
+
+def test_the_version_is_one_everywhere():
+    r = subprocess.run([binary(), "-v"], capture_output=True, text=True, timeout=10)
+    version = re.fullmatch(r"nats-server: v(\d+\.\d+\.\d+)\n", r.stdout)[1]
+    with Single() as n:
+        assert n.client().infos[0]["version"] == version
+        assert n.json("/varz")["version"] == version
+        assert "[INF]   Version:  %s\n" % version in n.log()
+
+
+def rewrite(n, text):
+    with open(n.config_path, "w") as f:
+        f.write(text)
+    n.signal(signal.SIGHUP)
+
+
+def test_reload_of_authorization():
+    with Single(config="authorization { user: a, password: one }\nserver_name: n0") as n:
+        kept = n.client(user="a", **{"pass": "one"})
+        rewrite(n, "authorization { users: [ {user: a, password: one}, {user: b, password: \"%s\"} ] }"
+                % BCRYPT_OF_TWO)
+        n.wait_log("Reloaded server configuration")
+        kept.ping()
+        b = n.client(user="b", **{"pass": "two"})
+        b.ping()
+        # Who is no longer there, or has another password now, is disconnected.
+        rewrite(n, "authorization { users: [ {user: a, password: three}, {user: b, password: \"%s\"} ] }"
+                % BCRYPT_OF_TWO)
+        assert kept.line() == "-ERR 'Authorization Violation'"
+        kept.until_closed()
+        b.ping()
+        rewrite(n, "authorization { token: t }")
+        assert b.line() == "-ERR 'Authorization Violation'"
+        n.client(auth_token="t").ping()
+        # Another thing that changed refuses the whole.
+        rewrite(n, "authorization { token: u }\nmax_pending: 1234567")
+        n.wait_log("Failed to reload server configuration: config reload not supported for MaxPending: "
+                   "old=67108864, new=1234567")
+        n.client(auth_token="t").ping()
+        rewrite(n, "authorization { token: u }\nfoo: 1")
+        n.wait_log('Failed to reload server configuration: .*:1?2:1: unknown field "foo"')
+        n.client(auth_token="t").ping()
+        os.unlink(n.config_path)
+        n.signal(signal.SIGHUP)
+        n.wait_log("Failed to reload server configuration: open .*: no such file or directory")
+        n.client(auth_token="t").ping()
+
+
+def test_reload_of_the_log():
+    with Single(config="debug: false") as n:
+        path = os.path.join(n.folder, "other.log")
+        rewrite(n, 'debug: true, logtime: false, log_file: "%s"' % path)
+        wait_until("the new log", lambda: os.path.exists(path) and "Reloaded server" in open(path).read())
+        n.client().ping()
+        wait_until("a debug line", lambda: "[DBG] " in open(path).read())
+        rewrite(n, "debug: false")
+        n.wait_log("Reloaded server configuration")
 
 
 def test_log_lines_that_harnesses_read():
