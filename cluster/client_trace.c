@@ -1,8 +1,8 @@
 #include "cluster/client_trace.h"
 
 #include <ctype.h>
-#include <strings.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include <jansson.h>
 
