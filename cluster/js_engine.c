@@ -139,6 +139,9 @@ static void on_peer_renewed(void *ctx, uint64_t node_id, enum peers_lane lane)
         js_unlock(js);
     } else if (lane == PEERS_LANE_CLIENT) {
         js_lane_peer_up(js, node_id);
+        /* Requests and messages on the old connection may be lost, and the leader may have thought
+         * that nobody listens any more: the clients ask again. */
+        js_pull_peer_down(js, node_id);
     }
 }
 

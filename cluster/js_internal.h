@@ -349,6 +349,8 @@ void js_leader_turn_wanted(struct js_stream *st);
 void js_leader_turns(struct js *js); /* LOOP_PHASE_PROPOSE */
 void js_leader_tick(struct js *js);
 void js_leader_lost(struct js_stream *st, uint64_t token);
+/* The stream is deleted: tell those who wait for its messages. */
+void js_leader_deleted(struct js_stream *st);
 void js_leader_close(struct js_stream *st);
 /* Answer a publish. */
 void js_leader_answer(struct js_stream *st, const struct effect_reply *e);

@@ -145,6 +145,17 @@ void js_leader_open(struct js_stream *st)
     st->delivery = delivery_new(stream_get_consumers(st->machine), slice_str(st->name), &options);
 }
 
+void js_leader_deleted(struct js_stream *st)
+{
+    if (!st->is_led) {
+        return;
+    }
+    const struct consumers *cs = stream_get_consumers(st->machine);
+    for (size_t i = 0; i < cs->count; i++) {
+        delivery_consumer_deleted(st->delivery, cs->items[i]->id);
+    }
+}
+
 void js_leader_close(struct js_stream *st)
 {
     requests_drop(st);

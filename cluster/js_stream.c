@@ -205,6 +205,9 @@ void js_stream_start(struct js *js, const struct meta_stream *s, bool is_new)
 void js_stream_stop(struct js_stream *st, bool is_deleted)
 {
     struct js *js = st->js;
+    if (is_deleted) {
+        js_leader_deleted(st);
+    }
     if (st->group != NULL && is_deleted) {
         js_lock(js);
         group_destroy(st->group);

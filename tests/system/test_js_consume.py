@@ -163,6 +163,20 @@ def test_streams_go_while_they_are_read_and_written():
             wait_until("%s to forget all" % node.name, lambda: node.json("/replicaz")["replicas"] == [], 10)
 
 
+def test_a_waiting_pull_hears_that_its_stream_is_deleted():
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s.>"], 3)
+        js.consumer("S", "C")
+        waiting = [Js(n) for n in c.nodes]
+        sids = [w.pull("S", "C", 5, expires=int(30e9))[1] for w in waiting]
+        wait_until("the pulls to wait", lambda: js.ok("CONSUMER.INFO.S.C")["num_waiting"] == 3, 5)
+        js.delete("S")
+        for w, sid in zip(waiting, sids):
+            m = w.client.msg(5)
+            assert m[1] == sid and m[3].startswith(b"NATS/1.0 409 Consumer Deleted"), m
+
+
 def test_a_slow_client_of_another_node_costs_no_memory_of_the_leader():
     """It asked for all there is and reads nothing: what the leader sends is bounded."""
     with JsCluster(3) as c:

@@ -87,6 +87,38 @@ def test_a_link_that_comes_and_goes():
             n += 1
 
 
+def test_a_link_that_works_in_one_direction():
+    """One side thinks the other is down, the other does not: both agree again when it heals."""
+    with NetCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s.>"], 3)
+        publishers = [Publisher(n) for n in c.nodes]
+        for round_ in range(8):
+            leader = c.leader("S")
+            from_, to = leader, c.nodes[(c.nodes.index(leader) + 1 + round_ % 2) % 3]
+            if round_ % 4 >= 2:
+                from_, to = to, from_
+            from_.mute(c.nodes.index(to))
+            for _ in range(100):
+                for k, p in enumerate(publishers):
+                    p.send("s.%d" % k, b"abc"[k:k + 1] + b"%d" % p.sent)
+            time.sleep((0.4, 0.9, 1.5)[round_ % 3])
+            from_.mute(c.nodes.index(to), False)
+            for p in publishers:
+                p.poll(0.3)
+            c.wait_ready(timeout=30)
+            for node in c.nodes:
+                at = Js(node)
+                began = time.monotonic()
+                assert at.publish("s.end", b"z%d" % time.monotonic_ns(), timeout=9), node.name
+                assert time.monotonic() - began < 4, (round_, node.name)
+                at.close()
+        for p in publishers:
+            p.drain(30)
+        c.same("S")
+        check(c, publishers, (b"a", b"b", b"c"), c.nodes[0])
+
+
 if __name__ == "__main__":
     if not is_possible():
         print("SKIP: needs root and ip")

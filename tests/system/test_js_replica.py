@@ -193,6 +193,13 @@ def test_churn():
                     js.consumer(name, durable, ack_wait=int(1e9))
                     for g in js.fetch(name, durable, rng.randrange(1, 200), 0.3):
                         js.client.pub(g[2], b"+ACK")
+                elif action < 0.86:
+                    for node in c.nodes:
+                        node.kill()
+                    dead = None
+                    for node in rng.sample(c.nodes, 3):
+                        node.start()
+                    c.wait_ready(timeout=60)
                 elif action < 0.92:
                     if dead is not None:
                         dead.start()

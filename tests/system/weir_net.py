@@ -62,6 +62,11 @@ class NetNode(Node):
         """Nothing goes in or out any more, and nobody is told."""
         ip("-n", self.namespace, "link", "set", "eth0", "down")
 
+    def mute(self, number, is_muted=True):
+        """What it sends to node @number is lost; what comes from there arrives."""
+        ip("-n", self.namespace, "route", "add" if is_muted else "del", "blackhole",
+           "10.77.0.%d/32" % (number + 1))
+
     def heal(self):
         ip("-n", self.namespace, "link", "set", "eth0", "up")
 
