@@ -91,8 +91,8 @@ static void world_open(struct world *w, uint64_t seed, unsigned loss_percent)
     list_init(&w->js.pulls_list);
     w->meta_stream.gid = GID;
     w->meta_stream.config.name = (char *)"S";
-    cr_assert_eq(stream_new(SLICE_LIT("{\"name\":\"S\",\"subjects\":[\"s\"]}"), 1, NULL, &w->machine),
-                 0);
+    cr_assert_eq(
+        stream_new(SLICE_LIT("{\"name\":\"S\",\"subjects\":[\"s\"]}"), 1, NULL, &w->machine), 0);
     entry_begin(&w->batch, ENTRY_MACHINE_VERSION);
     int rv = router_subscribe_internal(w->ctx.router, SLICE_LIT("r.*"), SLICE_EMPTY, false,
                                        on_answer, w, &w->sub);
@@ -249,8 +249,8 @@ Test(js_lane, whatever_is_lost_each_message_is_stored_once_in_order_and_answered
     }
 }
 
-/* All that had waited for a leader was sent at once; when that one died with the answers, the stream
- * had forgotten the first of them. */
+/* All that had waited for a leader was sent at once; when that one died with the answers, the
+ * stream had forgotten the first of them. */
 Test(js_lane, no_more_is_under_way_than_the_stream_keeps_answers_for)
 {
     world_open(&w, 1, 0);
