@@ -100,6 +100,14 @@ static void create_stream(struct js *js, const struct js_api_call *call)
         stream_config_close(&c);
         return;
     }
+    if (old == NULL && !js_limits_leave_room(js, &c)) {
+        refuse(js, call,
+               c.storage == STORAGE_MEMORY ? API_ERROR_MEMORY_RESOURCES_EXCEEDED
+                                           : API_ERROR_STORAGE_RESOURCES_EXCEEDED,
+               NULL);
+        stream_config_close(&c);
+        return;
+    }
     struct buf entry = BUF_EMPTY;
     struct meta_asker asker = {call->asker, call->inbox};
     meta_encode_create(&entry, js_now_ns(js), &c, chosen, count, &asker);

@@ -15,6 +15,7 @@
  *   js_pull.c     pull requests passed on, and what their clients hear when the leader goes
  *   js_batch.c    items to and from other nodes, one frame per node and turn
  *   js_api.c      $JS.API, wherever it is asked; js_api_*.c the requests
+ *   js_limits.c   what this node stores at most
  *   js_monitor.c  /jsz, /replicaz and what /healthz asks
  *
  * Loop thread only, but for what runs on the pool in js_flush.c and js_image.c. */
@@ -162,6 +163,13 @@ struct js_leader {
     UT_hash_handle hh;
 };
 
+/* By enum stream_storage, of this node's replicas. */
+struct js_limits {
+    uint64_t looked_ms;
+    uint64_t used_bytes[2];
+    uint64_t reserved_bytes[2];
+};
+
 struct js {
     struct js_image_of image_of; /* Meta. */
     struct node_context *ctx;
@@ -174,6 +182,7 @@ struct js {
     struct raft_host *host;
     struct store *store;
     struct loop_timer *tick;
+    struct js_limits limits;
     struct loop_async *durable;
     unsigned lock_depth;
     uint64_t create_lsn_max; /* Of CREATE records: meta may not be flushed past them before. */
@@ -457,6 +466,12 @@ void js_api_wake(struct js *js);
 struct api_paging;
 void js_api_print_stream(struct js_stream *st, struct buf *out, const struct api_paging *detail);
 void js_api_print_consumer(struct js_stream *st, struct slice name, struct buf *out);
+
+/* ---- js_limits.c ---- */
+/* Whether @bytes more of this storage are too much for this node; counts them if not. */
+bool js_limits_are_reached(struct js *js, enum stream_storage storage, size_t bytes);
+/* Whether a stream that reserves what @c says may be created, as far as this node is concerned. */
+bool js_limits_leave_room(struct js *js, const struct stream_config *c);
 
 /* ---- js_monitor.c ---- */
 void js_monitor_start(struct js *js, struct monitor *m);

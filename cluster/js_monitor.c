@@ -6,6 +6,7 @@
 #include "broker/json_fields.h"
 #include "cluster/http.h"
 #include "cluster/js_internal.h"
+#include "cluster/node_options.h"
 #include "cluster/monitor.h"
 #include "storage/base/err.h"
 
@@ -45,9 +46,10 @@ static struct totals count(struct js *js)
 
 static json_t *config_json(const struct js *js)
 {
-    return json_pack("{s:I, s:I, s:s, s:I}", "max_memory", (json_int_t)-1, "max_storage",
-                     (json_int_t)-1, "store_dir", js->ctx->options->store_dir, "sync_interval",
-                     (json_int_t)0);
+    const struct node_options *o = js->ctx->options;
+    return json_pack("{s:I, s:I, s:s, s:I}", "max_memory", (json_int_t)o->max_memory_bytes,
+                     "max_storage", (json_int_t)o->max_file_bytes, "store_dir",
+                     js->ctx->options->store_dir, "sync_interval", (json_int_t)0);
 }
 
 static json_t *api_json(const struct js *js)

@@ -56,6 +56,8 @@ struct node_options {
 
     bool has_jetstream;
     char *store_dir;
+    int64_t max_memory_bytes; /* Of streams with this storage, on this node; -1: no limit. */
+    int64_t max_file_bytes;
 
     char *pid_file;
     char *ports_file_dir;

@@ -38,6 +38,8 @@ static void set_defaults(struct node_options *o)
         .lame_duck_grace_ms = DEFAULT_LAME_DUCK_GRACE_MS,
         .auth_timeout_ms = DEFAULT_AUTH_TIMEOUT_MS,
         .cluster_auth_timeout_ms = DEFAULT_AUTH_TIMEOUT_MS,
+        .max_memory_bytes = -1,
+        .max_file_bytes = -1,
         .has_logtime = true,
     };
 }
@@ -181,6 +183,8 @@ static const struct change {
     CHANGE("cluster authorization timeout", DURATION, cluster_auth_timeout_ms, false),
     CHANGE("jetstream", BOOL, has_jetstream, false),
     CHANGE("jetstream storage directory", STRING, store_dir, false),
+    CHANGE("jetstream max_memory", INT64, max_memory_bytes, true),
+    CHANGE("jetstream max_store", INT64, max_file_bytes, true),
     CHANGE("pid_file", STRING, pid_file, false),
     CHANGE("ports_file_dir", STRING, ports_file_dir, false),
     CHANGE("log_file", STRING, log_file, true),

@@ -31,18 +31,20 @@ static void read_sync_interval(struct config_reader *r, const struct conf_value 
     config_note(r, v, "what is acknowledged is synced to disk before");
 }
 
-/* A size as nats-server takes it: an integer, or a text that ends in K, M, G or T, of 1024. */
-static bool check_size(struct config_reader *r, const struct conf_value *v, const char *name,
-                       int64_t *ret_bytes)
+/* A size as nats-server takes it: an integer, or a text that ends in K, M, G or T, of 1024. Below 0
+ * there is no limit. */
+static void read_size(struct config_reader *r, const struct conf_value *v, const char *name,
+                      int64_t *field)
 {
+    int64_t bytes = 0;
     static const char suffixes[] = "KMGT";
     if (v->type == CONF_INT) {
-        *ret_bytes = v->integer;
-        return true;
+        *field = v->integer < 0 ? -1 : v->integer;
+        return;
     }
     if (v->type != CONF_STRING) {
         config_fault(r, v, "%s must be int64 or string", name);
-        return false;
+        return;
     }
     char digits[24];
     const char *suffix = v->string.len == 0 || v->string.ptr[v->string.len - 1] == 0
@@ -50,33 +52,26 @@ static bool check_size(struct config_reader *r, const struct conf_value *v, cons
                              : strchr(suffixes, v->string.ptr[v->string.len - 1]);
     if (suffix == NULL || v->string.len > sizeof digits) {
         config_fault(r, v, "%s sizes defined as strings must end in K, M, G, T", name);
-        return false;
+        return;
     }
     snprintf(digits, sizeof digits, "%.*s", (int)v->string.len - 1, (const char *)v->string.ptr);
     if (digits[0] == '\0' || strspn(digits, "0123456789") != strlen(digits) ||
-        options_parse_int(digits, ret_bytes) != 0 ||
-        __builtin_mul_overflow(*ret_bytes, INT64_C(1) << (10 * (suffix - suffixes + 1)),
-                               ret_bytes)) {
+        options_parse_int(digits, &bytes) != 0 ||
+        __builtin_mul_overflow(bytes, INT64_C(1) << (10 * (suffix - suffixes + 1)), &bytes)) {
         config_fault(r, v, "%s \"%.*s\" is not a size", name, SLICE_ARG(v->string));
-        return false;
+        return;
     }
-    return true;
+    *field = bytes;
 }
 
 static void read_max_memory(struct config_reader *r, const struct conf_value *v)
 {
-    int64_t bytes;
-    if (check_size(r, v, "max_mem_store", &bytes)) {
-        config_note(r, v, "the server's own limits on JetStream are not there yet");
-    }
+    read_size(r, v, "max_mem_store", &r->o->max_memory_bytes);
 }
 
 static void read_max_file(struct config_reader *r, const struct conf_value *v)
 {
-    int64_t bytes;
-    if (check_size(r, v, "max_file_store", &bytes)) {
-        config_note(r, v, "the server's own limits on JetStream are not there yet");
-    }
+    read_size(r, v, "max_file_store", &r->o->max_file_bytes);
 }
 
 static void read_strict(struct config_reader *r, const struct conf_value *v)

@@ -345,7 +345,7 @@ class Single:
 class Cluster:
     """`count` nodes with a cluster block; `seeds` says which of them the others have as routes."""
 
-    def __init__(self, count, args=(), seeds=None, node_args=None, name="C", auth=""):
+    def __init__(self, count, args=(), seeds=None, node_args=None, name="C", auth="", config=None):
         self.folder = tempfile.mkdtemp(prefix="weir-")
         self.cluster_ports = [free_port() for _ in range(count)]
         seeds = range(count) if seeds is None else seeds
@@ -355,7 +355,8 @@ class Cluster:
             own = ["--cluster", "nats://%s127.0.0.1:%d" % (auth, self.cluster_ports[i]),
                    "--cluster_name", name, "--routes", routes]
             own += list(args) + (list(node_args(i, self)) if node_args else [])
-            self.nodes.append(Node(os.path.join(self.folder, "n%d" % i), own, "n%d" % i))
+            self.nodes.append(Node(os.path.join(self.folder, "n%d" % i), own, "n%d" % i,
+                                   config=config))
 
     def start(self):
         for node in self.nodes:

@@ -112,6 +112,8 @@ Test(options, defaults_are_those_of_the_reference)
     cr_expect_eq(o->auth_timeout_ms, 2000);
     cr_expect_not(o->has_cluster);
     cr_expect_not(o->has_jetstream);
+    cr_expect_eq(o->max_memory_bytes, -1);
+    cr_expect_eq(o->max_file_bytes, -1);
     cr_expect(o->has_logtime);
     cr_expect_not(o->is_debug);
     end(&w);
@@ -128,7 +130,7 @@ Test(options, a_whole_configuration)
           "ping_interval: \"1m30s\"\nping_max: 3\nwrite_deadline: \"2.5s\"\n"
           "lame_duck_duration: \"1m\"\nlame_duck_grace_period: \"500us\"\n"
           "no_fast_producer_stall: true\n"
-          "jetstream { store_dir: /data }\n"
+          "jetstream { store_dir: /data, max_mem: \"5G\", max_file_store: 1m }\n"
           "cluster {\n name: C, listen: 127.0.0.1:6333\n"
           " routes = [ nats://r:s@a:6222, nats-route://b:6222/ ]\n"
           " authorization { user: r, password: s, timeout: 0.5 }\n advertise: a:1, no_advertise: "
@@ -161,6 +163,8 @@ Test(options, a_whole_configuration)
     cr_expect(o->no_fast_producer_stall);
     cr_expect(o->has_jetstream);
     cr_expect_str_eq(o->store_dir, "/data");
+    cr_expect_eq(o->max_memory_bytes, INT64_C(5) << 30);
+    cr_expect_eq(o->max_file_bytes, 1000000);
     cr_expect(o->has_cluster);
     cr_expect_str_eq(o->cluster_name, "C");
     cr_expect_str_eq(o->cluster_host, "127.0.0.1");
