@@ -6,8 +6,8 @@
 #include "broker/json_fields.h"
 #include "cluster/http.h"
 #include "cluster/js_internal.h"
-#include "cluster/node_options.h"
 #include "cluster/monitor.h"
+#include "cluster/node_options.h"
 #include "storage/base/err.h"
 
 #define DUMP_ROUND 2000 /* Messages per call of the sender. */
