@@ -7,7 +7,7 @@
 
 #include "raft/host_internal.h"
 
-#define GRANT_PATIENCE_MS 300 /* After a vote for somebody else, let him win. */
+#define GRANT_PATIENCE_MS 300 /* After a vote, for whomever, let him win. */
 #define START_QUIET_MS 300    /* After a start, a leader may still make itself known. */
 #define START_REPEAT_MS 500
 #define START_END_MS 15000
@@ -192,13 +192,33 @@ static uint64_t next_try(struct raft_group *g)
     return next;
 }
 
+/* A vote was given not long ago, here or to somebody else, and may still bring a leader. Votes are
+ * records first: with disks as slow as ours they take as long elsewhere, and a new term on top of
+ * them would make all of it void. */
+static bool is_vote_under_way(struct raft_group *g)
+{
+    struct raft_host *h = g->host;
+    if (g->voted_for == 0 || g->voted_ms == 0) {
+        return false;
+    }
+    if (g->fence_lsn > h->durable_lsn) {
+        return true;
+    }
+    if (g->vote_durable_ms < g->voted_ms) {
+        g->vote_durable_ms = h->now_ms;
+    }
+    uint64_t patience = 2 * (g->vote_durable_ms - g->voted_ms);
+    patience = patience < GRANT_PATIENCE_MS ? GRANT_PATIENCE_MS : patience;
+    patience = patience > h->opt.election_timeout_ms ? h->opt.election_timeout_ms : patience;
+    return h->now_ms - g->vote_durable_ms < patience;
+}
+
 /* One try. False: not now, look again later. */
 static bool campaign(struct raft_group *g)
 {
     struct raft_host *h = g->host;
     struct raft *r = g->r;
-    bool is_patient = g->voted_for != g->raft_id && g->voted_for != 0 && g->voted_ms != 0 &&
-                      h->now_ms - g->voted_ms < GRANT_PATIENCE_MS;
+    bool is_patient = g->voted_for != g->raft_id && is_vote_under_way(g);
     if (is_patient || !has_quorum_up(g) || !elect_may_tick(g)) {
         return false;
     }
@@ -210,8 +230,7 @@ static bool campaign(struct raft_group *g)
             return false;
         }
     }
-    if (r->state == RAFT_CANDIDATE && !compat_is_pre_candidate(r) && g->voted_ms != 0 &&
-        h->now_ms - g->voted_ms < GRANT_PATIENCE_MS) {
+    if (r->state == RAFT_CANDIDATE && !compat_is_pre_candidate(r) && is_vote_under_way(g)) {
         return false; /* Real votes are on their way. */
     }
     compat_expire_timer(r, host_core_now(h));

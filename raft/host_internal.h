@@ -275,9 +275,10 @@ struct raft_group {
     unsigned replicas_count;
     uint64_t delivered, delivered_term;
     bool is_delivering;
-    uint64_t applied;  /* The embedder's. */
-    size_t log_bytes;  /* Of entries in memory, about. */
-    uint64_t voted_ms; /* When a real vote was granted last. */
+    uint64_t applied;         /* The embedder's. */
+    size_t log_bytes;         /* Of entries in memory, about. */
+    uint64_t voted_ms;        /* When a real vote was granted last. */
+    uint64_t vote_durable_ms; /* When that was seen to be durable. */
 
     /* Proposals. */
     struct proposal *pending;

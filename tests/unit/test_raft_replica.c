@@ -124,6 +124,26 @@ PLAY(a_survivor_that_knew_no_leader_campaigns_at_once)
     return puppet_heard(&p, FRAME_VOTE, 3) != NULL;
 }
 
+/* A term on top of a term, while the first one's votes are still on their way to slow disks. */
+PLAY(a_candidate_with_a_slow_disk_gives_the_voters_as_long)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 1, "x");
+    host_peer_down(p.host, 2);
+    for (unsigned i = 0; i < 100 && puppet_heard(&p, FRAME_VOTE, 3) == NULL; i++) {
+        puppet_run(&p, 10);
+    }
+    must(puppet_heard(&p, FRAME_VOTE, 3) != NULL);
+    p.is_disk_held = true;
+    puppet_vote_result(&p, 3, 3, true, true);
+    must(puppet_status(&p).role.term == 3);
+    puppet_run(&p, 1000);
+    p.is_disk_held = false;
+    puppet_run(&p, 1500);
+    puppet_vote_result(&p, 3, 3, true, false);
+    return puppet_status(&p).role.term == 3 && puppet_status(&p).is_core_leader;
+}
+
 /* What is taken back from the queues are entries; the vote that deposed it is not. */
 PLAY(the_vote_of_a_leader_that_hands_over_leaves)
 {
