@@ -36,6 +36,14 @@ void sim_log_append(struct sim_log *log, uint64_t index, struct sim_entry entry)
     log->last_index = index;
 }
 
+void sim_log_put(struct sim_log *log, uint64_t index, struct sim_entry entry)
+{
+    assert(index > 0);
+    reserve(log, index);
+    log->entries[index] = entry;
+    log->last_index = index > log->last_index ? index : log->last_index;
+}
+
 void sim_log_truncate(struct sim_log *log, uint64_t from)
 {
     if (from > log->last_index || log->cap == 0) {

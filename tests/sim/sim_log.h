@@ -20,6 +20,8 @@ struct sim_log {
 void sim_log_close(struct sim_log *log);
 /* Write @index; what was above it is cut off. */
 void sim_log_append(struct sim_log *log, uint64_t index, struct sim_entry entry);
+/* Write @index; the rest stays. */
+void sim_log_put(struct sim_log *log, uint64_t index, struct sim_entry entry);
 /* Cut off @from and all above it. */
 void sim_log_truncate(struct sim_log *log, uint64_t from);
 /* The log holds nothing but "all up to @index is in the base". */

@@ -48,7 +48,7 @@ uint64_t sim_machine_last(const struct sim_machine *m)
 }
 
 bool sim_machine_queue(struct sim_machine *m, uint64_t index, uint64_t term, bool is_command,
-                       struct slice bytes)
+                       struct slice bytes, uint64_t token)
 {
     if (index <= sim_machine_last(m)) {
         return false;
@@ -57,6 +57,7 @@ bool sim_machine_queue(struct sim_machine *m, uint64_t index, uint64_t term, boo
     q->index = index;
     q->term = term;
     q->is_command = is_command;
+    q->token = token;
     buf_append_slice(&q->bytes, bytes);
     list_push_back(&m->queue, &q->queue);
     return true;

@@ -27,6 +27,7 @@ struct sim_queued {
     uint64_t term;
     bool is_command; /* False: only the index moves (barriers, configurations). */
     struct buf bytes;
+    uint64_t token; /* Of a proposal here, or 0. */
 };
 
 struct sim_machine {
@@ -44,7 +45,7 @@ void sim_machine_close(struct sim_machine *m);
 
 /* Queue an entry; those at or below what is queued or applied are dropped. True if it is new. */
 bool sim_machine_queue(struct sim_machine *m, uint64_t index, uint64_t term, bool is_command,
-                       struct slice bytes);
+                       struct slice bytes, uint64_t token);
 /* Take the oldest queued entry into the state. NULL when there is none; the caller frees it. */
 struct sim_queued *sim_machine_step(struct sim_machine *m);
 void sim_queued_free(struct sim_queued *q);

@@ -19,7 +19,8 @@
 #include "tests/sim/sim_rng.h"
 
 #define SIM_NODES_MAX 8u
-#define SIM_LANES 2u
+#define SIM_LANES 3u /* Raft, bulk, client. */
+#define SIM_LANE_CLIENT 2u
 
 struct sim_net_options {
     unsigned nodes_count;

@@ -19,6 +19,7 @@
 /* A record of the shared log, as far as it concerns one group. */
 enum sim_record_kind {
     SIM_RECORD_ENTRIES,  /* index, entries, entries_count; what was above is replaced. */
+    SIM_RECORD_CARRY,    /* The same entries, written again: nothing is replaced. */
     SIM_RECORD_TRUNCATE, /* index: it and all above go. */
     SIM_RECORD_VOTE,     /* term, vote. */
     SIM_RECORD_BASE,     /* index, term: the store holds all up to here. */
@@ -87,6 +88,10 @@ void sim_oracle_ack(struct sim_oracle *o, unsigned node, unsigned group, uint64_
                     struct sim_entry entry);
 /* @node told @peer a term or index over the network: its own must be durable. */
 void sim_oracle_told(struct sim_oracle *o, unsigned node, unsigned group, uint64_t term);
+/* @node told a leader that it has all up to @index: it must be durable. */
+void sim_oracle_told_index(struct sim_oracle *o, unsigned node, unsigned group, uint64_t index);
+/* @node told a client that what entry @index holds is kept: it must be on a majority's disks. */
+void sim_oracle_promise(struct sim_oracle *o, unsigned node, unsigned group, uint64_t index);
 
 /* ---- The end ---- */
 
@@ -94,8 +99,9 @@ uint64_t sim_oracle_committed(const struct sim_oracle *o, unsigned group);
 uint64_t sim_oracle_acked_max(const struct sim_oracle *o, unsigned group);
 /* The state hash all replicas have at @index, 0 if nobody was there. */
 uint64_t sim_oracle_state_hash(const struct sim_oracle *o, unsigned group, uint64_t index);
-/* Every acked proposal is in the committed history, exactly once. */
-void sim_oracle_end(struct sim_oracle *o);
+/* Every acked proposal is in the committed history, exactly once. @streams: bits of the groups whose
+ * entries may be alike, because their messages are checked elsewhere. */
+void sim_oracle_end(struct sim_oracle *o, unsigned streams);
 /* How many distinct leaderships were seen since the last call with @is_reset. */
 uint64_t sim_oracle_elections(const struct sim_oracle *o);
 #endif

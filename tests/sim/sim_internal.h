@@ -1,0 +1,270 @@
+/* What the parts of the runner share: a run, its nodes, their replicas and clients.
+ *
+ *   sim_run.c      the run: faults, the calm at the end, what must be true then
+ *   sim_node.c     a node: process, WAL on virtual time, the host's environment
+ *   sim_files.c    its disk: where the newest WAL frames lie, and damage to them
+ *   sim_tap.c      what the oracles are told of records and frames
+ *   sim_replica.c  one group's state machine, flushes and images
+ *   sim_state.c    its state: the stream machine, or the small one; encoded and back
+ *   sim_client.c   what is published, the origin lanes and the leader's open batch
+ *
+ * A process that ended leaves events behind: each carries the node's life number, and does nothing
+ * if that has moved on. */
+#ifndef TESTS_SIM_INTERNAL_H
+#define TESTS_SIM_INTERNAL_H
+#include "broker/stream.h"
+#include "raft/host.h"
+#include "tests/lib/sim_disk.h"
+#include "tests/sim/sim_machine.h"
+#include "tests/sim/sim_net.h"
+#include "tests/sim/sim_oracle.h"
+#include "tests/sim/sim_rng.h"
+#include "tests/sim/sim_run.h"
+
+#define MS 1000ll
+#define SECOND (1000ll * MS)
+
+struct sim_node;
+
+/* ---- The disk of a node (sim_files.c) ---- */
+
+#define SIM_FRAMES_KEPT 6
+struct sim_frame_place {
+    char path[64];
+    uint64_t off;
+    uint64_t len;
+    bool is_host; /* Holds records of the host, not only the WAL's own. */
+    bool is_footer;
+};
+struct sim_open_file {
+    struct file *file;
+    char path[64];
+};
+struct sim_files {
+    struct file_ops ops; /* Given to the WAL. */
+    const struct file_ops *real;
+    struct sim_open_file opens[16];
+    unsigned opens_count;
+    struct sim_frame_place frames[SIM_FRAMES_KEPT]; /* Newest last. */
+    unsigned frames_count;
+};
+void sim_files_init(struct sim_files *f, const struct file_ops *real);
+/* Damage the newest frame of the host's records, or make all from it on vanish. False if there is
+ * none in reach. */
+bool sim_files_rot(struct sim_files *f, struct sim_disk *disk, struct sim_rng *rng);
+bool sim_files_shorten(struct sim_files *f, struct sim_disk *disk);
+
+/* ---- A replica's state (sim_state.c) ---- */
+
+struct sim_state_image {
+    struct group_base base;
+    uint64_t hash;
+    struct buf bytes;
+};
+
+/* ---- Clients (sim_client.c) ---- */
+
+/* A message of a client, until it is answered. */
+struct sim_message {
+    struct list link;
+    uint64_t n; /* 0: not numbered yet. */
+    uint64_t uid;
+    bool has_id;
+};
+/* What the clients of one node publish to one stream. */
+struct sim_lane {
+    uint64_t next_n;
+    struct list sent;
+    struct list waiting;
+    unsigned count;
+    unsigned leader; /* Node + 1; 0: unknown. */
+    uint64_t leader_term;
+    int64_t progress_us;
+    int64_t gap_us;
+    uint64_t recent[8]; /* uids published with an id, to be published again. */
+    unsigned recent_count;
+};
+/* The leader's open batch. */
+struct sim_lead {
+    bool is_leader;
+    bool is_led; /* Its LEAD is applied. */
+    uint64_t term;
+    uint64_t lead_token;
+    unsigned proposals_count;
+    struct entry_builder batch;
+    struct entry_builder closed;
+    bool has_closed;
+    bool is_clock_proposed;
+    bool is_job_proposed;
+    int64_t clock_ns;
+};
+/* A content, published once or more often under the same id. */
+struct sim_content {
+    unsigned node;
+    uint64_t origin;
+    uint64_t n;
+    uint64_t stored_seq; /* 0: not stored. */
+    bool is_acked;
+    int64_t published_us;
+};
+/* What is stored at a sequence, as the first replica said. */
+struct sim_stored {
+    uint64_t uid;
+    uint64_t index;
+    int64_t time_ns;
+    uint32_t payload_bytes;
+    uint32_t header_bytes;
+};
+/* All that was ever published to a stream, and stored in it. */
+struct sim_history {
+    struct sim_content *contents; /* [uid] from 1 on. */
+    uint64_t contents_count;
+    uint64_t contents_cap;
+    struct sim_stored *stored; /* [seq] */
+    uint64_t stored_cap;
+    uint64_t last_seq;
+    uint64_t last_n[SIM_NODES_MAX]; /* Of the origin stored last, per node. */
+    uint64_t last_origin[SIM_NODES_MAX];
+};
+
+/* ---- Replicas ---- */
+
+struct sim_replica {
+    struct sim_node *node;
+    unsigned group;
+    uint64_t raft_id;
+    bool is_stream;
+    bool was_born;
+
+    struct sim_state_image durable; /* Survives. */
+
+    struct raft_group *g; /* Lost in a crash, from here on. */
+    struct sim_machine m;
+    struct stream *stream;
+    struct stream_effects effects;
+    bool is_flush_due;
+    bool is_flushing;
+    uint64_t state_life; /* Moves when an image replaces the state. */
+    struct sim_state_image flushing;
+    struct sim_lead lead;
+    struct sim_lane lane;
+};
+
+/* ---- Nodes ---- */
+
+struct sim_node {
+    struct sim_run *run;
+    unsigned number;
+    struct sim_disk *disk;
+    struct sim_files files;
+    uint64_t boot; /* Processes begun. */
+    uint64_t life; /* Moves at each start and end. */
+    bool is_up;
+    bool is_off; /* For good. */
+    bool has_restart;
+    bool was_damaged; /* Since the last recovery. */
+
+    struct wal *wal;
+    struct raft_host *host;
+    int64_t paused_until_us;
+    int64_t stalled_until_us;
+    int64_t slow_until_us;
+    bool is_writing;
+    int64_t write_began_us;
+    bool has_idle_event;
+    bool has_turn;
+    struct buf outs[SIM_NODES_MAX]; /* Client lane, of this turn. */
+    struct sim_replica replicas[SIM_GROUPS_MAX];
+};
+
+struct sim_run {
+    const struct sim_plan *plan;
+    const struct sim_run_options *options;
+    struct sim_result *result;
+    struct sim_clock clock;
+    struct sim_net *net;
+    struct sim_oracle *oracle;
+    struct sim_rng rng_disk;
+    struct sim_rng rng_host;
+    struct sim_rng rng_client;
+    struct sim_rng rng_fsm;
+    struct sim_rng rng_fault;
+    unsigned streams; /* Bits: these groups are stream machines. */
+    struct sim_node nodes[SIM_NODES_MAX];
+    struct sim_history histories[SIM_GROUPS_MAX];
+    uint64_t next_token;
+    uint64_t next_value;
+    uint64_t calm_token; /* Later tokens were given after the faults. */
+    int64_t quiet_until_us;
+    bool is_damage_planted;
+    bool is_calm;
+    bool is_stopped; /* Clients publish no more. */
+    int64_t served_us[SIM_GROUPS_MAX]; /* First ack of what was published after the faults. */
+    uint64_t elections_before;
+    bool is_watching_elections;
+};
+
+/* A violation, in the words of sim_oracle_fail. */
+#define sim_fail(run, ...) sim_oracle_fail((run)->oracle, __VA_ARGS__)
+
+/* ---- sim_node.c ---- */
+void sim_node_init(struct sim_run *run, unsigned number);
+void sim_node_close(struct sim_node *n);
+void sim_node_start(struct sim_node *n);
+/* The process ends; with @is_machine also what its disk had not synced. */
+void sim_node_crash(struct sim_node *n, bool is_machine);
+/* Something happened on the node: a turn follows, and the oracles look. */
+void sim_node_touch(struct sim_node *n);
+/* In an event of life @life: false if the process is another; if it gets no processor, the event
+ * is put off. */
+bool sim_node_is_current(struct sim_node *n, uint64_t life, sim_event_cb cb, void *arg, uint64_t b);
+int64_t sim_node_disk_us(struct sim_node *n);
+uint64_t sim_node_now_ms(const struct sim_node *n);
+int64_t sim_node_now_ns(const struct sim_node *n);
+/* The node that leads this group by its own word, or -1. */
+int sim_leader(struct sim_run *run, unsigned group);
+
+/* ---- sim_tap.c ---- */
+/* Records the WAL of any node takes from now on are told to the oracle of @run (NULL: none). */
+void sim_tap_run(struct sim_run *run);
+void sim_tap_record(struct sim_node *n, uint64_t lsn, uint8_t type, uint64_t gid,
+                    struct slice payload);
+void sim_tap_frame(struct sim_node *n, struct slice frame);
+
+/* ---- sim_replica.c ---- */
+void sim_replica_options(struct sim_replica *r, struct group_options *ret_options);
+/* Memory begins with what is durable; and ends. */
+void sim_replica_load(struct sim_replica *r);
+void sim_replica_unload(struct sim_replica *r);
+void sim_replica_flush_soon(struct sim_replica *r, int64_t max_us);
+uint64_t sim_replica_hash(const struct sim_replica *r);
+
+/* ---- sim_state.c ---- */
+void sim_state_birth(struct sim_replica *r);
+void sim_state_save(struct sim_replica *r, struct sim_state_image *ret_image);
+/* Replace memory by the image: 0 or ERR_CORRUPT. */
+int sim_state_load(struct sim_replica *r, struct slice bytes);
+/* Base and hash of an encoded image. */
+int sim_state_peek(struct slice bytes, struct sim_state_image *ret_image);
+
+/* ---- sim_client.c ---- */
+void sim_client_start(struct sim_run *run);
+/* The leader's part begins anew with each state, the lane with each process. */
+void sim_client_open(struct sim_replica *r);
+void sim_client_close(struct sim_replica *r);
+void sim_lane_open(struct sim_replica *r);
+void sim_lane_close(struct sim_replica *r);
+void sim_client_role(struct sim_replica *r, const struct group_role *role);
+/* The entry that was proposed here with @token is applied, its effects are in r->effects. */
+void sim_client_effects(struct sim_replica *r, uint64_t index, uint64_t token);
+void sim_client_lost(struct sim_replica *r);
+/* STORE effects of any replica. */
+void sim_client_stores(struct sim_replica *r, uint64_t index);
+void sim_client_frame(struct sim_node *n, unsigned from, struct slice frame);
+void sim_client_peer(struct sim_node *n, unsigned peer, bool is_up);
+void sim_client_tick(struct sim_node *n);
+/* Propose, and send what the turn has made. */
+void sim_client_turn(struct sim_node *n);
+bool sim_client_is_idle(const struct sim_node *n);
+void sim_history_close(struct sim_history *h);
+#endif

@@ -1,0 +1,402 @@
+/* The simulator's program: many seeds on all cores, one seed with its trace, or ablations.
+ *
+ * Each seed runs in a process of its own: a crash or a loop of the code under test is a finding like
+ * any other, and nothing of one run reaches the next. */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "raft/host.h"
+#include "storage/base/buf.h"
+#include "storage/base/log.h"
+#include "tests/sim/sim_run.h"
+
+#define JOBS_MAX 64
+#define SEED_SECONDS_MAX 120 /* Of real time: then it hangs. */
+
+struct options {
+    uint64_t first;
+    uint64_t seeds;
+    bool is_replay;
+    bool is_ablation;
+    bool is_expected_to_fail; /* One failing seed is enough, and none is an error. */
+    bool is_checked_twice;    /* Each seed runs twice: equal traces. */
+    unsigned jobs;
+    unsigned failures_max;
+    int scenario;
+    uint64_t guards_off;
+    const char *guards_text;
+    const char *skips; /* Seeds with a known, listed reason. */
+};
+
+static const char *const guard_names[] = {
+#define GUARD_NAME(name) #name,
+    HOST_GUARD_MAP(GUARD_NAME)
+#undef GUARD_NAME
+};
+
+static uint64_t parse_guards(const char *text)
+{
+    uint64_t mask = 0;
+    char *copy = xslicedup(slice_str(text));
+    for (char *save, *name = strtok_r(copy, ",", &save); name != NULL;
+         name = strtok_r(NULL, ",", &save)) {
+        bool is_found = strcmp(name, "all") == 0;
+        mask |= is_found ? (UINT64_C(1) << HOST_GUARDS_COUNT) - 1 : 0;
+        for (unsigned i = 0; i < HOST_GUARDS_COUNT; i++) {
+            if (strcmp(name, guard_names[i]) == 0) {
+                mask |= UINT64_C(1) << i;
+                is_found = true;
+            }
+        }
+        if (!is_found) {
+            fprintf(stderr, "no guard is named %s\n", name);
+            exit(2);
+        }
+    }
+    free(copy);
+    return mask;
+}
+
+static bool is_skipped(const struct options *o, uint64_t seed)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%" PRIu64, seed);
+    for (const char *p = o->skips; p != NULL && (p = strstr(p, text)) != NULL; p++) {
+        char end = p[strlen(text)];
+        if ((p == o->skips || p[-1] == ',') && (end == ',' || end == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void run_seed(const struct options *o, uint64_t seed, bool is_trace_on,
+                     struct sim_result *ret_result)
+{
+    struct sim_plan *plan = xcalloc(1, sizeof *plan);
+    struct sim_run_options run = {.guards_off = o->guards_off, .is_trace_on = is_trace_on};
+    sim_plan_draw(plan, seed, o->scenario);
+    if (is_trace_on) {
+        sim_plan_print(plan);
+    }
+    sim_run(plan, &run, ret_result);
+    if (o->is_checked_twice && !ret_result->is_failed) {
+        struct sim_result again;
+        sim_run(plan, &run, &again);
+        if (again.trace_hash != ret_result->trace_hash) {
+            ret_result->is_failed = true;
+            snprintf(ret_result->oracle, sizeof ret_result->oracle, "REPLAY");
+            snprintf(ret_result->text, sizeof ret_result->text, "two runs have other traces");
+        }
+    }
+    free(plan);
+}
+
+static void print_repeat(const struct options *o, uint64_t seed)
+{
+    printf("  repeat: scripts/sim --seed %" PRIu64, seed);
+    if (o->scenario >= 0) {
+        printf(" --scenario %s", sim_scenario_text((enum sim_scenario)o->scenario));
+    }
+    if (o->guards_off != 0) {
+        printf(" --guards-off %s", o->guards_text);
+    }
+    printf("\n");
+}
+
+/* ---- Many seeds ---- */
+
+struct child {
+    pid_t pid;
+    int fd;
+    uint64_t seed;
+};
+
+struct tally {
+    uint64_t done;
+    uint64_t failed;
+    uint64_t skipped;
+    uint64_t first_failed; /* How many seeds were run until the first failed. */
+    char first_oracle[32];
+    uint64_t first_seed;
+    struct sim_stats stats;
+};
+
+static void quiet(void)
+{
+    struct log_options log = {.level_max = LOG_LEVEL_ERR, .path = "/dev/null"};
+    (void)log_open(&log);
+}
+
+static void start_child(const struct options *o, uint64_t seed, struct child *c)
+{
+    int fds[2];
+    if (pipe(fds) != 0) {
+        perror("pipe");
+        exit(2);
+    }
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid < 0) {
+        perror("fork");
+        exit(2);
+    }
+    if (pid == 0) {
+        struct sim_result result;
+        close(fds[0]);
+        if (o->guards_off != 0) { /* Crashes are expected: no reports of them. */
+            (void)!freopen("/dev/null", "w", stderr);
+        }
+        alarm(SEED_SECONDS_MAX);
+        run_seed(o, seed, false, &result);
+        ssize_t n = write(fds[1], &result, sizeof result);
+        _exit(n == (ssize_t)sizeof result ? 0 : 1);
+    }
+    close(fds[1]);
+    *c = (struct child){pid, fds[0], seed};
+}
+
+static void add_stats(struct sim_stats *to, const struct sim_stats *from)
+{
+#define SIM_STAT_ADD(name) to->name += from->name;
+    SIM_STAT_MAP(SIM_STAT_ADD)
+#undef SIM_STAT_ADD
+}
+
+static void end_child(const struct options *o, struct child *c, int status, struct tally *t)
+{
+    struct sim_result r = {0};
+    if (read(c->fd, &r, sizeof r) != (ssize_t)sizeof r) {
+        r.is_failed = true;
+        int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+        snprintf(r.oracle, sizeof r.oracle, "%s", sig == SIGALRM ? "HANG" : "CRASH");
+        snprintf(r.text, sizeof r.text, "the process ended: %s",
+                 sig != 0 ? strsignal(sig) : "it exited");
+    }
+    close(c->fd);
+    c->pid = 0;
+    t->done++;
+    add_stats(&t->stats, &r.stats);
+    if (!r.is_failed) {
+        return;
+    }
+    t->failed++;
+    if (t->failed == 1) {
+        t->first_failed = t->done;
+        t->first_seed = c->seed;
+        snprintf(t->first_oracle, sizeof t->first_oracle, "%s", r.oracle);
+    }
+    if (!o->is_ablation) {
+        printf("seed %" PRIu64 " FAILED %s: %s\n", c->seed, r.oracle, r.text);
+        print_repeat(o, c->seed);
+        fflush(stdout);
+    }
+}
+
+static void run_many(const struct options *o, struct tally *t)
+{
+    struct child children[JOBS_MAX] = {0};
+    unsigned running = 0;
+    uint64_t next = o->first;
+    while (running > 0 || (next < o->first + o->seeds && t->failed < o->failures_max)) {
+        while (running < o->jobs && next < o->first + o->seeds && t->failed < o->failures_max) {
+            if (is_skipped(o, next)) {
+                t->skipped++;
+                next++;
+                continue;
+            }
+            unsigned at = 0;
+            while (children[at].pid != 0) {
+                at++;
+            }
+            start_child(o, next++, &children[at]);
+            running++;
+        }
+        if (running == 0) {
+            return;
+        }
+        int status;
+        pid_t pid = wait(&status);
+        for (unsigned i = 0; i < o->jobs; i++) {
+            if (children[i].pid == pid) {
+                end_child(o, &children[i], status, t);
+                running--;
+            }
+        }
+    }
+}
+
+static double now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static int many(const struct options *o)
+{
+    struct tally t = {0};
+    double began = now_s();
+    run_many(o, &t);
+    double took = now_s() - began;
+#define SIM_STAT_PRINT(name) printf("  %-12s %" PRIu64 "\n", #name, t.stats.name);
+    SIM_STAT_MAP(SIM_STAT_PRINT)
+#undef SIM_STAT_PRINT
+    printf("%" PRIu64 " seeds from %" PRIu64 ": %" PRIu64 " failed", t.done, o->first, t.failed);
+    if (t.skipped > 0) {
+        printf(", %" PRIu64 " skipped", t.skipped);
+    }
+    printf("; %.1f s, %.0f seeds an hour\n", took, (double)t.done / took * 3600);
+    if (o->is_expected_to_fail) {
+        if (t.failed == 0) {
+            printf("nothing was found without %s\n", o->guards_text);
+        } else {
+            printf("found by %s after %" PRIu64 " seeds\n", t.first_oracle, t.first_failed);
+        }
+        return t.failed == 0;
+    }
+    return t.failed > 0;
+}
+
+/* One row per guard: how many seeds it takes to miss it. */
+static int ablate(struct options *o)
+{
+    printf("| without | seeds run | failed | first seed, oracle |\n|---|---|---|---|\n");
+    for (unsigned i = 0; i <= HOST_GUARDS_COUNT; i++) {
+        uint64_t bit = i < HOST_GUARDS_COUNT ? UINT64_C(1) << i
+                                             : (UINT64_C(1) << HOST_GUARDS_COUNT) - 1;
+        const char *name = i < HOST_GUARDS_COUNT ? guard_names[i] : "all";
+        struct options one = *o;
+        struct tally t = {0};
+        if (o->guards_off != 0 && bit != o->guards_off && (o->guards_off & bit) == 0) {
+            continue;
+        }
+        one.guards_off = bit;
+        one.guards_text = name;
+        run_many(&one, &t);
+        if (t.failed > 0) {
+            printf("| %s | %" PRIu64 " | %" PRIu64 " | %" PRIu64 ", %s |\n", name, t.done, t.failed,
+                   t.first_seed, t.first_oracle);
+        } else {
+            printf("| %s | %" PRIu64 " | 0 | |\n", name, t.done);
+        }
+        fflush(stdout);
+    }
+    return 0;
+}
+
+static int replay(const struct options *o)
+{
+    struct sim_result r;
+    setvbuf(stdout, NULL, _IOLBF, 1 << 16);
+    run_seed(o, o->first, true, &r);
+    printf("seed %" PRIu64 " trace %016" PRIx64 " events %" PRIu64 ": ", o->first, r.trace_hash,
+           r.stats.events);
+    if (r.is_failed) {
+        printf("FAILED %s: %s\n", r.oracle, r.text);
+        print_repeat(o, o->first);
+        return 1;
+    }
+    printf("passed\n");
+    return 0;
+}
+
+static void usage(FILE *out)
+{
+    fprintf(out,
+            "usage: weir_sim [--seeds N] [--first K] [-j JOBS]   run seeds K to K + N - 1\n"
+            "       weir_sim --seed K                           repeat one seed with its trace\n"
+            "       weir_sim --ablate [--seeds N]               each guard off in turn, and all\n"
+            "  --scenario NAME      only this one (--power-cuts: power)\n"
+            "  --guards-off NAMES   leave out these guards, or all\n"
+            "  --expect-failure     stop at the first failing seed; none is an error\n"
+            "  --twice              run each seed twice and compare the traces\n"
+            "  --failures N         stop after so many failing seeds (20)\n"
+            "  --skip SEEDS         leave out these seeds\n");
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"seeds", required_argument, NULL, 'n'},     {"first", required_argument, NULL, 'f'},
+        {"seed", required_argument, NULL, 's'},      {"jobs", required_argument, NULL, 'j'},
+        {"scenario", required_argument, NULL, 'c'},  {"power-cuts", no_argument, NULL, 'p'},
+        {"guards-off", required_argument, NULL, 'g'}, {"ablate", no_argument, NULL, 'a'},
+        {"expect-failure", no_argument, NULL, 'e'},  {"twice", no_argument, NULL, 't'},
+        {"failures", required_argument, NULL, 'x'},  {"skip", required_argument, NULL, 'k'},
+        {"help", no_argument, NULL, 'h'},            {NULL, 0, NULL, 0},
+    };
+    struct options o = {
+        .first = 1, .seeds = 1000, .scenario = -1, .failures_max = 20, .guards_text = ""};
+    o.jobs = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    int c;
+    while ((c = getopt_long(argc, argv, "j:h", longs, NULL)) != -1) {
+        switch (c) {
+        case 'n':
+            o.seeds = strtoull(optarg, NULL, 10);
+            break;
+        case 's':
+            o.is_replay = true;
+            o.first = strtoull(optarg, NULL, 10);
+            break;
+        case 'f':
+            o.first = strtoull(optarg, NULL, 10);
+            break;
+        case 'j':
+            o.jobs = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'c':
+            o.scenario = sim_scenario_find(optarg);
+            if (o.scenario < 0) {
+                fprintf(stderr, "no scenario is named %s\n", optarg);
+                return 2;
+            }
+            break;
+        case 'p':
+            o.scenario = SIM_POWER;
+            break;
+        case 'g':
+            o.guards_text = optarg;
+            o.guards_off = parse_guards(optarg);
+            break;
+        case 'a':
+            o.is_ablation = true;
+            break;
+        case 'e':
+            o.is_expected_to_fail = true;
+            o.failures_max = 1;
+            break;
+        case 't':
+            o.is_checked_twice = true;
+            break;
+        case 'x':
+            o.failures_max = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'k':
+            o.skips = optarg;
+            break;
+        case 'h':
+            usage(stdout);
+            return 0;
+        default:
+            usage(stderr);
+            return 2;
+        }
+    }
+    o.jobs = o.jobs < 1 ? 1 : o.jobs > JOBS_MAX ? JOBS_MAX : o.jobs;
+    if (o.is_replay) {
+        struct log_options log = {.level_max = LOG_LEVEL_INF};
+        (void)log_open(&log);
+        return replay(&o);
+    }
+    quiet();
+    return o.is_ablation ? ablate(&o) : many(&o);
+}
