@@ -384,6 +384,11 @@ static void replay_carry(struct raft_group *g, struct record *rec)
 {
     struct record_entry e;
     uint64_t index = rec->index;
+    if (g->suffix_count > 0 && rec->index + rec->count < g->suffix_first) {
+        /* The next records of this run bring what is between, and all that is here again: it was
+         * whole and durable before anything older was let go. */
+        log_suffix_drop(g, UINT64_MAX, 0);
+    }
     uint64_t old_first = g->suffix_first;
     size_t in_front = 0;
     int rv;
