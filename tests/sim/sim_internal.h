@@ -163,6 +163,7 @@ struct sim_node {
     bool is_off; /* For good. */
     bool has_restart;
     bool was_damaged; /* Since the last recovery. */
+    bool was_ever_damaged;
 
     struct wal *wal;
     struct raft_host *host;

@@ -424,10 +424,8 @@ static void heartbeat_event(void *arg, uint64_t node64, uint64_t boot)
         }
         if (net->views[node][i] != VIEW_DOWN && now_us - net->heard_us[node][i] > SILENCE_US) {
             tell_down(net, node, i);
-            /* The other side may be merely slow: half of the time the connection is kept. */
-            if (sim_rng_one_in(&net->rng, 2)) {
-                sim_net_close_connection(net, node, i);
-            }
+            /* As production does: what is left of the connection is closed. */
+            sim_net_close_connection(net, node, i);
         }
     }
 }

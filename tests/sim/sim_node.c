@@ -351,7 +351,7 @@ static bool open_wal(struct sim_node *n)
     run->result->stats.rotten += found.is_rotten;
     sim_trace(&run->clock, "wal node %llu records %llu flags %llu", n->number, found.records_count,
               found.is_torn | found.is_rotten << 1 | found.is_corrupt << 2);
-    if (!n->was_damaged && (found.is_rotten || found.is_corrupt || found.has_unknown_groups)) {
+    if (!n->was_ever_damaged && (found.is_rotten || found.is_corrupt || found.has_unknown_groups)) {
         sim_fail(run, "TORN", "node %u: a cut of power is taken for damage in %s", n->number,
                  found.damaged_file);
     }

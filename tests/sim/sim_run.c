@@ -124,6 +124,7 @@ static void damage(struct sim_run *run, struct sim_node *n, const struct sim_fau
     bool is_done = f->kind == SIM_FAULT_ROT ? sim_files_rot(&n->files, n->disk, &run->rng_fault)
                                             : sim_files_shorten(&n->files, n->disk);
     n->was_damaged = n->was_damaged || is_done;
+    n->was_ever_damaged = n->was_ever_damaged || is_done;
     run->is_damage_planted = run->is_damage_planted || is_done;
     restart_after(n, f->duration_us);
 }
@@ -343,9 +344,10 @@ static void drive(struct sim_run *run)
             run->result->stats.level_ms = (uint64_t)(now_us - plan->faults_us) / MS;
             return;
         } else if (run->is_stopped && now_us > stop_us + LEVEL_MAX_US) {
-            sim_fail(run, "LEVEL", group < SIM_GROUPS_MAX ? "group %u is not level %d s after"
-                                                          : "lane of node %u - %d is not answered",
-                     group, (int)(LEVEL_MAX_US / SECOND));
+            bool is_lane = group >= SIM_GROUPS_MAX;
+            sim_fail(run, is_lane ? "LANE" : "LEVEL", "%s %u %d s after the load",
+                     is_lane ? "something is unanswered on node" : "not level: group",
+                     is_lane ? group - SIM_GROUPS_MAX : group, (int)(LEVEL_MAX_US / SECOND));
         }
     }
 }
