@@ -122,9 +122,9 @@ void __wrap_wal_trim(struct wal *w, uint64_t lsn)
 {
     struct sim_node *n = node_of(w);
     if (n != NULL) {
-        unsigned before = wal_sealed_count(w);
+        uint64_t before = wal_oldest_lsn(w);
         __real_wal_trim(w, lsn);
-        n->run->result->stats.trims += wal_sealed_count(w) < before;
+        n->run->result->stats.trims += wal_oldest_lsn(w) > before;
         sim_oracle_trim(n->run->oracle, n->number, lsn);
         return;
     }

@@ -1,5 +1,7 @@
 #include <criterion/criterion.h>
 
+#include "raft/conf.h"
+#include "raft/records.h"
 #include "raft_world.h"
 #include "storage/base/err.h"
 
@@ -437,6 +439,65 @@ Test(raft_host, a_destroyed_group_does_not_come_back)
     struct host_stats s;
     host_stats(w.nodes[0].host, &s);
     cr_assert_eq(s.groups, 0);
+    world_close(&w);
+}
+
+static void put_record(uint8_t type, struct buf *payload)
+{
+    struct slice part = buf_slice(payload);
+    wal_append(w.nodes[0].wal, type, 1, &part, 1);
+    buf_clear(payload);
+}
+
+static void put_entries(uint8_t type, uint64_t first, uint64_t last, uint64_t term3_from)
+{
+    struct buf b = BUF_EMPTY;
+    record_put_entries_head(&b, first, last - first + 1);
+    for (uint64_t i = first; i <= last; i++) {
+        record_put_entry_head(&b, i < term3_from ? 2 : 3, RECORD_ENTRY_COMMAND, 8);
+        buf_append_u64(&b, i);
+    }
+    put_record(type, &b);
+    buf_close(&b);
+}
+
+/* Entries are carried in records of 64; a newer append may stand in front of them when what was
+ * before it is trimmed. The first record then leaves a gap, which the next ones fill. */
+Test(raft_host, entries_carried_behind_a_newer_append_are_read_in_order)
+{
+    struct conf c = {2, {{101, 1, GROUP_VOTER}, {102, 2, GROUP_VOTER}}};
+    struct buf conf = BUF_EMPTY;
+    struct buf b = BUF_EMPTY;
+    world_open(&w, 2, NULL);
+    conf_encode(&c, &conf);
+    struct record_base base = {10, 1, 1, buf_slice(&conf)};
+    record_put_create(&b, 101);
+    put_record(RECORD_CREATE, &b);
+    record_put_meta(&b, 3, 0);
+    put_record(RECORD_META, &b);
+    record_put_base(&b, &base);
+    put_record(RECORD_BASE, &b);
+    put_entries(RECORD_APPEND, 200, 205, 200);
+    put_entries(RECORD_CARRY, 11, 74, 200);
+    put_entries(RECORD_CARRY, 75, 138, 200);
+    put_entries(RECORD_CARRY, 139, 205, 200);
+    put_entries(RECORD_APPEND, 206, 206, 200);
+    world_run(&w, 50);
+    struct machine *m = world_machine(&w, 0, 1);
+    m->exists = true;
+    m->raft_id = 101;
+    m->base = (struct group_base){10, 1};
+    world_crash(&w, 0);
+    world_start(&w, 0);
+    struct group_status s;
+    group_status(m->group, &s);
+    cr_assert_eq(s.last_index, 206);
+    cr_assert_eq(group_term_at(m->group, 11), 2);
+    cr_assert_eq(group_term_at(m->group, 199), 2);
+    cr_assert_eq(group_term_at(m->group, 200), 3);
+    cr_assert_eq(w.alarms, 0);
+    buf_close(&b);
+    buf_close(&conf);
     world_close(&w);
 }
 
