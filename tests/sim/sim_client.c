@@ -1,6 +1,6 @@
 /* Clients, and what stands between them and a stream: the origin lane of their node, which numbers
- * what they publish and sends it again until it is answered, and the leader's open batch (design 3).
- * The same rules as cluster/js_lane.c and js_leader.c, without sockets.
+ * what they publish and sends it again until it is answered, and the leader's open batch (design
+ * 3). The same rules as cluster/js_lane.c and js_leader.c, without sockets.
  *
  * Small groups have no lanes: clients propose where the leader is. */
 #include <stdio.h>
@@ -151,9 +151,8 @@ static void publish(struct sim_replica *r)
         m->uid = ++h->contents_count;
         m->has_id = dice < 3;
         h->contents = grow(h->contents, &h->contents_cap, m->uid, sizeof *h->contents);
-        h->contents[m->uid] = (struct sim_content){.node = r->node->number,
-                                                   .origin = r->node->boot,
-                                                   .published_us = run->clock.now_us};
+        h->contents[m->uid] = (struct sim_content){
+            .node = r->node->number, .origin = r->node->boot, .published_us = run->clock.now_us};
     }
     if (m->has_id) {
         l->recent[l->recent_count < 8 ? l->recent_count++ : m->uid % 8] = m->uid;
@@ -342,8 +341,7 @@ static void answer(struct sim_replica *r, uint64_t index, const struct effect_re
     }
     if (!e->is_gap && !e->is_forgotten && e->err_code == 0) {
         uint64_t at = e->seq <= h->last_seq ? h->stored[e->seq].index : 0;
-        sim_oracle_promise(r->node->run->oracle, r->node->number, r->group,
-                           at == 0 ? index : at);
+        sim_oracle_promise(r->node->run->oracle, r->node->number, r->group, at == 0 ? index : at);
     }
     struct buf *b = item_begin(r->node, (unsigned)e->node - 1, ITEM_ANSWER, r->group);
     buf_append_u64(b, e->origin);

@@ -61,8 +61,7 @@ static void note_frame(struct sim_files *f, const struct sim_open_file *o, const
     snprintf(place->path, sizeof place->path, "%s", o->path);
     place->is_footer = (wal_get32(p + 12) & WAL_FRAME_FOOTER) != 0;
     /* The first record's type: whole in the first sector. */
-    place->is_host =
-        !place->is_footer && p[WAL_FRAME_HEADER_BYTES + 16] >= WAL_TYPE_HOST_MIN;
+    place->is_host = !place->is_footer && p[WAL_FRAME_HEADER_BYTES + 16] >= WAL_TYPE_HOST_MIN;
 }
 
 static int files_pwrite(void *ctx, struct file *file, const void *buf, size_t len, uint64_t off)

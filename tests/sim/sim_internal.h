@@ -199,7 +199,7 @@ struct sim_run {
     int64_t quiet_until_us;
     bool is_damage_planted;
     bool is_calm;
-    bool is_stopped; /* Clients publish no more. */
+    bool is_stopped;                   /* Clients publish no more. */
     int64_t served_us[SIM_GROUPS_MAX]; /* First ack of what was published after the faults. */
     uint64_t elections_before;
     bool is_watching_elections;

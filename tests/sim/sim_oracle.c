@@ -209,8 +209,7 @@ static void record_apply(struct sim_oracle *o, unsigned node, struct sim_log *lo
             struct sim_entry e = sim_log_get(log, r->index + i);
             if (e.term == 0 || e.hash == 0) {
                 sim_log_put(log, r->index + i, r->entries[i]);
-            } else if (is_check &&
-                       (e.term != r->entries[i].term || e.hash != r->entries[i].hash)) {
+            } else if (is_check && (e.term != r->entries[i].term || e.hash != r->entries[i].hash)) {
                 sim_oracle_fail(o, "CARRY", "node %u group %u: entry %llu is carried as another",
                                 node, r->group, (ull)(r->index + i));
             }

@@ -99,8 +99,8 @@ uint64_t sim_oracle_committed(const struct sim_oracle *o, unsigned group);
 uint64_t sim_oracle_acked_max(const struct sim_oracle *o, unsigned group);
 /* The state hash all replicas have at @index, 0 if nobody was there. */
 uint64_t sim_oracle_state_hash(const struct sim_oracle *o, unsigned group, uint64_t index);
-/* Every acked proposal is in the committed history, exactly once. @streams: bits of the groups whose
- * entries may be alike, because their messages are checked elsewhere. */
+/* Every acked proposal is in the committed history, exactly once. @streams: bits of the groups
+ * whose entries may be alike, because their messages are checked elsewhere. */
 void sim_oracle_end(struct sim_oracle *o, unsigned streams);
 /* How many distinct leaderships were seen since the last call with @is_reset. */
 uint64_t sim_oracle_elections(const struct sim_oracle *o);

@@ -282,8 +282,7 @@ static bool image_open(struct job *j)
     struct parts *p = parts_of(&r->durable);
     struct group_part list[PARTS_MAX];
     for (unsigned i = 0; i < p->count; i++) {
-        list[i] = (struct group_part){p->parts[i].len,
-                                      crc32c(0, p->parts[i].ptr, p->parts[i].len)};
+        list[i] = (struct group_part){p->parts[i].len, crc32c(0, p->parts[i].ptr, p->parts[i].len)};
     }
     host_image_opened(j->job, 0, p, p->base, list, p->count);
     return true;

@@ -389,8 +389,8 @@ static void run_open(struct sim_run *run, const struct sim_plan *plan,
     /* The first group is always a stream, the others now and then. */
     run->streams = 1u | (unsigned)(sim_mix(plan->seed) & 2);
     run->oracle = sim_oracle_new(plan, &run->clock, result);
-    struct sim_net_env env = {run,           net_is_running, net_is_paused,
-                              net_is_healthy, net_frame,      net_peer};
+    struct sim_net_env env = {run,       net_is_running, net_is_paused, net_is_healthy,
+                              net_frame, net_peer};
     struct sim_rng rng;
     sim_rng_init(&rng, plan->seed, 7);
     run->net = sim_net_new(&plan->net, &run->clock, rng, &env);

@@ -55,11 +55,12 @@ void sim_tap_record(struct sim_node *n, uint64_t lsn, uint8_t type, uint64_t gid
         return;
     }
     struct sim_record to = {.group = (unsigned)gid - 1, .lsn = lsn};
-    sim_note(&n->run->clock,
-             "record node %u group %u lsn %llu type %u index %llu count %llu term %llu base %llu/%llu",
-             n->number, to.group, (unsigned long long)lsn, type, (unsigned long long)rec.index,
-             (unsigned long long)rec.count, (unsigned long long)rec.term,
-             (unsigned long long)rec.base.index, (unsigned long long)rec.base.term);
+    sim_note(
+        &n->run->clock,
+        "record node %u group %u lsn %llu type %u index %llu count %llu term %llu base %llu/%llu",
+        n->number, to.group, (unsigned long long)lsn, type, (unsigned long long)rec.index,
+        (unsigned long long)rec.count, (unsigned long long)rec.term,
+        (unsigned long long)rec.base.index, (unsigned long long)rec.base.term);
     switch (rec.type) {
     case RECORD_APPEND:
         to.kind = SIM_RECORD_ENTRIES;

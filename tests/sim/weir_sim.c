@@ -1,7 +1,7 @@
 /* The simulator's program: many seeds on all cores, one seed with its trace, or ablations.
  *
- * Each seed runs in a process of its own: a crash or a loop of the code under test is a finding like
- * any other, and nothing of one run reaches the next. */
+ * Each seed runs in a process of its own: a crash or a loop of the code under test is a finding
+ * like any other, and nothing of one run reaches the next. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -271,8 +271,8 @@ static int ablate(struct options *o)
 {
     printf("| without | seeds run | failed | first seed, oracle |\n|---|---|---|---|\n");
     for (unsigned i = 0; i <= HOST_GUARDS_COUNT; i++) {
-        uint64_t bit = i < HOST_GUARDS_COUNT ? UINT64_C(1) << i
-                                             : (UINT64_C(1) << HOST_GUARDS_COUNT) - 1;
+        uint64_t bit =
+            i < HOST_GUARDS_COUNT ? UINT64_C(1) << i : (UINT64_C(1) << HOST_GUARDS_COUNT) - 1;
         const char *name = i < HOST_GUARDS_COUNT ? guard_names[i] : "all";
         struct options one = *o;
         struct tally t = {0};
@@ -326,13 +326,20 @@ static void usage(FILE *out)
 int main(int argc, char **argv)
 {
     static const struct option longs[] = {
-        {"seeds", required_argument, NULL, 'n'},     {"first", required_argument, NULL, 'f'},
-        {"seed", required_argument, NULL, 's'},      {"jobs", required_argument, NULL, 'j'},
-        {"scenario", required_argument, NULL, 'c'},  {"power-cuts", no_argument, NULL, 'p'},
-        {"guards-off", required_argument, NULL, 'g'}, {"ablate", no_argument, NULL, 'a'},
-        {"expect-failure", no_argument, NULL, 'e'},  {"twice", no_argument, NULL, 't'},
-        {"failures", required_argument, NULL, 'x'},  {"skip", required_argument, NULL, 'k'},
-        {"help", no_argument, NULL, 'h'},            {NULL, 0, NULL, 0},
+        {"seeds", required_argument, NULL, 'n'},
+        {"first", required_argument, NULL, 'f'},
+        {"seed", required_argument, NULL, 's'},
+        {"jobs", required_argument, NULL, 'j'},
+        {"scenario", required_argument, NULL, 'c'},
+        {"power-cuts", no_argument, NULL, 'p'},
+        {"guards-off", required_argument, NULL, 'g'},
+        {"ablate", no_argument, NULL, 'a'},
+        {"expect-failure", no_argument, NULL, 'e'},
+        {"twice", no_argument, NULL, 't'},
+        {"failures", required_argument, NULL, 'x'},
+        {"skip", required_argument, NULL, 'k'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     struct options o = {
         .first = 1, .seeds = 1000, .scenario = -1, .failures_max = 20, .guards_text = ""};
