@@ -247,13 +247,24 @@ Test(sim_oracle, a_commit_on_two_disks_of_three_is_fine_and_on_one_is_not)
     world_close(&w);
 }
 
+static void write_term(struct world *w, unsigned node, uint64_t term)
+{
+    struct sim_record r = {.kind = SIM_RECORD_VOTE, .lsn = 9, .term = term, .vote = node + 1};
+    sim_oracle_record(w->oracle, node, r);
+    sim_oracle_durable(w->oracle, node, 9);
+}
+
 Test(sim_oracle, two_leaders_in_a_term_are_seen_and_so_is_one_without_committed_entries)
 {
     struct world w;
     world_open(&w);
     struct sim_view v = {.is_leader = true, .term = 3};
+    sim_oracle_look(w.oracle, 0, 0, &v); /* Nobody can know of it yet. */
+    write_term(&w, 0, 3);
     sim_oracle_look(w.oracle, 0, 0, &v);
+    sim_oracle_look(w.oracle, 1, 0, &v);
     cr_expect_not(w.result.is_failed);
+    write_term(&w, 1, 3);
     sim_oracle_look(w.oracle, 1, 0, &v);
     cr_expect_str_eq(w.result.oracle, "LEADERS");
     world_close(&w);
@@ -262,6 +273,7 @@ Test(sim_oracle, two_leaders_in_a_term_are_seen_and_so_is_one_without_committed_
     write_entry(&w, 0, 1, 1, 1, true);
     write_entry(&w, 1, 1, 1, 1, true);
     commit(&w, 0, 1, 1);
+    write_term(&w, 2, 3);
     sim_oracle_look(w.oracle, 2, 0, &v);
     cr_expect_str_eq(w.result.oracle, "COMPLETE");
     world_close(&w);
