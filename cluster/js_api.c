@@ -13,6 +13,9 @@
 #include "storage/base/err.h"
 
 #define HOPS_MAX 4
+/* As the reference takes by default. What a request says goes into one op, which must fit into an
+ * entry also with every byte escaped. */
+#define BODY_BYTES_MAX (1u << 20)
 #define WAITING_MAX 10000 /* As the reference's queue of API requests. */
 
 /* A request or an ack without a leader, or a reply ahead of the meta index. */
@@ -320,6 +323,12 @@ static bool try_route(struct js *js, uint64_t asker, unsigned hops, const struct
     if (!slice_has_prefix(msg->subject, SLICE_LIT("$JS.API.")) ||
         !parse_subject(msg->subject, &call, &is_meta)) {
         return true; /* Swallowed: the reference neither answers nor says 503. */
+    }
+    if (msg->payload.len > BODY_BYTES_MAX && js_api_type(call.op) != NULL) {
+        struct api_error e;
+        api_error_set(&e, API_ERROR_BAD_REQUEST, NULL);
+        js_api_refuse(js, &call, &e);
+        return true;
     }
     return is_meta ? route_meta(js, &call, hops, msg) : route_stream(js, &call, hops, msg);
 }

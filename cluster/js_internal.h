@@ -357,6 +357,8 @@ void js_leader_effects(struct js_stream *st, uint64_t token);
 void js_leader_turn_wanted(struct js_stream *st);
 void js_leader_turns(struct js *js); /* LOOP_PHASE_PROPOSE */
 void js_leader_tick(struct js *js);
+/* If the group is led here, hand it to a member that answers. To be tried again until it is not. */
+void js_leader_move_away(struct js *js, struct raft_group *group);
 void js_leader_lost(struct js_stream *st, uint64_t token);
 /* The stream is deleted: tell those who wait for its messages. */
 void js_leader_deleted(struct js_stream *st);

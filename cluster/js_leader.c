@@ -331,23 +331,19 @@ void js_leader_turns(struct js *js)
     }
 }
 
-/* A replica that stopped applying serves nobody: another one is to lead. */
-static void hand_over(struct js_stream *st)
+void js_leader_move_away(struct js *js, struct raft_group *group)
 {
     struct group_status status;
-    if (st->is_leader) {
-        end_leading(st);
-    }
-    if (st->group == NULL || !group_role(st->group).is_leader) {
+    if (group == NULL || !group_role(group).is_leader) {
         return;
     }
-    group_status(st->group, &status);
+    group_status(group, &status);
     for (unsigned i = 0; i < status.members_count; i++) {
         const struct group_member_status *m = &status.members[i];
-        if (m->member.node_id != st->js->ctx->node_id && m->is_recent) {
-            js_lock(st->js);
-            (void)group_move_leader(st->group, m->member.node_id); /* Else again in a moment. */
-            js_unlock(st->js);
+        if (m->member.node_id != js->ctx->node_id && m->is_recent) {
+            js_lock(js);
+            (void)group_move_leader(group, m->member.node_id); /* Else again in a moment. */
+            js_unlock(js);
             return;
         }
     }
@@ -358,11 +354,18 @@ void js_leader_tick(struct js *js)
     int64_t now = js_now_ns(js);
     for (struct js_stream *st = js->streams; st != NULL; st = st->hh.next) {
         if (st->state != JS_STREAM_OK) {
-            hand_over(st);
+            /* A replica that stopped applying serves nobody: another one is to lead. */
+            if (st->is_leader) {
+                end_leading(st);
+            }
+            js_leader_move_away(js, st->group);
             continue;
         }
         if (!st->is_led) {
             continue;
+        }
+        if (js->ctx->is_lame_duck) {
+            js_leader_move_away(js, st->group);
         }
         bool is_due = st->closed_bytes > 0 || stream_wants_job_step(st->machine) ||
                       stream_next_due(st->machine) <= now || delivery_next_due(st->delivery) <= now;

@@ -310,5 +310,27 @@ def test_a_leader_that_stood_still_takes_nothing_back():
         assert state["messages"] == len(got)
 
 
+def test_a_lame_duck_hands_its_leaderships_over():
+    """Nobody waits for a timeout, and nothing that is published meanwhile is lost or doubled."""
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        for k in range(6):
+            js.create("S%d" % k, ["s%d" % k], 3)
+        duck = c.leader("S0")
+        others = [n for n in c.nodes if n is not duck]
+        p = Publisher(others[0])
+        for i in range(200):
+            p.send("s0", b"%d" % i)
+        duck.signal(signal.SIGUSR2)
+        for i in range(200, 3000):
+            p.send("s0", b"%d" % i)
+        for k in range(6):
+            assert c.leader("S%d" % k, 3, others) in others
+        wait_until("another leader of meta",
+                   lambda: others[0].json("/jsz")["meta_cluster"]["leader"] not in ("", duck.name), 3)
+        p.drain(20)
+        assert [p.acks[i]["seq"] for i in range(3000)] == list(range(1, 3001))
+
+
 if __name__ == "__main__":
     run(globals())

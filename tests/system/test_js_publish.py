@@ -34,6 +34,15 @@ def test_a_message_beyond_what_a_stream_takes_is_refused():
             assert reply["error"]["err_code"] == 10054, reply
             assert "seq" in at.publish("s.small", b"y"), node.name
             assert "seq" in at.publish("s.large", b"x" * (8 << 20), timeout=20), node.name
+        # Nor may a request become an op that fits into no entry.
+        big = "x" * (12 << 20)
+        for subject, body in (("STREAM.PURGE.S", {"filter": big}),
+                              ("CONSUMER.DURABLE.CREATE.S.C", {"stream_name": "S", "config": {
+                                  "durable_name": "C", "description": big}}),
+                              ("STREAM.CREATE.T", {"name": "T", "subjects": [big]})):
+            reply = js.api(subject, body, 20)
+            assert reply["error"]["err_code"] == 10003, reply
+        assert "seq" in js.publish("s.small", b"y")
         c.same("S")
 
 
