@@ -168,6 +168,18 @@ static void take_ack(struct js *js, uint64_t node_id, struct reader *r)
     }
 }
 
+static void take_digest(struct js *js, uint64_t node_id, struct reader *r)
+{
+    struct js_stream *st = js_stream_find(js, reader_u64(r));
+    struct effect_digest d = {0};
+    d.index = reader_u64(r);
+    d.machine_version = reader_u32(r);
+    d.hash = reader_u64(r);
+    if (!r->failed && st != NULL && st->is_led) {
+        js_leader_digest(st, node_id, &d);
+    }
+}
+
 static bool take_item(struct js *js, uint64_t node_id, uint8_t type, struct slice fields)
 {
     struct reader r = reader_of(fields);
@@ -205,6 +217,9 @@ static bool take_item(struct js *js, uint64_t node_id, uint8_t type, struct slic
         break;
     case JS_ITEM_DELIVER:
         take_deliver(js, &r);
+        break;
+    case JS_ITEM_DIGEST:
+        take_digest(js, node_id, &r);
         break;
     default:
         return false;

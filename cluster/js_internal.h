@@ -70,6 +70,7 @@ enum js_item_type {
     JS_ITEM_REPLY = 5,   /* its reply */
     JS_ITEM_ACK = 6,     /* a message on an ack subject */
     JS_ITEM_DELIVER = 7, /* a message of a stream for a subscriber at the receiver */
+    JS_ITEM_DIGEST = 8,  /* gid, index, machine version, hash of the sender's replica there */
 };
 
 /* ---- A stream on this node ---- */
@@ -121,8 +122,10 @@ struct js_stream {
     uint64_t flushed_index; /* Durable in the store. */
     int64_t dirty_since_ms; /* Since when something is not; 0: nothing is. */
     bool is_flushing;
-    uint64_t hash_index; /* Of the last DIGEST, and its hash. */
-    uint64_t hash;
+    struct effect_digest digest; /* The last. */
+    uint64_t digest_ms;          /* Leader: when it was proposed, */
+    unsigned digest_equal;       /* how many other members have the same hash there, */
+    uint64_t agreed_index;       /* and the last index at which all had. */
     bool is_loss_told;
 
     /* Leader only (js_leader.c). */
@@ -357,6 +360,8 @@ void js_leader_effects(struct js_stream *st, uint64_t token);
 void js_leader_turn_wanted(struct js_stream *st);
 void js_leader_turns(struct js *js); /* LOOP_PHASE_PROPOSE */
 void js_leader_tick(struct js *js);
+/* Another replica's hash at the index of a DIGEST. */
+void js_leader_digest(struct js_stream *st, uint64_t node_id, const struct effect_digest *theirs);
 /* If the group is led here, hand it to a member that answers. To be tried again until it is not. */
 void js_leader_move_away(struct js *js, struct raft_group *group);
 void js_leader_lost(struct js_stream *st, uint64_t token);

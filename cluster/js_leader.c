@@ -10,6 +10,7 @@
 #include "storage/base/log.h"
 
 #define CREATED_FOR_MAX 64u
+#define DIGEST_MS 5000     /* At most so often. */
 #define REQUESTS_MAX 4096u /* Administrative ops under way, per stream. */
 #define CLOCK_SHARED_NS STREAM_DUE_SHARED_NS
 
@@ -349,6 +350,41 @@ void js_leader_move_away(struct js *js, struct raft_group *group)
     }
 }
 
+void js_leader_digest(struct js_stream *st, uint64_t node_id, const struct effect_digest *theirs)
+{
+    const struct effect_digest *own = &st->digest;
+    struct group_status status;
+    if (theirs->index != own->index || theirs->machine_version != own->machine_version) {
+        return; /* Of another one; the next will tell. */
+    }
+    if (theirs->hash != own->hash) {
+        log_err(
+            "Stream %s: replicas differ at index %llu: %016llx on %s, %016llx here. One of them "
+            "is wrong, an operator decides which",
+            st->name, (unsigned long long)own->index, (unsigned long long)theirs->hash,
+            js_node_name(st->js, node_id), (unsigned long long)own->hash);
+        return;
+    }
+    group_status(st->group, &status);
+    if (++st->digest_equal + 1 == status.members_count) {
+        st->agreed_index = own->index;
+    }
+}
+
+/* Have the replicas compare, when something has changed since they last did. */
+static void propose_digest(struct js_stream *st)
+{
+    uint64_t now = loop_now_ms(st->js->loop);
+    if (st->applied_index <= st->digest.index || now - st->digest_ms < DIGEST_MS ||
+        stream_get_config(st->machine)->replicas_count <= 1) {
+        return;
+    }
+    st->digest_ms = now;
+    entry_digest(&st->batch);
+    js_propose_grown(st);
+    js_leader_turn_wanted(st);
+}
+
 void js_leader_tick(struct js *js)
 {
     int64_t now = js_now_ns(js);
@@ -367,6 +403,7 @@ void js_leader_tick(struct js *js)
         if (js->ctx->is_lame_duck) {
             js_leader_move_away(js, st->group);
         }
+        propose_digest(st);
         bool is_due = st->closed_bytes > 0 || stream_wants_job_step(st->machine) ||
                       stream_next_due(st->machine) <= now || delivery_next_due(st->delivery) <= now;
         if (is_due) {

@@ -207,6 +207,7 @@ static json_t *replica_json(struct js_stream *st)
     json_object_set_new(j, "commit", u64(g.commit_index));
     json_object_set_new(j, "applied", u64(st->applied_index));
     json_object_set_new(j, "flushed", u64(st->flushed_index));
+    json_object_set_new(j, "agreed", u64(st->agreed_index)); /* By digests; on the leader. */
     json_object_set_new(j, "first_seq", u64(s.first_seq));
     json_object_set_new(j, "last_seq", u64(s.last_seq));
     json_object_set_new(j, "messages", u64(s.messages));

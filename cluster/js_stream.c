@@ -28,6 +28,21 @@ void js_stream_dirty(struct js_stream *st)
 
 /* ---- Applying ---- */
 
+/* Who leads compares (design 4, Digests). */
+static void report_digest(struct js_stream *st)
+{
+    uint64_t leader = group_role(st->group).leader_node_id;
+    if (leader == 0 || leader == st->js->ctx->node_id) {
+        return;
+    }
+    struct buf *b = js_batch_begin(st->js, leader, JS_ITEM_DIGEST);
+    buf_append_u64(b, st->gid);
+    buf_append_u64(b, st->digest.index);
+    buf_append_u32(b, st->digest.machine_version);
+    buf_append_u64(b, st->digest.hash);
+    js_batch_end(st->js, leader);
+}
+
 static void carry_out(struct js_stream *st)
 {
     const struct stream_effects *e = &st->effects;
@@ -44,8 +59,9 @@ static void carry_out(struct js_stream *st)
         store_remove_range(st->store, e->removes[i].first_seq, e->removes[i].last_seq);
     }
     if (e->has_digest) {
-        st->hash_index = e->digest.index;
-        st->hash = e->digest.hash;
+        st->digest = e->digest;
+        st->digest_equal = 0;
+        report_digest(st);
     }
 }
 

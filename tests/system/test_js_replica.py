@@ -65,6 +65,26 @@ def test_a_replica_left_behind_comes_back_under_load():
         assert info["num_ack_pending"] == 50 and info["ack_floor"]["stream_seq"] >= 50, info
 
 
+def test_replicas_compare_their_states():
+    """The leader hears the others' hashes at an index of the log; idle streams are left alone."""
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s.>"], 3)
+        leader = c.leader("S")
+
+        def agreed():
+            return leader.json("/replicaz?stream=S")["agreed"]
+        wait_until("the replicas to agree", agreed, 15)
+        first = agreed()
+        entries(c.nodes[1], "s.x", 50)
+        wait_until("the replicas to agree again", lambda: agreed() > first + 40, 15)
+        idle = leader.json("/replicaz?stream=S")["last"]
+        time.sleep(6)
+        assert leader.json("/replicaz?stream=S")["last"] == idle
+        for node in c.nodes:
+            assert "replicas differ" not in node.log()
+
+
 def test_a_stream_is_deleted_while_its_image_travels():
     with JsCluster(3) as c:
         js = Js(c.nodes[0])
@@ -227,6 +247,8 @@ def test_churn():
         for node in c.nodes:
             for r in node.json("/replicaz")["replicas"]:
                 known.setdefault(r["stream"], []).append(node)
+        for node in c.nodes:
+            assert "replicas differ" not in node.log(), node.log()[-3000:]
         for name, nodes in sorted(known.items()):
             c.same(name, nodes, 60)
             got = dump(nodes[0], name)
