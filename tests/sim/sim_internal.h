@@ -238,7 +238,9 @@ void sim_replica_options(struct sim_replica *r, struct group_options *ret_option
 void sim_replica_load(struct sim_replica *r);
 void sim_replica_unload(struct sim_replica *r);
 void sim_replica_flush_soon(struct sim_replica *r, int64_t max_us);
+/* What the oracles compare at this index. */
 uint64_t sim_replica_hash(const struct sim_replica *r);
+uint64_t sim_replica_full_hash(const struct sim_replica *r);
 
 /* ---- sim_state.c ---- */
 void sim_state_birth(struct sim_replica *r);

@@ -347,6 +347,7 @@ static bool open_wal(struct sim_node *n)
         return false;
     }
     n->wal = wal;
+    sim_oracle_durable(run->oracle, n->number, wal_durable_lsn(wal));
     run->result->stats.torn += found.is_torn;
     run->result->stats.rotten += found.is_rotten;
     sim_trace(&run->clock, "wal node %llu records %llu flags %llu", n->number, found.records_count,

@@ -261,7 +261,7 @@ static bool is_group_level(struct sim_run *run, unsigned group)
             return false;
         }
         at = s.last_index;
-        uint64_t own = sim_replica_hash(r);
+        uint64_t own = sim_replica_full_hash(r);
         if (hash != 0 && hash != own) {
             sim_fail(run, "STATE", "group %u: another state on node %u at the end", group, i);
         }
