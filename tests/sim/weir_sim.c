@@ -276,7 +276,8 @@ static int ablate(struct options *o)
         const char *name = i < HOST_GUARDS_COUNT ? guard_names[i] : "all";
         struct options one = *o;
         struct tally t = {0};
-        if (o->guards_off != 0 && bit != o->guards_off && (o->guards_off & bit) == 0) {
+        if (o->guards_off != 0 && bit != o->guards_off &&
+            (i == HOST_GUARDS_COUNT || (o->guards_off & bit) == 0)) {
             continue;
         }
         one.guards_off = bit;
