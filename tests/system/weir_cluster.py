@@ -10,6 +10,7 @@ The binary is $WEIR, or the newest build/*/cluster/weir of this tree. Every wait
 has a folder of its own under a temporary directory: log, store, ports file.
 """
 
+import atexit
 import json
 import os
 import random
@@ -256,6 +257,7 @@ class Node:
         self.process = subprocess.Popen(self.command(), executable=binary(), stdout=log, stderr=log,
                                         stdin=subprocess.DEVNULL, env=self.env)
         log.close()
+        atexit.register(self.kill)  # Also when a test fails before it comes to the end.
         if ready:
             self.wait_log(r"Server is ready", timeout)
         return self
