@@ -103,7 +103,8 @@ static void message_free(struct js *js, struct js_lane *l, struct lane_message *
     free(m);
 }
 
-/* It was never sent and never will be. */
+/* Tell the publisher that nobody stores it. What was sent may be stored by now: only a message
+ * whose stream is gone, and with it what was stored, may be given up then. */
 static void give_up(struct js *js, struct js_lane *l, struct lane_message *m)
 {
     if (m->reply_bytes > 0) {
@@ -423,8 +424,11 @@ void js_lane_forget(struct js *js, uint64_t gid)
 {
     struct js_lane *l = lane_find(js, gid);
     if (l != NULL) {
-        while (!list_is_empty(&l->waiting)) {
-            give_up(js, l, container_of(l->waiting.next, struct lane_message, link));
+        struct list *lists[] = {&l->sent, &l->waiting};
+        for (int i = 0; i < 2; i++) {
+            while (!list_is_empty(lists[i])) {
+                give_up(js, l, container_of(lists[i]->next, struct lane_message, link));
+            }
         }
         lane_free(js, l);
     }

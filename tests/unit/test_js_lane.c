@@ -65,6 +65,10 @@ static void on_answer(void *arg, const struct router_msg *msg, const struct rout
     cr_assert_eq(w->seqs[i], 0u, "message %u was answered twice", i);
     cr_assert_not(w->is_refused[i]);
     w->answers++;
+    if (msg->payload.len == 0) { /* 503, in the header. */
+        w->is_refused[i] = true;
+        return;
+    }
     snprintf(text, sizeof text, "%.*s", SLICE_ARG(msg->payload));
     const char *seq = strstr(text, "\"seq\":");
     cr_assert_not_null(seq, "%s", text);
@@ -283,5 +287,24 @@ Test(js_lane, a_leader_that_leads_no_more_is_sent_nothing)
     js_lane_leader(&w.js, GID, 2, 5); /* The same again, on a new connection. */
     carry(&w);
     cr_assert_eq(w.batch.ops_count, 1u);
+    world_close(&w);
+}
+
+/* A publish on its way to a stream that is deleted: its client waited for ever. */
+Test(js_lane, what_is_under_way_to_a_stream_is_answered_when_the_stream_is_deleted)
+{
+    world_open(&w, 1, 0);
+    w.leader = 2;
+    js_lane_leader(&w.js, GID, 2, ++w.term);
+    for (unsigned i = 0; i < 10; i++) {
+        publish(&w);
+    }
+    carry(&w);
+    cr_assert_eq(w.answers, 0u);
+    js_lane_forget(&w.js, GID);
+    cr_assert_eq(w.answers, 10u);
+    for (unsigned i = 0; i < 10; i++) {
+        cr_assert(w.is_refused[i]);
+    }
     world_close(&w);
 }
