@@ -1,6 +1,7 @@
 /* Consumer creation: reference/jetstream-api.md 3.1, 3.2, 3.6. See api_request.h. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "broker/api_request.h"
 #include "broker/config_fields.h"
@@ -29,33 +30,48 @@ static int read_action(const json_t *v, enum consumer_action *ret_action, struct
     return 0;
 }
 
+static int wrong_type(struct api_error *e, const char *name, const char *type)
+{
+    return api_error_set(e, API_ERROR_INVALID_JSON,
+                         "json: cannot unmarshal value into Go struct field "
+                         "CreateConsumerRequest.%s of type %s",
+                         name, type);
+}
+
+static int read_config(const json_t *v, struct consumer_config *c, struct api_error *e)
+{
+    struct field_error error;
+    if (fields_read(consumer_config_fields, consumer_config_fields_count, v,
+                    "CreateConsumerRequest.config", c, &error) != 0) {
+        return api_error_set(e, API_ERROR_INVALID_JSON, "%s", error.text);
+    }
+    if (error.later != NULL) {
+        return api_error_set(e, API_ERROR_STREAM_INVALID_CONFIG,
+                             "%s is a feature this server does not have yet", error.later);
+    }
+    return 0;
+}
+
 static int read_members(json_t *object, struct consumer_config *c, char **stream_name,
                         enum consumer_action *ret_action, struct api_error *e)
 {
-    struct field_error error;
     const char *key;
     json_t *v;
     json_object_foreach(object, key, v)
     {
         int rv = 0;
-        if (json_is_null(v)) {
-            continue;
-        }
-        if (strcmp(key, "stream_name") == 0 && json_is_string(v)) {
-            free(*stream_name);
-            *stream_name = xstrndup(json_string_value(v), json_string_length(v));
-        } else if (strcmp(key, "config") == 0) {
-            if (fields_read(consumer_config_fields, consumer_config_fields_count, v,
-                            "CreateConsumerRequest.config", c, &error) != 0) {
-                return api_error_set(e, API_ERROR_INVALID_JSON, "%s", error.text);
+        if (strcasecmp(key, "stream_name") == 0) {
+            if (json_is_string(v)) {
+                free(*stream_name);
+                *stream_name = xstrndup(json_string_value(v), json_string_length(v));
+            } else if (!json_is_null(v)) {
+                rv = wrong_type(e, "stream_name", "string");
             }
-            if (error.later != NULL) {
-                return api_error_set(e, API_ERROR_STREAM_INVALID_CONFIG,
-                                     "%s is a feature this server does not have yet", error.later);
-            }
-        } else if (strcmp(key, "action") == 0) {
-            rv = read_action(v, ret_action, e);
-        } else if (strcmp(key, "pedantic") != 0 || json_is_true(v)) {
+        } else if (strcasecmp(key, "config") == 0) {
+            rv = json_is_null(v) ? 0 : read_config(v, c, e);
+        } else if (strcasecmp(key, "action") == 0) {
+            rv = json_is_null(v) ? 0 : read_action(v, ret_action, e);
+        } else {
             rv = api_error_set(e, API_ERROR_INVALID_JSON, "json: unknown field \"%.100s\"", key);
         }
         if (rv != 0) {
@@ -207,6 +223,9 @@ static int check_sampling(const struct consumer_config *c, struct api_error *e)
     if (c->sample_freq == NULL) {
         return 0;
     }
+    if (c->sample_freq[0] == '-' && c->sample_freq[1] >= '0' && c->sample_freq[1] <= '9') {
+        return api_error_set(e, API_ERROR_CONSUMER_INVALID_SAMPLING, "<nil>");
+    }
     size_t n = strlen(c->sample_freq);
     n -= n > 0 && c->sample_freq[n - 1] == '%';
     bool is_number = n > 0 && n <= 9;
@@ -268,9 +287,39 @@ static int check_replicas(const struct consumer_config *c, const struct api_limi
     return 0;
 }
 
-static int check_consumer(struct consumer_config *c, const struct api_limits *limits,
-                          const struct stream_config *stream, struct api_error *e)
+/* Pedantic clients are told where others are corrected (jetstream-api.md 2.5). */
+static int check_pedantic(const struct consumer_config *c, struct api_error *e)
 {
+    const struct {
+        const char *name;
+        int64_t value;
+        int64_t min;
+    } limits[] = {{"max_deliver", c->max_deliver, -1},
+                  {"max_waiting", c->max_waiting, 0},
+                  {"max_ack_pending", c->max_ack_pending, -1},
+                  {"max_batch", c->max_batch, 0},
+                  {"max_expires", c->max_expires_ns, 0},
+                  {"max_bytes", c->max_bytes, 0},
+                  {"inactive_threshold", c->inactive_threshold_ns, 0}};
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        if (limits[i].value < limits[i].min) {
+            return api_error_set(e, API_ERROR_PEDANTIC,
+                                 limits[i].min < 0 ? "%s must be set to -1"
+                                                   : "%s must not be negative",
+                                 limits[i].name);
+        }
+    }
+    if (c->backoff_count > 0 && c->ack_wait_ns != c->backoff_ns[0]) {
+        return api_error_set(e, API_ERROR_PEDANTIC,
+                             "first backoff value has to equal batch AckWait");
+    }
+    return 0;
+}
+
+static int check_consumer(struct consumer_config *c, const struct api_limits *limits,
+                          const struct stream_config *stream, bool is_pedantic, struct api_error *e)
+{
+    api_drop_reserved_metadata(c->metadata, &c->metadata_count);
     if (c->description != NULL && strlen(c->description) > API_DESCRIPTION_BYTES_MAX) {
         return api_error_set(e, API_ERROR_CONSUMER_DESCRIPTION_TOO_LONG, "%d",
                              API_DESCRIPTION_BYTES_MAX);
@@ -280,18 +329,26 @@ static int check_consumer(struct consumer_config *c, const struct api_limits *li
         metadata += strlen(c->metadata[i].key) + strlen(c->metadata[i].value);
     }
     if (metadata > API_METADATA_BYTES_MAX) {
-        return api_error_set(e, API_ERROR_CONSUMER_METADATA_LENGTH, "%d", API_METADATA_BYTES_MAX);
+        return api_error_set(e, API_ERROR_CONSUMER_METADATA_LENGTH, "%dKB",
+                             API_METADATA_BYTES_MAX / 1024);
     }
-    int rv = check_acks(c, limits, e);
+    int rv = is_pedantic ? check_pedantic(c, e) : 0;
+    rv = rv == 0 ? check_acks(c, limits, e) : rv;
     rv = rv == 0 ? check_pull(c, e) : rv;
     rv = rv == 0 ? check_filters(c, e) : rv;
     rv = rv == 0 ? check_start(c, e) : rv;
     rv = rv == 0 ? check_sampling(c, e) : rv;
     rv = rv == 0 ? check_replicas(c, limits, stream, e) : rv;
-    if (rv == 0 && c->inactive_threshold_ns <= 0) {
-        c->inactive_threshold_ns = c->durable_name == NULL ? INACTIVE_DEFAULT_NS : 0;
-    }
+    c->inactive_threshold_ns = c->inactive_threshold_ns < 0 ? 0 : c->inactive_threshold_ns;
     return rv;
+}
+
+void api_default_inactive(struct consumer_config *c, const struct consumer_config *old)
+{
+    bool is_durable = c->durable_name != NULL || (old != NULL && old->durable_name != NULL);
+    if (!is_durable && c->inactive_threshold_ns == 0) {
+        c->inactive_threshold_ns = INACTIVE_DEFAULT_NS;
+    }
 }
 
 int api_read_consumer_config(struct slice body, const struct api_consumer_subject *subject,
@@ -302,18 +359,22 @@ int api_read_consumer_config(struct slice body, const struct api_consumer_subjec
     struct consumer_config c;
     enum consumer_action action = CONSUMER_ACTION_ANY;
     char *stream_name = NULL;
+    bool is_pedantic = false;
     int rv = 0;
     consumer_config_init(&c);
     if (body.len > 0) {
         struct field_error error;
         json_t *object = json_parse(body, &error);
-        if (object == NULL || !json_is_object(object)) {
+        if (object != NULL && json_is_null(object)) {
+            rv = 0; /* Go's decoder leaves all at its default. */
+        } else if (object == NULL || !json_is_object(object)) {
             rv =
                 api_error_set(ret_error, API_ERROR_INVALID_JSON, "%s",
                               object == NULL ? error.text
                                              : "json: cannot unmarshal value into Go value of type "
                                                "server.CreateConsumerRequest");
         } else {
+            is_pedantic = json_take_flag(object, "pedantic");
             rv = read_members(object, &c, &stream_name, &action, ret_error);
         }
         json_decref(object);
@@ -326,7 +387,7 @@ int api_read_consumer_config(struct slice body, const struct api_consumer_subjec
     if (rv == 0 && stream == NULL) {
         rv = api_error_set(ret_error, API_ERROR_STREAM_NOT_FOUND, NULL);
     }
-    rv = rv == 0 ? check_consumer(&c, limits, stream, ret_error) : rv;
+    rv = rv == 0 ? check_consumer(&c, limits, stream, is_pedantic, ret_error) : rv;
     if (rv != 0) {
         consumer_config_close(&c);
         return rv;

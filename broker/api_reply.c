@@ -28,7 +28,24 @@ void api_reply_open(struct buf *out, const char *type, const struct api_error *e
 
 void api_reply_error(struct buf *out, const char *type, const struct api_error *error)
 {
+    /* Members that the reference does not omit when they are zero. */
+    static const struct {
+        const char *type;
+        const char *members;
+    } zeros[] = {
+        {"stream_info_response", ",\"total\":0,\"offset\":0,\"limit\":0"},
+        {"stream_names_response", ",\"total\":0,\"offset\":0,\"limit\":0,\"streams\":null"},
+        {"stream_list_response", ",\"total\":0,\"offset\":0,\"limit\":0,\"streams\":[]"},
+        {"consumer_names_response", ",\"total\":0,\"offset\":0,\"limit\":0,\"consumers\":[]"},
+        {"consumer_list_response", ",\"total\":0,\"offset\":0,\"limit\":0,\"consumers\":[]"},
+        {"stream_purge_response", ",\"purged\":0"},
+    };
     api_reply_open(out, type, error);
+    for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++) {
+        if (strcmp(zeros[i].type, type) == 0) {
+            buf_append_str(out, zeros[i].members);
+        }
+    }
     buf_append_u8(out, '}');
 }
 

@@ -52,13 +52,22 @@ static bool has_path_separator(struct slice name)
 
 /* ---- Streams ---- */
 
+/* @ret_is_pedantic: NULL where that is no member of the request. */
 static int read_json_fields(struct slice body, const struct field *table, size_t count,
-                            const char *struct_name, void *ret, struct api_error *e)
+                            const char *struct_name, void *ret, bool *ret_is_pedantic,
+                            struct api_error *e)
 {
     struct field_error error;
     json_t *v = json_parse(body, &error);
     if (v == NULL) {
         return api_error_set(e, API_ERROR_INVALID_JSON, "%s", error.text);
+    }
+    if (json_is_null(v)) { /* Go's decoder leaves all at its default. */
+        json_decref(v);
+        return 0;
+    }
+    if (ret_is_pedantic != NULL && json_is_object(v)) {
+        *ret_is_pedantic = json_take_flag(v, "pedantic");
     }
     int rv = fields_read(table, count, v, struct_name, ret, &error);
     json_decref(v);
@@ -84,13 +93,13 @@ static size_t metadata_bytes(const struct metadata_item *items, size_t count)
 static int check_stream_names(struct stream_config *c, struct api_error *e)
 {
     struct slice name = c->name == NULL ? SLICE_EMPTY : slice_str(c->name);
-    if (!subject_name_is_valid(name)) {
-        return invalid_config(
-            e, "stream name is required and can not contain '.', '*', '>', '\\', '/'");
-    }
     if (name.len > API_NAME_BYTES_MAX) {
         return api_error_set(e, API_ERROR_STREAM_INVALID_CONFIG,
                              "stream name is too long, maximum allowed is %d", API_NAME_BYTES_MAX);
+    }
+    if (!subject_name_is_valid(name)) {
+        return invalid_config(
+            e, "stream name is required and can not contain '.', '*', '>', '\\', '/'");
     }
     if (c->description != NULL && strlen(c->description) > API_DESCRIPTION_BYTES_MAX) {
         return api_error_set(e, API_ERROR_STREAM_INVALID_CONFIG,
@@ -105,9 +114,52 @@ static int check_stream_names(struct stream_config *c, struct api_error *e)
     return 0;
 }
 
+void api_drop_reserved_metadata(struct metadata_item *items, size_t *count)
+{
+    static const char *const reserved[] = {"_nats.level", "_nats.req.level", "_nats.ver"};
+    size_t kept = 0;
+    for (size_t i = 0; i < *count; i++) {
+        bool is_reserved = false;
+        for (size_t k = 0; k < sizeof reserved / sizeof reserved[0]; k++) {
+            is_reserved = is_reserved || strcmp(items[i].key, reserved[k]) == 0;
+        }
+        if (is_reserved) {
+            free(items[i].key);
+            free(items[i].value);
+        } else {
+            items[kept++] = items[i];
+        }
+    }
+    *count = kept;
+}
+
 static int64_t limit_or_unlimited(int64_t v)
 {
     return v <= 0 ? -1 : v;
+}
+
+/* Pedantic clients are told where others are corrected (2.5). */
+static int check_stream_pedantic(const struct stream_config *c, struct api_error *e)
+{
+    const struct {
+        const char *name;
+        int64_t value;
+    } limits[] = {{"max_msgs", c->max_msgs},
+                  {"max_msgs_per_subject", c->max_msgs_per_subject},
+                  {"max_bytes", c->max_bytes},
+                  {"max_msg_size", c->max_msg_size},
+                  {"max_consumers", c->max_consumers}};
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        if (limits[i].value < -1) {
+            return api_error_set(e, API_ERROR_PEDANTIC, "%s must be set to -1", limits[i].name);
+        }
+    }
+    if (c->duplicate_window_ns == 0 && c->max_age_ns > 0 &&
+        c->max_age_ns < DUPLICATE_WINDOW_DEFAULT_NS) {
+        return api_error_set(e, API_ERROR_PEDANTIC,
+                             "duplicate window cannot be bigger than max age");
+    }
+    return 0;
 }
 
 static int check_stream_limits(struct stream_config *c, const struct api_limits *limits,
@@ -235,9 +287,14 @@ static int check_stream_subjects(struct stream_config *c, struct api_error *e)
 }
 
 static int check_stream_config(struct stream_config *c, const struct api_limits *limits,
-                               bool is_window_given, bool is_update, struct api_error *e)
+                               bool is_update, bool is_pedantic, struct api_error *e)
 {
+    bool is_window_given = c->duplicate_window_ns != 0;
+    api_drop_reserved_metadata(c->metadata, &c->metadata_count);
     int rv = check_stream_names(c, e);
+    if (rv == 0 && is_pedantic) {
+        rv = check_stream_pedantic(c, e);
+    }
     if (rv == 0) {
         rv = check_stream_limits(c, limits, is_window_given, e);
     }
@@ -258,23 +315,27 @@ int api_read_stream_config(struct slice body, struct slice name, const struct ap
                            struct api_error *ret_error)
 {
     struct stream_config c;
+    bool is_pedantic = false;
     stream_config_init(&c);
     c.duplicate_window_ns = 0;
     int rv = 0;
     /* An empty body decodes as one without a name, as in the reference. */
     if (body.len > 0) {
         rv = read_json_fields(body, stream_config_fields, stream_config_fields_count,
-                              "StreamConfigRequest.StreamConfig", &c, ret_error);
+                              "StreamConfigRequest.StreamConfig", &c, &is_pedantic, ret_error);
     }
-    bool is_window_given = c.duplicate_window_ns != 0;
+    /* An update is checked as such before it is compared with its subject. */
+    if (rv == 0 && is_update) {
+        rv = check_stream_config(&c, limits, is_update, is_pedantic, ret_error);
+    }
     if (rv == 0 && (c.name == NULL || !slice_eq(slice_str(c.name), name))) {
         rv = api_error_set(ret_error, API_ERROR_STREAM_MISMATCH, NULL);
     }
     if (rv == 0 && has_path_separator(name)) {
         rv = api_error_set(ret_error, API_ERROR_STREAM_NAME_CONTAINS_PATH_SEPARATORS, NULL);
     }
-    if (rv == 0) {
-        rv = check_stream_config(&c, limits, is_window_given, is_update, ret_error);
+    if (rv == 0 && !is_update) {
+        rv = check_stream_config(&c, limits, is_update, is_pedantic, ret_error);
     }
     if (rv != 0) {
         stream_config_close(&c);
@@ -320,6 +381,17 @@ int api_check_stream_update(const struct stream_config *old, const struct stream
     return 0;
 }
 
+void api_seal_stream(struct stream_config *c)
+{
+    if (c->sealed) {
+        c->max_age_ns = 0;
+        c->discard = DISCARD_NEW;
+        c->deny_delete = true;
+        c->deny_purge = true;
+        c->allow_rollup_hdrs = false;
+    }
+}
+
 /* ---- Small requests ---- */
 
 static const struct field stream_paging_fields[] = {
@@ -354,7 +426,7 @@ int api_read_paging(struct slice body, enum api_paging_kind kind, struct api_pag
     struct api_paging p = {0};
     int rv = !looks_like_json(body) ? 0
                                     : read_json_fields(body, kinds[kind].fields, kinds[kind].count,
-                                                       kinds[kind].name, &p, ret_error);
+                                                       kinds[kind].name, &p, NULL, ret_error);
     if (rv != 0) {
         api_paging_close(&p);
         return rv;
@@ -380,9 +452,10 @@ static const struct field purge_fields[] = {
 int api_read_purge(struct slice body, struct api_purge *ret_purge, struct api_error *ret_error)
 {
     struct api_purge p = {0};
-    int rv = !looks_like_json(body) ? 0
-                                    : read_json_fields(body, purge_fields, 3,
-                                                       "JSApiStreamPurgeRequest", &p, ret_error);
+    int rv = !looks_like_json(body)
+                 ? 0
+                 : read_json_fields(body, purge_fields, 3, "JSApiStreamPurgeRequest", &p, NULL,
+                                    ret_error);
     if (rv == 0 && p.seq > 0 && p.keep > 0) {
         rv = api_error_set(ret_error, API_ERROR_BAD_REQUEST, NULL);
     }
@@ -412,7 +485,8 @@ int api_read_msg_delete(struct slice body, struct api_msg_delete *ret_delete,
     if (api_is_empty_body(body)) {
         return api_error_set(ret_error, API_ERROR_BAD_REQUEST, NULL);
     }
-    int rv = read_json_fields(body, msg_delete_fields, 2, "JSApiMsgDeleteRequest", &d, ret_error);
+    int rv =
+        read_json_fields(body, msg_delete_fields, 2, "JSApiMsgDeleteRequest", &d, NULL, ret_error);
     if (rv == 0) {
         *ret_delete = d;
     }
@@ -446,7 +520,7 @@ int api_read_msg_get(struct slice body, struct api_msg_get *ret_get, struct api_
     }
     int rv =
         read_json_fields(body, msg_get_fields, sizeof msg_get_fields / sizeof msg_get_fields[0],
-                         "JSApiMsgGetRequest", &g, ret_error);
+                         "JSApiMsgGetRequest", &g, NULL, ret_error);
     bool has_time = g.start_time_ns != INT64_MIN;
     bool is_none = g.seq == 0 && g.last_by_subj == NULL && g.next_by_subj == NULL && !has_time;
     bool is_conflict =

@@ -29,6 +29,10 @@ int api_read_stream_config(struct slice body, struct slice name, const struct ap
 /* May a stream with @old become one with @wanted? (jetstream-api.md 2.4) */
 int api_check_stream_update(const struct stream_config *old, const struct stream_config *wanted,
                             struct api_error *ret_error);
+/* What sealing a stream sets besides; nothing if @c does not seal. */
+void api_seal_stream(struct stream_config *c);
+/* Drop what the reference's server says itself in metadata: clients send back what they read. */
+void api_drop_reserved_metadata(struct metadata_item *items, size_t *count);
 
 enum consumer_action { CONSUMER_ACTION_ANY, CONSUMER_ACTION_CREATE, CONSUMER_ACTION_UPDATE };
 
@@ -47,6 +51,9 @@ int api_read_consumer_config(struct slice body, const struct api_consumer_subjec
                              const struct api_limits *limits, const struct stream_config *stream,
                              struct consumer_config *ret_config, enum consumer_action *ret_action,
                              struct api_error *ret_error);
+/* How long it lives unused when the request did not say. @old: what it replaces, or NULL; a durable
+ * consumer that is named without that word stays what it is. */
+void api_default_inactive(struct consumer_config *c, const struct consumer_config *old);
 /* May a consumer with @old become one with @wanted? (jetstream-api.md 3.2, column Upd) */
 int api_check_consumer_update(const struct consumer_config *old,
                               const struct consumer_config *wanted, struct api_error *ret_error);

@@ -230,6 +230,7 @@ static void removing_one(struct consumers *cs, struct consumer *c, uint64_t seq)
 {
     struct pending_entry entry;
     if (consumer_removing(c, cs->index, seq, &entry)) {
+        c->acked_ns = stream_time_ns(cs->stream); /* It counts as terminated. */
         add_late(cs, c, &entry);
     }
 }

@@ -123,7 +123,7 @@ static inline int64_t min_ns(int64_t a, int64_t b)
 /* Saturates. @ns is not negative. */
 static inline int64_t add_ns(int64_t at, int64_t ns)
 {
-    return ns > INT64_MAX - at ? INT64_MAX : at + ns;
+    return ns > 0 && at > INT64_MAX - ns ? INT64_MAX : at + ns;
 }
 
 /* delivery.c */

@@ -202,6 +202,10 @@ static int read_enum(const struct field *f, const json_t *v, void *base, struct 
             return 0;
         }
     }
+    if (f->alias != NULL && strcmp(f->alias, json_string_value(v)) == 0) {
+        *(int *)at(base, f->offset) = 0;
+        return 0;
+    }
     snprintf(error->text, sizeof error->text, "can not unmarshal \"\\\"%.100s\\\"\"",
              json_string_value(v));
     return ERR_INVALID;
@@ -261,6 +265,20 @@ static bool is_default(const struct field *f, const json_t *v)
     }
 }
 
+/* A word that the reference does not know either. */
+static bool is_unknown_word(const struct field *f, const json_t *v)
+{
+    if (f->names == NULL || !json_is_string(v) || json_string_length(v) == 0) {
+        return false;
+    }
+    for (int i = 0; f->names[i] != NULL; i++) {
+        if (strcmp(f->names[i], json_string_value(v)) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static int read_field(const struct field *f, json_t *v, const char *struct_name, void *base,
                       struct field_error *error)
 {
@@ -316,6 +334,10 @@ static int read_field(const struct field *f, json_t *v, const char *struct_name,
         rv = json_is_object(v) ? read_metadata(f, v, base) : ERR_INVALID;
         break;
     case FIELD_LATER:
+        if (is_unknown_word(f, v)) {
+            snprintf(error->text, sizeof error->text, "unknown %s", f->name);
+            return ERR_INVALID;
+        }
         if (!is_default(f, v) && error->later == NULL) {
             error->later = f->name;
         }
@@ -530,6 +552,21 @@ bool fields_eq(const struct field *table, size_t count, const void *a, const voi
     buf_close(&one);
     buf_close(&two);
     return is_equal;
+}
+
+bool json_take_flag(json_t *object, const char *name)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach(object, key, v)
+    {
+        if (strcasecmp(key, name) == 0) {
+            bool is_true = json_is_true(v);
+            json_object_del(object, key);
+            return is_true;
+        }
+    }
+    return false;
 }
 
 json_t *json_parse(struct slice text, struct field_error *ret_error)

@@ -43,7 +43,9 @@ struct field {
     unsigned flags;
     size_t offset;
     size_t count_offset;      /* Of the size_t beside a list. */
-    const char *const *names; /* FIELD_ENUM: NULL-terminated, index = value. */
+    const char *const *names; /* FIELD_ENUM: NULL-terminated, index = value. FIELD_LATER: what the
+                               * reference knows; other strings are errors. NULL: any. */
+    const char *alias;        /* FIELD_ENUM: another name of value 0. */
     const char *literal;      /* FIELD_LATER: what is printed for it, NULL for nothing; and the one
                                * value beside the zero values that is accepted. */
 };
@@ -65,6 +67,8 @@ void fields_close(const struct field *table, size_t count, void *base);
 void fields_dup(const struct field *table, size_t count, void *to);
 bool fields_eq(const struct field *table, size_t count, const void *a, const void *b);
 
+/* Take the member @name, in any case, off @object; returns whether it was true. */
+bool json_take_flag(json_t *object, const char *name);
 /* Parse @text as one JSON value. NULL on a syntax error, with Go-like words in @ret_error. */
 json_t *json_parse(struct slice text, struct field_error *ret_error);
 /* Append @s quoted, escaped as Go's encoder does (including <, > and & as \u003c ...). */

@@ -6,6 +6,8 @@
 static const char *const retention_names[] = {"limits", "interest", "workqueue", NULL};
 static const char *const discard_names[] = {"old", "new", NULL};
 static const char *const storage_names[] = {"file", "memory", NULL};
+static const char *const compression_names[] = {"none", "s2", NULL};
+static const char *const persist_names[] = {"default", "async", NULL};
 
 #define AT(member) .offset = offsetof(struct stream_config, member)
 #define OE .flags = FIELD_OMIT_EMPTY
@@ -34,7 +36,7 @@ const struct field stream_config_fields[] = {
     {.name = "placement", .kind = FIELD_LATER},
     {.name = "mirror", .kind = FIELD_LATER},
     {.name = "sources", .kind = FIELD_LATER},
-    {.name = "compression", .kind = FIELD_LATER, .literal = "\"none\""},
+    {.name = "compression", .kind = FIELD_LATER, .literal = "\"none\"", .names = compression_names},
     {.name = "first_seq", .kind = FIELD_U64, OE, AT(first_seq)},
     {.name = "subject_transform", .kind = FIELD_LATER},
     {.name = "republish", .kind = FIELD_LATER},
@@ -57,7 +59,7 @@ const struct field stream_config_fields[] = {
     {.name = "allow_msg_counter", .kind = FIELD_LATER},
     {.name = "allow_atomic", .kind = FIELD_LATER},
     {.name = "allow_msg_schedules", .kind = FIELD_LATER},
-    {.name = "persist_mode", .kind = FIELD_LATER},
+    {.name = "persist_mode", .kind = FIELD_LATER, .names = persist_names},
     {.name = "allow_batched", .kind = FIELD_LATER},
 };
 const size_t stream_config_fields_count =

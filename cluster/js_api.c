@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #include "broker/api_reply.h"
+#include "broker/api_request.h"
+#include "broker/headers.h"
 #include "cluster/clients.h"
 #include "storage/base/err.h"
 
@@ -159,6 +161,16 @@ void js_api_refuse(struct js *js, const struct js_api_call *call, const struct a
     buf_close(&b);
 }
 
+void js_api_no_responders(struct js *js, uint64_t asker, struct slice inbox, struct slice subject)
+{
+    struct buf b = BUF_EMPTY;
+    buf_append_str(&b, "NATS/1.0 503\r\n");
+    headers_add(&b, "Nats-Subject", subject);
+    headers_end(&b);
+    js_api_reply(js, asker, inbox, 0, buf_slice(&b), SLICE_EMPTY);
+    buf_close(&b);
+}
+
 static struct api_waiting *wait_new(struct js *js, struct slice inbox, struct slice header,
                                     struct slice body, bool is_ack)
 {
@@ -235,10 +247,18 @@ static void wait_for_leader(struct js *js, uint64_t asker, unsigned hops,
 static void stream_missing(struct js *js, const struct js_api_call *call)
 {
     struct api_error e;
+    struct api_paging page;
     if (call->op == JS_API_MSG_NEXT || call->op == JS_API_DIRECT_GET) {
-        js_api_reply(js, call->asker, call->inbox, 0, SLICE_LIT("NATS/1.0 503\r\n\r\n"),
-                     SLICE_EMPTY);
+        js_api_no_responders(js, call->asker, call->inbox, call->subject);
         return;
+    }
+    if (call->op == JS_API_STREAM_INFO) {
+        /* The reference reads this request before it looks for the stream. */
+        if (api_read_paging(call->body, API_PAGING_STREAM_INFO, &page, &e) != 0) {
+            js_api_refuse(js, call, &e);
+            return;
+        }
+        api_paging_close(&page);
     }
     api_error_set(&e, API_ERROR_STREAM_NOT_FOUND, NULL);
     js_api_refuse(js, call, &e);
@@ -289,11 +309,13 @@ static bool route_stream(struct js *js, const struct js_api_call *call, unsigned
 static bool route_ack(struct js *js, const struct router_msg *msg)
 {
     struct ack_subject a;
-    if (!ack_subject_parse(msg->subject, &a)) {
-        return true;
-    }
-    const struct meta_stream *s = meta_stream_find(js->meta, a.stream);
+    bool is_ack = ack_subject_parse(msg->subject, &a);
+    const struct meta_stream *s = is_ack ? meta_stream_find(js->meta, a.stream) : NULL;
     if (s == NULL) {
+        /* A consumer hears every subject of nine tokens, whatever they are. */
+        if (is_ack || subject_token_count(msg->subject) != 9) {
+            js_api_no_responders(js, js->ctx->node_id, msg->reply, msg->subject);
+        }
         return true;
     }
     struct js_stream *st = js_stream_find(js, s->gid);
@@ -317,8 +339,11 @@ static bool route_ack(struct js *js, const struct router_msg *msg)
 
 static bool try_route(struct js *js, uint64_t asker, unsigned hops, const struct router_msg *msg)
 {
-    struct js_api_call call = {
-        .asker = asker, .inbox = msg->reply, .header = msg->header, .body = msg->payload};
+    struct js_api_call call = {.asker = asker,
+                               .subject = msg->subject,
+                               .inbox = msg->reply,
+                               .header = msg->header,
+                               .body = msg->payload};
     bool is_meta;
     if (!slice_has_prefix(msg->subject, SLICE_LIT("$JS.API.")) ||
         !parse_subject(msg->subject, &call, &is_meta)) {
@@ -340,13 +365,39 @@ void js_api_route(struct js *js, uint64_t asker, unsigned hops, const struct rou
     }
 }
 
+/* A request that asks for a level we do not have (0.1): answered. */
+static bool is_level_refused(struct js *js, const struct router_msg *msg)
+{
+    struct slice level;
+    if (msg->header.len == 0 || !headers_find_str(msg->header, "Nats-Required-Api-Level", &level) ||
+        slice_eq_str(level, "0")) {
+        return false;
+    }
+    struct js_api_call call = {.asker = js->ctx->node_id, .inbox = msg->reply};
+    struct api_error e;
+    bool is_meta;
+    if (!parse_subject(msg->subject, &call, &is_meta)) {
+        return false;
+    }
+    if (js_api_type(call.op) == NULL) {
+        js_api_reply(js, call.asker, call.inbox, 0,
+                     SLICE_LIT("NATS/1.0 412 Required Api Level\r\n\r\n"), SLICE_EMPTY);
+        return true;
+    }
+    api_error_set(&e, API_ERROR_REQUIRED_API_LEVEL, NULL);
+    js_api_refuse(js, &call, &e);
+    return true;
+}
+
 static void on_request(void *arg, const struct router_msg *msg, const struct router_origin *origin)
 {
     struct js *js = arg;
     (void)origin;
     js->api_total++;
     js_lock(js);
-    js_api_route(js, js->ctx->node_id, 0, msg);
+    if (!is_level_refused(js, msg)) {
+        js_api_route(js, js->ctx->node_id, 0, msg);
+    }
     js_unlock(js);
 }
 

@@ -31,6 +31,7 @@ enum js_api_op {
 struct js_api_call {
     enum js_api_op op;
     uint64_t asker; /* Node of the client. */
+    struct slice subject;
     struct slice stream;
     struct slice consumer;
     struct slice rest; /* Filter of CONSUMER.CREATE, subject of DIRECT.GET. */
@@ -42,6 +43,8 @@ struct js_api_call {
 /* The type of the reply; NULL for those that answer with messages. */
 const char *js_api_type(enum js_api_op op);
 void js_api_refuse(struct js *js, const struct js_api_call *call, const struct api_error *e);
+/* What core NATS says when nobody listens on @subject. */
+void js_api_no_responders(struct js *js, uint64_t asker, struct slice inbox, struct slice subject);
 
 /* On the leader of the meta group. */
 void js_api_meta(struct js *js, const struct js_api_call *call);

@@ -49,6 +49,7 @@ static void propose(struct js *js, const struct js_api_call *call, struct buf *e
 struct candidates {
     uint64_t ids[HOST_MEMBERS_MAX];
     size_t count;
+    size_t members_count; /* Also those that are down. */
 };
 
 /* Who follows the meta group and is up; a node that is no member would never hear of its replica.
@@ -57,6 +58,7 @@ static void find_candidates(struct js *js, struct candidates *c)
 {
     struct group_status status;
     group_status(js->meta_group, &status);
+    c->members_count = status.members_count;
     for (unsigned i = 0; i < status.members_count; i++) {
         uint64_t id = status.members[i].member.node_id;
         struct peers_info info;
@@ -96,7 +98,8 @@ static void create_stream(struct js *js, const struct js_api_call *call)
         }
     } else if (meta_place(js->meta, found.ids, found.count, count, chosen) != 0) {
         refuse(js, call, API_ERROR_CLUSTER_NO_PEERS,
-               "no suitable peers for placement, peer offline");
+               count <= found.members_count ? "no suitable peers for placement, peer offline"
+                                            : "no suitable peers for placement");
         stream_config_close(&c);
         return;
     }
@@ -132,6 +135,7 @@ static void update_stream(struct js *js, const struct js_api_call *call)
     } else {
         struct buf entry = BUF_EMPTY;
         struct meta_asker asker = {call->asker, call->inbox};
+        api_seal_stream(&c);
         meta_encode_update(&entry, js_now_ns(js), &c, &asker);
         propose(js, call, &entry);
     }
@@ -190,13 +194,13 @@ static void stream_names(struct js *js, const struct js_api_call *call,
     api_reply_open(&b, "stream_names_response", NULL);
     buf_append_u8(&b, ',');
     api_print_page(&b, total, from, NAMES_MAX);
-    buf_append_str(&b, from == to ? ",\"streams\":null}" : ",\"streams\":[");
+    /* Of an empty page the reference says [] in a cluster that has streams, else null. */
+    const char *nothing = js->ctx->peers != NULL && total > 0 ? "[]" : "null";
+    buf_printf(&b, ",\"streams\":%s", from == to ? nothing : "[");
     for (size_t i = from; i < to; i++) {
         buf_printf(&b, "%s\"%s\"", i == from ? "" : ",", list[i]->config.name);
     }
-    if (from < to) {
-        buf_append_str(&b, "]}");
-    }
+    buf_append_str(&b, from < to ? "]}" : "}");
     js_api_reply(js, call->asker, call->inbox, js->meta_index, SLICE_EMPTY, buf_slice(&b));
     buf_close(&b);
     free(list);

@@ -349,10 +349,12 @@ static void direct_get(struct js_stream *st, const struct js_api_call *call)
     struct api_error e;
     struct slice status = SLICE_EMPTY;
     if (!stream_get_config(st->machine)->allow_direct) {
-        status = SLICE_LIT("NATS/1.0 503\r\n\r\n");
-    } else if (call->rest.len > 0) {
+        js_api_no_responders(st->js, call->asker, call->inbox, call->subject);
+        return;
+    }
+    if (call->rest.len > 0) {
         g.last_by_subj = xslicedup(call->rest);
-    } else if (call->body.len == 0) {
+    } else if (api_is_empty_body(call->body)) {
         status = SLICE_LIT("NATS/1.0 408 Empty Request\r\n\r\n");
     } else if (api_read_msg_get(call->body, &g, &e) != 0) {
         status = e.err_code == API_ERROR_INVALID_JSON
@@ -450,6 +452,8 @@ static void create_consumer(struct js_stream *st, const struct js_api_call *call
     if (c.name == NULL) {
         c.name = random_name();
     }
+    struct consumer *old = consumers_by_name(stream_get_consumers(st->machine), slice_str(c.name));
+    api_default_inactive(&c, old == NULL ? NULL : &old->config);
     if (check_existing(st, &c, action, &e) != 0) {
         js_api_refuse(st->js, call, &e);
     } else {
@@ -546,8 +550,7 @@ static void next_messages(struct js_stream *st, const struct js_api_call *call)
         return;
     }
     if (c == NULL) {
-        js_api_reply(st->js, call->asker, call->inbox, 0, SLICE_LIT("NATS/1.0 503\r\n\r\n"),
-                     SLICE_EMPTY);
+        js_api_no_responders(st->js, call->asker, call->inbox, call->subject);
         return;
     }
     delivery_pull(st->delivery, c->id, call->asker, call->inbox, call->body, js_now_ns(st->js));

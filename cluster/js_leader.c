@@ -5,6 +5,7 @@
 
 #include "broker/api_reply.h"
 #include "broker/headers.h"
+#include "cluster/js_api.h"
 #include "cluster/js_internal.h"
 #include "storage/base/err.h"
 #include "storage/base/log.h"
@@ -68,7 +69,10 @@ static void answer_info(struct js_stream *st, const struct js_request *r)
     api_reply_open(&b, r->type, NULL);
     buf_append_u8(&b, ',');
     js_api_print_stream(st, &b, NULL);
-    buf_append_str(&b, r->is_create ? ",\"did_create\":true}" : "}");
+    /* A lone node always says so, as the reference; in a cluster only who made it. */
+    bool is_create = r->is_create ||
+                     (st->js->ctx->peers == NULL && strcmp(r->type, "stream_create_response") == 0);
+    buf_append_str(&b, is_create ? ",\"did_create\":true}" : "}");
     js_api_reply(st->js, r->node_id, slice_str(r->inbox), r->meta_index, SLICE_EMPTY,
                  buf_slice(&b));
     buf_close(&b);
@@ -288,8 +292,12 @@ void js_leader_ack(struct js_stream *st, uint64_t node_id, const struct router_m
         return;
     }
     struct consumer *c = consumers_by_name(stream_get_consumers(st->machine), a.consumer);
+    if (c == NULL || c->config.ack_policy == ACK_NONE) {
+        js_api_no_responders(st->js, node_id, msg->reply, msg->subject);
+        return;
+    }
     /* Without room an ack is lost: it is idempotent, and its message comes again. */
-    if (c != NULL && !js_propose_is_full(st)) {
+    if (!js_propose_is_full(st)) {
         delivery_ack(st->delivery, c->id, a.stream_seq, node_id, msg->reply, msg->payload,
                      js_now_ns(st->js));
         js_propose_grown(st);
@@ -454,6 +462,9 @@ void js_leader_answer(struct js_stream *st, const struct effect_reply *e)
 static void answer_request(struct js_stream *st, const struct effect_admin_reply *e)
 {
     struct js_request *r;
+    if (e->type == OP_CONSUMER_SET) {
+        js_leader_turn_wanted(st); /* The planner is to hear of it: its time may run. */
+    }
     HASH_FIND(hh, st->requests, &e->request, sizeof e->request, r);
     if (r == NULL) {
         return;

@@ -10,6 +10,7 @@
  * is in this leadership's pipeline already is not put there twice. This only filters: what decides
  * is the machine. */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "broker/headers.h"
@@ -203,27 +204,21 @@ void js_propose_answered(struct js_stream *st, const struct effect_reply *e)
 
 /* ---- Publishes ---- */
 
-static struct slice header_of(struct slice block, const char *name)
-{
-    struct slice value = SLICE_EMPTY;
-    return headers_find_str(block, name, &value) ? value : SLICE_EMPTY;
-}
-
-/* A decimal number; what is none counts as absent, as in the reference. */
-static bool number_of(struct slice text, uint64_t *ret_value)
+/* A decimal number. What is none equals no sequence, so that what expects it is refused, as by the
+ * reference. */
+static uint64_t number_of(struct slice text)
 {
     uint64_t v = 0;
     if (text.len == 0 || text.len > 19) {
-        return false;
+        return UINT64_MAX;
     }
     for (size_t i = 0; i < text.len; i++) {
         if (text.ptr[i] < '0' || text.ptr[i] > '9') {
-            return false;
+            return UINT64_MAX;
         }
         v = v * 10 + (uint64_t)(text.ptr[i] - '0');
     }
-    *ret_value = v;
-    return true;
+    return v;
 }
 
 static bool is_word(struct slice s, const char *word)
@@ -231,40 +226,99 @@ static bool is_word(struct slice s, const char *word)
     return s.len == strlen(word) && strncasecmp((const char *)s.ptr, word, s.len) == 0;
 }
 
-/* What depends on the message alone is decided before proposing (design 4). */
-static void parse_expectations(struct publish_message *m)
+/* Values of the headers that say what a stream is to do; empty: not there. The first counts. */
+enum publish_header {
+    HEADER_MSG_ID,
+    HEADER_EXPECT_STREAM,
+    HEADER_EXPECT_LAST_SEQ,
+    HEADER_EXPECT_LAST_SUBJECT_SEQ,
+    HEADER_EXPECT_LAST_MSG_ID,
+    HEADER_ROLLUP,
+    HEADER_TTL,
+    HEADER_INCR,
+    HEADER_SCHEDULE,
+    HEADER_BATCH_ID,
+    HEADERS_COUNT
+};
+
+static void find_headers(struct slice block, struct slice ret_values[HEADERS_COUNT])
 {
-    struct slice v = header_of(m->header, "Nats-Msg-Id");
-    if (v.len > 0) {
+    static const char *const names[HEADERS_COUNT] = {
+        "Nats-Msg-Id",
+        "Nats-Expected-Stream",
+        "Nats-Expected-Last-Sequence",
+        "Nats-Expected-Last-Subject-Sequence",
+        "Nats-Expected-Last-Msg-Id",
+        "Nats-Rollup",
+        "Nats-TTL",
+        "Nats-Incr",
+        "Nats-Schedule",
+        "Nats-Batch-Id",
+    };
+    struct headers_iter it = headers_iter(block);
+    struct slice name;
+    struct slice value;
+    while (headers_next(&it, &name, &value)) {
+        if (value.len == 0 || !slice_has_prefix(name, SLICE_LIT("Nats-"))) {
+            continue;
+        }
+        for (int i = 0; i < HEADERS_COUNT; i++) {
+            if (ret_values[i].len == 0 && slice_eq_str(name, names[i])) {
+                ret_values[i] = value;
+                break;
+            }
+        }
+    }
+}
+
+/* What asks for a feature that no stream here has is refused, never ignored. */
+static int refusal_of_later(const struct slice values[HEADERS_COUNT])
+{
+    return values[HEADER_BATCH_ID].len > 0   ? API_ERROR_ATOMIC_PUBLISH_DISABLED
+           : values[HEADER_INCR].len > 0     ? API_ERROR_MESSAGE_INCR_DISABLED
+           : values[HEADER_TTL].len > 0      ? API_ERROR_MESSAGE_TTL_DISABLED
+           : values[HEADER_SCHEDULE].len > 0 ? API_ERROR_MESSAGE_SCHEDULES_DISABLED
+                                             : 0;
+}
+
+/* What depends on the message alone is decided before proposing (design 4). @text is for what a
+ * refusal says. */
+static void parse_expectations(struct publish_message *m, char text[static 128])
+{
+    struct slice v[HEADERS_COUNT] = {{0}};
+    find_headers(m->header, v);
+    m->refused_code = refusal_of_later(v);
+    if (v[HEADER_MSG_ID].len > 0) {
         m->options |= PUBLISH_HAS(PUBLISH_MSG_ID);
-        m->msg_id = v;
+        m->msg_id = v[HEADER_MSG_ID];
     }
-    v = header_of(m->header, "Nats-Expected-Stream");
-    if (v.len > 0) {
+    if (v[HEADER_EXPECT_STREAM].len > 0) {
         m->options |= PUBLISH_HAS(PUBLISH_EXPECT_STREAM);
-        m->expect_stream = v;
+        m->expect_stream = v[HEADER_EXPECT_STREAM];
     }
-    if (number_of(header_of(m->header, "Nats-Expected-Last-Sequence"), &m->expect_last_seq)) {
+    if (v[HEADER_EXPECT_LAST_SEQ].len > 0) {
         m->options |= PUBLISH_HAS(PUBLISH_EXPECT_LAST_SEQ);
+        m->expect_last_seq = number_of(v[HEADER_EXPECT_LAST_SEQ]);
     }
-    if (number_of(header_of(m->header, "Nats-Expected-Last-Subject-Sequence"),
-                  &m->expect_last_subject_seq)) {
+    if (v[HEADER_EXPECT_LAST_SUBJECT_SEQ].len > 0) {
         m->options |= PUBLISH_HAS(PUBLISH_EXPECT_LAST_SUBJECT_SEQ);
+        m->expect_last_subject_seq = number_of(v[HEADER_EXPECT_LAST_SUBJECT_SEQ]);
     }
-    v = header_of(m->header, "Nats-Expected-Last-Msg-Id");
-    if (v.len > 0) {
+    if (v[HEADER_EXPECT_LAST_MSG_ID].len > 0) {
         m->options |= PUBLISH_HAS(PUBLISH_EXPECT_LAST_MSG_ID);
-        m->expect_last_msg_id = v;
+        m->expect_last_msg_id = v[HEADER_EXPECT_LAST_MSG_ID];
     }
-    v = header_of(m->header, "Nats-Rollup");
-    if (v.len > 0) {
+    if (v[HEADER_ROLLUP].len > 0) {
         m->options |= PUBLISH_HAS(PUBLISH_ROLLUP);
-        m->rollup = is_word(v, "sub")   ? ROLLUP_SUBJECT
-                    : is_word(v, "all") ? ROLLUP_ALL
-                                        : ROLLUP_NONE;
+        m->rollup = is_word(v[HEADER_ROLLUP], "sub")   ? ROLLUP_SUBJECT
+                    : is_word(v[HEADER_ROLLUP], "all") ? ROLLUP_ALL
+                                                       : ROLLUP_NONE;
         if (m->rollup == ROLLUP_NONE) {
+            struct slice value = v[HEADER_ROLLUP];
+            value.len = value.len > 80 ? 80 : value.len;
+            snprintf(text, 128, "rollup value invalid: \"%.*s\"", SLICE_ARG(value));
             m->refused_code = API_ERROR_STREAM_ROLLUP_FAILED;
-            m->refused_text = SLICE_LIT("rollup value invalid");
+            m->refused_text = slice_str(text);
         }
     }
 }
@@ -274,6 +328,7 @@ void js_leader_publish(struct js_stream *st, uint64_t node_id, uint64_t origin, 
 {
     struct publish_message m = {
         .subject = msg->subject, .header = msg->header, .payload = msg->payload};
+    char text[128];
     if (st->state != JS_STREAM_OK || !is_next(st, node_id, origin, n)) {
         return;
     }
@@ -285,7 +340,7 @@ void js_leader_publish(struct js_stream *st, uint64_t node_id, uint64_t origin, 
                                      m.header.len + m.payload.len)) {
         m.refused_code = API_ERROR_INSUFFICIENT_RESOURCES;
     } else if (m.header.len > 0) {
-        parse_expectations(&m);
+        parse_expectations(&m, text);
     }
     if (m.refused_code != 0) {
         m.header = SLICE_EMPTY;

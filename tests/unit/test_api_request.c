@@ -198,6 +198,11 @@ Test(api_request, the_subject_forms_of_consumers_rule_names_and_filters)
     cr_expect_eq(c.ack_wait_ns, 30000000000);
     cr_expect_eq(c.max_ack_pending, 1000);
     cr_expect_eq(c.max_waiting, 512);
+    cr_expect_eq(c.inactive_threshold_ns, 0);
+    struct consumer_config old = {.durable_name = "q"};
+    api_default_inactive(&c, &old);
+    cr_expect_eq(c.inactive_threshold_ns, 0, "what was durable stays until it is deleted");
+    api_default_inactive(&c, NULL);
     cr_expect_eq(c.inactive_threshold_ns, 5000000000);
     consumer_config_close(&c);
 }
