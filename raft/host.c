@@ -144,6 +144,9 @@ void host_wal_unlock(struct raft_host *h)
 uint64_t host_wal_append(struct raft_host *h, uint8_t type, uint64_t gid, const struct slice *parts,
                          unsigned count)
 {
+    for (unsigned i = 0; i < count; i++) {
+        h->wal_written += parts[i].len;
+    }
     host_wal_lock(h);
     uint64_t lsn = wal_append(h->wal, type, gid, parts, count);
     host_wal_unlock(h);

@@ -222,8 +222,9 @@ struct raft_group {
     uint64_t base_durable;
     uint64_t hold_lsn; /* Needed while hold_until is not durable: written again meanwhile. */
     uint64_t hold_until;
-    bool is_deleted; /* During replay. */
-    bool is_known;   /* CREATE or CHECKPOINT was seen. */
+    uint64_t carried_at; /* wal_written when the entries were carried forward last; 0: never. */
+    bool is_deleted;     /* During replay. */
+    bool is_known;       /* CREATE or CHECKPOINT was seen. */
     bool is_suspect;
     bool is_broken; /* Replay met a gap or a record that made no sense. */
     /* Entries while no instance has them: replayed, until the group is opened, or of one that was
@@ -344,7 +345,8 @@ struct raft_host {
     unsigned wheel_next; /* Slot for the next group. */
     uint64_t wheel_ms;   /* Slots were ticked up to here. */
     uint64_t campaign_credit_milli;
-    uint64_t kept_ms; /* Last run of keep.c. */
+    uint64_t kept_ms;     /* Last run of keep.c. */
+    uint64_t wal_written; /* Bytes of records since the start. */
     struct list jobs;
     uint64_t next_id; /* Offers, fragments. */
     uint64_t node_pending_bytes;

@@ -9,6 +9,7 @@
 #define KEEP_MS 100
 #define STUB_SEGMENTS 4   /* Stubs and flushes for what is older than this many segments. */
 #define CARRY_SEGMENTS 8  /* Entries are carried forward when older than this. */
+#define CARRY_FACTOR 4    /* Of all that is written at most one part in so many is carried. */
 #define STUBS_PER_RUN 256 /* A run must stay short: 10 runs a second. */
 
 static void carry(struct raft_group *g,
@@ -21,6 +22,7 @@ static void carry(struct raft_group *g,
         g->hold_lsn = needed;
     }
     g->spans_count = 0;
+    g->carried_at = g->host->wal_written;
     for (uint64_t i = first; i <= last;) {
         size_t n = 0, bytes = 0;
         for (; n < 64 && i + n <= last && bytes < BATCH_BYTES_MAX; n++) {
@@ -48,6 +50,8 @@ struct cutoffs {
     uint64_t stubs;
     uint64_t carry;
     uint64_t oldest;
+    uint64_t bytes; /* Of the WAL. */
+    uint64_t pause; /* So much is written between two times that a group is carried. */
     bool is_any;
 };
 
@@ -64,7 +68,7 @@ static struct cutoffs cutoffs(struct raft_host *h)
 {
     host_wal_lock(h);
     unsigned sealed = wal_sealed_count(h->wal);
-    struct cutoffs c = {.is_any = sealed > 0};
+    struct cutoffs c = {.is_any = sealed > 0, .bytes = wal_bytes(h->wal)};
     if (sealed > 0) {
         c.stubs = cutoff(h, sealed, STUB_SEGMENTS);
         c.carry = cutoff(h, sealed, CARRY_SEGMENTS);
@@ -79,14 +83,23 @@ static uint64_t oldest_entry_lsn(const struct raft_group *g)
     return g->spans_count == 0 ? UINT64_MAX : g->spans[g->spans_front].lsn;
 }
 
-static void entries_of_group(struct raft_group *g, uint64_t carry_cutoff)
+/* Carrying forward writes as much as is live, and so makes old what was carried before. It has to
+ * be a small part of what is written: else, where more is live than the budget allows, nothing else
+ * is. */
+static bool may_carry(const struct raft_group *g, const struct cutoffs *c)
+{
+    uint64_t since = g->carried_at == 0 ? c->bytes : g->host->wal_written - g->carried_at;
+    return oldest_entry_lsn(g) < c->carry && since >= c->pause;
+}
+
+static void entries_of_group(struct raft_group *g, const struct cutoffs *c)
 {
     struct raft_host *h = g->host;
     if (g->is_open && g->delivered > g->base.index && h->opt.env.flush_wanted != NULL) {
         h->opt.env.flush_wanted(h->opt.env.ctx, g->gid);
     }
     /* Only what is not applied, or the store is behind with, remains; if it is in memory. */
-    if (oldest_entry_lsn(g) >= carry_cutoff || g->base_durable != g->base.index) {
+    if (!may_carry(g, c) || g->base_durable != g->base.index) {
         return;
     }
     uint64_t first = g->base.index + 1;
@@ -107,6 +120,16 @@ static void entries_of_group(struct raft_group *g, uint64_t carry_cutoff)
     }
 }
 
+/* Of the entries in memory, most of which the WAL has to keep. */
+static uint64_t live_bytes(const struct raft_host *h)
+{
+    uint64_t sum = 0;
+    for (const struct raft_group *g = h->groups; g != NULL; g = g->hh.next) {
+        sum += g->log_bytes;
+    }
+    return sum;
+}
+
 void keep_run(struct raft_host *h)
 {
     if (h->wal == NULL || h->now_ms - h->kept_ms < KEEP_MS) {
@@ -117,6 +140,7 @@ void keep_run(struct raft_host *h)
     if (!c.is_any) {
         return;
     }
+    c.pause = CARRY_FACTOR * live_bytes(h);
     uint64_t needed = h->durable_lsn + 1;
     uint64_t carried = h->stats.carried;
     unsigned stubs = 0;
@@ -129,7 +153,7 @@ void keep_run(struct raft_host *h)
             stubs++;
         }
         if (oldest_entry_lsn(g) < c.stubs && h->stats.carried - carried < 1000) {
-            entries_of_group(g, c.carry);
+            entries_of_group(g, &c);
         }
         uint64_t lsn = log_needed_lsn(g);
         needed = lsn < needed ? lsn : needed;
