@@ -135,12 +135,17 @@ static uint64_t next_segment_bytes(struct wal *w, uint64_t frame_bytes, size_t g
     return size;
 }
 
-/* More free files than will be needed soon. */
-static int drop_surplus(struct wal *w)
+/* Unlink free files that are more than will be needed soon, or do not fit. Only when the next
+ * segment has its name: the newest file of the directory is never without a successor (roll). */
+static int drop_surplus(struct wal *w, uint64_t bytes)
 {
-    while (w->reuse.n > WAL_FREE_MAX) {
-        struct wal_segment s = w->reuse.ptr[0];
-        wal_segments_remove(&w->reuse, 0);
+    for (size_t i = 0; i < w->reuse.n;) {
+        struct wal_segment s = w->reuse.ptr[i];
+        if (w->reuse.n <= WAL_FREE_MAX && wal_segment_is_fit(&s, bytes)) {
+            i++;
+            continue;
+        }
+        wal_segments_remove(&w->reuse, i);
         int rv = w->o.ops->unlink(w->o.ops->ctx, s.path);
         if (rv != 0) {
             return wal_fail(w, rv, s.path);
@@ -151,41 +156,43 @@ static int drop_surplus(struct wal *w)
 
 static int create_next(struct wal *w, uint64_t bytes, struct wal_writer *ret)
 {
-    int rv = drop_surplus(w);
-    if (rv == 0) {
-        rv = wal_segment_create(w, w->seq_next++, w->generation_next++, bytes, ret);
-    }
+    int rv = wal_segment_create(w, w->seq_next++, w->generation_next++, bytes, ret);
     if (rv == 0) {
         rv = wal_segment_name(w, ret);
+    }
+    if (rv == 0) {
+        rv = drop_surplus(w, bytes);
     }
     return rv;
 }
 
-/* Seal the segment if there is one, and go to the next. */
+/* Go to the next segment, and seal the one before if there is one. The next is there by name before
+ * the footer is written: so a footer tells recovery that a newer file must be there. */
 static int roll(struct wal *w, uint64_t bytes, size_t gids)
 {
     int rv = 0;
-    if (w->cur.file != NULL) {
-        rv = wal_writer_footer(w, &w->cur, w->flight->lsn, w->flight_trim);
-        if (rv != 0) {
-            return rv;
-        }
-        assert(!w->has_just_sealed);
-        w->just_sealed = w->cur.seg;
-        w->has_just_sealed = true;
-        w->sealed_hint++;
-        wal_writer_close(w, &w->cur);
-    }
     if (w->ahead.file != NULL && !wal_writer_has_room(&w->ahead, bytes, gids)) {
         wal_segments_push(&w->reuse, &w->ahead.seg);
         wal_writer_close(w, &w->ahead);
     }
-    if (w->ahead.file != NULL) {
+    if (w->ahead.file == NULL) {
+        rv = create_next(w, next_segment_bytes(w, bytes, gids), &w->ahead);
+    }
+    if (rv == 0 && w->cur.file != NULL) {
+        rv = wal_writer_footer(w, &w->cur, w->flight->lsn, w->flight_trim);
+        if (rv == 0) {
+            assert(!w->has_just_sealed);
+            w->just_sealed = w->cur.seg;
+            w->has_just_sealed = true;
+            w->sealed_hint++;
+            wal_writer_close(w, &w->cur);
+        }
+    }
+    if (rv == 0) {
         w->cur = w->ahead;
         w->ahead = (struct wal_writer){.file = NULL};
-        return 0;
     }
-    return create_next(w, next_segment_bytes(w, bytes, gids), &w->cur);
+    return rv;
 }
 
 int wal_batch_write(struct wal *w, const char **ret_path)

@@ -23,7 +23,8 @@
  *   48 u64 trim_lsn: no record below is needed; a segment is reused once a frame saying so is
  *      synced
  *   56 u64 gap_from: with GAP, the first LSN that is lost; else 0
- * A body is records, each 8-byte aligned; a footer's body is the u64 gids of the segment.
+ * A body is records, each 8-byte aligned; a footer's body is the u64 gids of the segment. It is
+ * written when the file of the next segment has its name: the newest file never has one.
  *
  * Record: 0 u32 crc32c of the rest (header from 4 on and payload)   4 u32 payload length
  *         8 u64 gid    16 u8 type   17 u8[7] zero   24 payload, zero padding to 8 bytes

@@ -93,6 +93,8 @@ struct wal {
 };
 
 uint32_t wal_next_salt(struct wal *w);
+/* May this file be recycled where @bytes are needed? */
+bool wal_segment_is_fit(const struct wal_segment *s, uint64_t bytes);
 /* Make a file for segment @seq of at least @bytes, recycled or new, headed and durable but for its
  * name, which wal_segment_name gives. */
 int wal_segment_create(struct wal *w, uint64_t seq, uint64_t generation, uint64_t bytes,

@@ -32,6 +32,7 @@ struct recovery {
     uint64_t durable_lsn;      /* The highest that any frame knows of. */
     uint64_t start;            /* First LSN handed out. */
     uint64_t reach;            /* The LSN after the last one found. */
+    uint64_t gap_from, gap_to; /* The last gap, also one that is known: [from, to) is missing. */
     uint64_t relog_from;
     struct gid_set suspects;     /* With those that records tell of. */
     struct gid_set new_suspects; /* Found now. */
@@ -193,29 +194,47 @@ static int scan_all(struct recovery *r)
     return 0;
 }
 
-/* Records from @from to before run @k of segment @i are missing. Whose were they? */
-static void report_gap(struct recovery *r, size_t i, size_t k, size_t before, uint64_t from)
+/* May records from @from to before the first run of segment @i have been in segment @j? */
+static bool may_have_held(const struct recovery *r, size_t j, size_t i, uint64_t from)
 {
-    const struct wal_scan *s = &r->scans[i];
-    const struct wal_scan *owner = NULL;
-    if (k > 0) {
-        owner = s;
-    } else if (before < r->n && r->scans[before].has_footer &&
-               r->scans[before].end_lsn == s->runs[0].first) {
-        owner = &r->scans[before];
+    const struct wal_scan *s = &r->scans[j];
+    return j == i ? !s->is_head_good : !(s->has_footer && s->end_lsn <= from);
+}
+
+/* Records from @from to before run @k of segment @i are missing; @before has those before them.
+ * Suspect the groups of each segment that may have held them; all groups if one of these segments
+ * is not there, or has no footer. */
+static void suspect_holders(struct recovery *r, size_t i, size_t k, size_t before, uint64_t from)
+{
+    bool is_known = k > 0 || before < r->n;
+    struct gid_set gids = {.slots = NULL};
+    for (size_t j = k > 0 ? i : before; j <= i && is_known; j++) {
+        const struct wal_scan *s = &r->scans[j];
+        if (k == 0 && j > before && s->seg.seq != r->scans[j - 1].seg.seq + 1) {
+            is_known = false;
+        } else if (k > 0 || may_have_held(r, j, i, from)) {
+            is_known = s->has_footer;
+            gid_set_merge(&gids, &s->footer_gids);
+            note_damaged(r, s->seg.path);
+        }
     }
-    r->found->is_corrupt = true;
-    note_damaged(r, owner == NULL && before < r->n && r->scans[before].end != WAL_END_CLEAN
-                        ? r->scans[before].seg.path
-                        : (owner == NULL ? s : owner)->seg.path);
-    if (owner != NULL && owner->has_footer) {
-        gid_set_merge(&r->new_suspects, &owner->footer_gids);
+    if (is_known) {
+        gid_set_merge(&r->new_suspects, &gids);
     } else {
         suspect_all(r);
     }
+    gid_set_close(&gids);
+    note_damaged(r, r->scans[i].seg.path);
+}
+
+static void report_gap(struct recovery *r, size_t i, size_t k, size_t before, uint64_t from)
+{
+    struct wal_run *run = &r->scans[i].runs[k];
+    r->found->is_corrupt = true;
+    suspect_holders(r, i, k, before, from);
     r->is_rewritten[i] = true;
-    if (s->runs[k].gap_from == 0) {
-        r->scans[i].runs[k].gap_from = from;
+    if (run->gap_from == 0 || run->gap_from > from) {
+        run->gap_from = from;
     }
 }
 
@@ -239,7 +258,8 @@ static void find_gaps(struct recovery *r)
                 } else if (!is_known) {
                     report_gap(r, i, k, before, expected);
                 }
-                r->relog_from = run->first;
+                r->relog_from = r->gap_to = run->first;
+                r->gap_from = expected;
             }
             uint64_t next = run->last < r->limits[i] ? run->last + 1 : r->limits[i];
             r->reach = next;
@@ -267,6 +287,12 @@ static void judge_tail(struct recovery *r)
                 wal_segments_push(&r->aside, &s->seg);
             }
         }
+    }
+    if (r->scans[r->n - 1].has_footer) {
+        /* A footer is written when the next segment is there. It is not, or its header is not. */
+        r->found->is_rotten = true;
+        note_damaged(r, r->scans[r->n - 1].seg.path);
+        suspect_all(r);
     }
     if (r->durable_lsn >= (r->reach == 0 ? 1 : r->reach) && r->durable_lsn >= r->floor) {
         const struct wal_scan *s = &r->scans[last];
@@ -361,20 +387,22 @@ static int relog(struct recovery *r)
     }
     struct wal_frame_head head = {.durable_lsn = r->durable_lsn, .trim_lsn = r->floor};
     uint64_t expected = r->reach == 0 ? r->floor : r->reach;
-    if (f->lsn > expected) {
-        head.flags = WAL_FRAME_GAP; /* Reported above. */
-        head.gap_from = expected;
+    if (f->lsn > expected || f->lsn == r->gap_to) {
+        /* Reported above. It supersedes the run that the gap ends with, so it has to say so. */
+        head.flags = WAL_FRAME_GAP;
+        head.gap_from = f->lsn > expected ? expected : r->gap_from;
     }
     uint64_t bytes = wal_frame_bytes(f->len - WAL_FRAME_HEADER_BYTES);
     uint64_t need = WAL_BLOCK_BYTES + bytes + wal_frame_bytes(8 * (uint64_t)f->gids.n);
     int rv = wal_segment_create(
         w, w->seq_next++, w->generation_next++,
         need > w->segment_bytes ? need + w->segment_bytes : w->segment_bytes, &w->cur);
-    if (rv == 0) {
-        rv = wal_segment_name(w, &w->cur);
-    }
+    /* The name comes last: cut in between, the next opening finds what this one found. */
     if (rv == 0) {
         rv = wal_writer_put(w, &w->cur, f, &head);
+    }
+    if (rv == 0) {
+        rv = wal_segment_name(w, &w->cur);
     }
     if (rv == 0) {
         w->current = w->cur.seg;

@@ -249,6 +249,7 @@ static uint64_t scan_frames(struct reading *r)
             off = next;
             continue;
         }
+        s->is_head_good = s->is_head_good || off == WAL_BLOCK_BYTES;
         s->durable_lsn = h.durable_lsn > s->durable_lsn ? h.durable_lsn : s->durable_lsn;
         s->trim_lsn = h.trim_lsn > s->trim_lsn ? h.trim_lsn : s->trim_lsn;
         if ((h.flags & WAL_FRAME_FOOTER) != 0) {

@@ -20,6 +20,7 @@ struct wal_scan {
     struct wal_run *runs;
     size_t runs_count;
     bool is_damaged; /* There is no good frame where one should be, and good ones follow. */
+    bool is_head_good; /* The first frame is. */
     bool has_footer;
     bool is_short;
     enum wal_end end;

@@ -335,21 +335,22 @@ int wal_segment_name(struct wal *w, struct wal_writer *s)
     return rv == 0 ? 0 : wal_fail(w, rv, path);
 }
 
+bool wal_segment_is_fit(const struct wal_segment *s, uint64_t bytes)
+{
+    return s->size >= bytes && s->size <= 4 * bytes;
+}
+
 int wal_segment_create(struct wal *w, uint64_t seq, uint64_t generation, uint64_t bytes,
                        struct wal_writer *ret)
 {
     struct wal_writer s = {.off = WAL_BLOCK_BYTES};
     int rv = 0;
     bool is_recycled = false;
-    while (w->reuse.n > 0 && !is_recycled) {
-        s.seg = w->reuse.ptr[0];
-        wal_segments_remove(&w->reuse, 0);
-        is_recycled = s.seg.size >= bytes && s.seg.size <= 4 * bytes;
-        if (!is_recycled) {
-            rv = w->o.ops->unlink(w->o.ops->ctx, s.seg.path);
-            if (rv != 0) {
-                return wal_fail(w, rv, s.seg.path);
-            }
+    for (size_t i = 0; i < w->reuse.n && !is_recycled; i++) {
+        if (wal_segment_is_fit(&w->reuse.ptr[i], bytes)) {
+            s.seg = w->reuse.ptr[i];
+            wal_segments_remove(&w->reuse, i);
+            is_recycled = true;
         }
     }
     if (!is_recycled) {
