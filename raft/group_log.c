@@ -518,7 +518,11 @@ void log_replay_suspect(void *arg, uint64_t gid)
         return;
     }
     HASH_FIND(hh, h->groups, &gid, sizeof gid, g);
-    if (g != NULL) { /* Else nothing of it is left: lost, and never opened. */
+    if (g != NULL) {
         g->is_suspect = true;
+    } else {
+        /* Nothing of it is left: lost, and never opened. A stub would claim that the WAL knows it.
+         */
+        buf_append_u64(&h->unknown_suspects, gid);
     }
 }

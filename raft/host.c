@@ -95,8 +95,13 @@ void host_open(struct raft_host *h, struct wal *wal, uint64_t now_ms)
         {
             host_wal_append(h, WAL_TYPE_CLEARED, g->gid, NULL, 0);
         }
+        struct reader unknown = reader_of(buf_slice(&h->unknown_suspects));
+        while (unknown.len > 0) {
+            host_wal_append(h, WAL_TYPE_CLEARED, reader_u64(&unknown), NULL, 0);
+        }
         host_wal_append(h, WAL_TYPE_CLEARED, WAL_GID_ALL, NULL, 0);
     }
+    buf_close(&h->unknown_suspects);
 }
 
 void host_close(struct raft_host *h)
@@ -122,6 +127,7 @@ void host_close(struct raft_host *h)
     assert(list_is_empty(&h->done));
     assert(list_is_empty(&h->appends));
     buf_close(&h->frame);
+    buf_close(&h->unknown_suspects);
     buf_close(&h->scratch);
     free(h->parts);
     free(h);

@@ -350,8 +350,10 @@ struct raft_host {
     struct list jobs;
     uint64_t next_id; /* Offers, fragments. */
     uint64_t node_pending_bytes;
-    struct buf frame;   /* Being filled. */
-    struct buf scratch; /* For records. */
+    struct buf frame; /* Being filled. */
+    struct buf
+        unknown_suspects; /* u64 each, from the replay on: groups of which nothing is left. */
+    struct buf scratch;   /* For records. */
     struct slice *parts;
     size_t parts_cap;
     bool is_closing;

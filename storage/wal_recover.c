@@ -378,6 +378,10 @@ static int relog(struct recovery *r)
             wal_frame_add(f, WAL_TYPE_SUSPECT, gid, NULL, 0);
         }
     }
+    uint64_t expected = r->reach == 0 ? r->floor : r->reach;
+    if (f->records == 0 && f->lsn > expected) {
+        wal_frame_add(f, WAL_TYPE_WATERMARK, 0, NULL, 0); /* To say that the gap is known. */
+    }
     w->next_lsn = f->lsn + f->records;
     w->durable_lsn = w->next_lsn - 1;
     w->flight_durable = r->durable_lsn;
@@ -386,7 +390,6 @@ static int relog(struct recovery *r)
         return 0;
     }
     struct wal_frame_head head = {.durable_lsn = r->durable_lsn, .trim_lsn = r->floor};
-    uint64_t expected = r->reach == 0 ? r->floor : r->reach;
     if (f->lsn > expected || f->lsn == r->gap_to) {
         /* Reported above. It supersedes the run that the gap ends with, so it has to say so. */
         head.flags = WAL_FRAME_GAP;

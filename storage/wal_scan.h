@@ -19,7 +19,7 @@ struct wal_scan {
     struct wal_segment seg; /* first_lsn and last_lsn of its good frames. */
     struct wal_run *runs;
     size_t runs_count;
-    bool is_damaged; /* There is no good frame where one should be, and good ones follow. */
+    bool is_damaged;   /* There is no good frame where one should be, and good ones follow. */
     bool is_head_good; /* The first frame is. */
     bool has_footer;
     bool is_short;

@@ -218,7 +218,9 @@ void wal_frame_add(struct wal_frame *f, uint8_t type, uint64_t gid, const struct
     wal_stream_write(f->ptr, f->len, head, sizeof head);
     f->len = end;
     f->records++;
-    gid_set_add(&f->gids, gid);
+    if (type != WAL_TYPE_WATERMARK) {
+        gid_set_add(&f->gids, gid); /* Nobody suffers from the loss of a watermark. */
+    }
 }
 
 /* ---- Segments ---- */

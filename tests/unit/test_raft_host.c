@@ -580,3 +580,63 @@ Test(raft_host, leadership_moves_with_the_third_voter_down)
     cr_assert_leq(w.now_ms - from, 200, "%lu ms", w.now_ms - from);
     world_close(&w);
 }
+
+static void count_found(void *arg, const struct group_found *found)
+{
+    (void)found;
+    ++*(unsigned *)arg;
+}
+
+static void count_suspect(void *arg, uint64_t gid)
+{
+    (void)gid;
+    ++*(unsigned *)arg;
+}
+
+static void send_nothing(void *ctx, uint64_t node_id, enum host_lane lane, struct buf *frame)
+{
+    (void)ctx;
+    (void)node_id;
+    (void)lane;
+    buf_close(frame);
+}
+
+static uint64_t random_one(void *ctx)
+{
+    (void)ctx;
+    return 1;
+}
+
+Test(raft_host, a_suspicion_of_a_group_without_records_makes_no_group_and_is_answered)
+{
+    struct sim_disk *d = sim_disk_new(1);
+    struct wal_options wo = {.ops = sim_disk_ops(d),
+                             .dir = "/",
+                             .segment_bytes_min = 1u << 16,
+                             .segment_bytes_max = 1u << 16,
+                             .frame_bytes_max = 1u << 16};
+    struct host_options o = {.node_id = 1, .env = {.send = send_nothing, .random = random_one}};
+    struct raft_host *h = host_new(&o);
+    struct wal_replay replay = host_wal_replay(h);
+    struct wal_recovery recovery;
+    struct wal *wal;
+    const char *path;
+    cr_assert_eq(wal_open(&wo, &replay, &recovery, &wal), 0);
+    /* As a recovery would keep and report it, from the footer of a damaged segment. */
+    (void)wal_append(wal, WAL_TYPE_CLEARED - 1, 77, NULL, 0);
+    replay.suspect(replay.arg, 77);
+    host_open(h, wal, 1);
+    unsigned count = 0;
+    host_each_group(h, count_found, &count);
+    cr_expect_eq(count, 0);
+    cr_assert(wal_batch_take(wal));
+    cr_assert_eq(wal_batch_write(wal, &path), 0);
+    wal_batch_done(wal);
+    host_close(h);
+    wal_close(wal);
+    struct wal_replay counting = {.suspect = count_suspect, .arg = &count};
+    cr_assert_eq(wal_open(&wo, &counting, &recovery, &wal), 0);
+    cr_expect_eq(count, 0);
+    wal_close(wal);
+    sim_disk_free(d);
+}

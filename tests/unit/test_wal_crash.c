@@ -65,7 +65,7 @@ static void check_goes_on(struct wal_world *x, const char *when)
 }
 
 struct crash {
-    const struct wal_world *x; /* Whose trace it is. */
+    const struct wal_world *x;       /* Whose trace it is. */
     const struct wal_promise *fixed; /* Promised whatever the prefix; NULL: what the world says. */
     uint64_t states, torn, longer;
     uint64_t nested_every; /* Of each such many states the recovery is cut, too; 0: none. */
@@ -156,8 +156,7 @@ static void cut_everywhere(bool is_direct, unsigned lives)
         sim_disk_trace_start(x->disk);
         /* The opening is part of the trace: before it ends, what was promised before holds. */
         struct wal_promise before =
-            lives == 0 ? (struct wal_promise){0, 0, 1}
-                       : wal_world_promise(x, UINT64_MAX);
+            lives == 0 ? (struct wal_promise){0, 0, 1} : wal_world_promise(x, UINT64_MAX);
         before.at = 0;
         cr_assert_eq(wal_world_open(x), 0);
         check_promise(x, &before, "open");

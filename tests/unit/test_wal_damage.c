@@ -247,8 +247,7 @@ static void flip_every_bit(bool is_vouched, size_t files_from)
             (void)snprintf(what, sizeof what, "file %zu bit %" PRIu64, i, bit);
             struct sim_disk *d = sim_disk_clone(w.x->disk);
             cr_assert(sim_disk_flip_bit(d, w.files.names[i], bit));
-            struct verdict v =
-                check_damaged(&w, d, UINT64_MAX, sums.tried % 499 == 0, what);
+            struct verdict v = check_damaged(&w, d, UINT64_MAX, sums.tried % 499 == 0, what);
             cr_assert_not(v.is_torn, "%s: a flipped bit is not a torn write", what);
             add(&sums, &v);
         }
@@ -276,7 +275,7 @@ Test(wal_damage, every_truncation_is_reported_or_harmless)
     world_open(&w, false);
     for (size_t i = 0; i < w.files.count; i++) {
         uint64_t size = sim_disk_file_size(w.x->disk, w.files.names[i]);
-        for (uint64_t len = 0; len < size; len += len % 4096 > 200 ? 37 : 1) {
+        for (uint64_t len = 0; len<size; len += len % 4096> 200 ? 37 : 1) {
             char what[64];
             (void)snprintf(what, sizeof what, "file %zu cut at %" PRIu64, i, len);
             struct sim_disk *d = sim_disk_clone(w.x->disk);
@@ -310,7 +309,8 @@ static void fill_every(uint64_t unit, bool is_vouched)
     struct world w;
     struct sums sums = {0};
     world_open(&w, is_vouched);
-    /* A whole write that is not there, or its sector without a stamp, is what a power cut leaves. */
+    /* A whole write that is not there, or its sector without a stamp, is what a power cut leaves.
+     */
     uint64_t exempt = is_vouched ? UINT64_MAX : w.last_frame;
     for (size_t i = 0; i < w.files.count; i++) {
         uint64_t size = sim_disk_file_size(w.x->disk, w.files.names[i]);

@@ -136,6 +136,10 @@ int wal_world_commit(struct wal_world *x)
     const char *path = NULL;
     int rv = 0;
     while (rv == 0 && wal_batch_take(x->w)) {
+        if (x->trim_in_flight != 0) {
+            wal_world_trim(x, x->trim_in_flight);
+            x->trim_in_flight = 0;
+        }
         rv = wal_batch_write(x->w, &path);
         if (rv != 0 && (path == NULL || path[0] == 0)) {
             abort(); /* The operator is told which file. */
@@ -164,8 +168,8 @@ void wal_world_trim(struct wal_world *x, uint64_t lsn)
     wal_trim(x->w, lsn);
     x->trim_lsn = lsn > x->trim_lsn ? lsn : x->trim_lsn;
     if (x->promises_count < WAL_WORLD_PROMISES_MAX) {
-        x->promises[x->promises_count++] = (struct wal_promise){
-            sim_disk_trace_count(x->disk), wal_durable_lsn(x->w), x->trim_lsn};
+        x->promises[x->promises_count++] =
+            (struct wal_promise){sim_disk_trace_count(x->disk), wal_durable_lsn(x->w), x->trim_lsn};
     }
 }
 
@@ -180,7 +184,12 @@ int wal_world_live(struct wal_world *x, unsigned steps, uint64_t *rng)
         } else if (kind == 1) {
             rv = wal_prepare(x->w, &path);
         } else if (kind == 2 && wal_durable_lsn(x->w) > 12) {
-            wal_world_trim(x, wal_durable_lsn(x->w) - wal_world_random(rng, 12));
+            uint64_t lsn = wal_durable_lsn(x->w) - wal_world_random(rng, 12);
+            if (wal_world_random(rng, 2) == 0) {
+                wal_world_trim(x, lsn);
+            } else {
+                x->trim_in_flight = lsn;
+            }
         } else {
             uint64_t count = 1 + wal_world_random(rng, 6);
             for (uint64_t k = 0; k < count; k++) {

@@ -26,9 +26,11 @@ struct wal_world {
     uint64_t suspects; /* A bit per gid; bit 63 for WAL_GID_ALL. */
     uint64_t wrong;    /* Records that are not what was appended under their LSN. */
     bool has_gap; /* Between LSNs; the WAL's own records are not handed out, so few are fine. */
-    uint64_t seen[WAL_WORLD_LSN_MAX];     /* By LSN: the record's key, 0 = not handed out. */
-    uint64_t appended[WAL_WORLD_LSN_MAX]; /* By LSN: the key, 0 = the WAL's own. Kept over openings. */
-    uint64_t trim_lsn;                    /* Of the highest wal_trim. */
+    uint64_t seen[WAL_WORLD_LSN_MAX]; /* By LSN: the record's key, 0 = not handed out. */
+    uint64_t
+        appended[WAL_WORLD_LSN_MAX]; /* By LSN: the key, 0 = the WAL's own. Kept over openings. */
+    uint64_t trim_lsn;               /* Of the highest wal_trim. */
+    uint64_t trim_in_flight;         /* To be asked for when the next batch is under way. */
     uint64_t next_key;
     struct wal_promise promises[WAL_WORLD_PROMISES_MAX];
     size_t promises_count;
