@@ -21,6 +21,8 @@ enum {
     FILE_DIRECT =
         1u << 4, /* O_DIRECT|O_DSYNC: each write is durable when it returns; 4 KiB alignment
                   * of address, length and offset. ERR_UNSUPPORTED where the file system refuses. */
+    FILE_UNCACHED =
+        1u << 5, /* O_DIRECT alone: past the page cache, durable with sync. Same rules. */
 };
 
 struct file; /* An open file; made and closed by the table that opened it. */

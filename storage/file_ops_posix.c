@@ -44,13 +44,14 @@ static int posix_open(void *ctx, const char *path, unsigned flags, struct file *
     how |= (flags & FILE_CREATE) != 0 ? O_CREAT : 0;
     how |= (flags & FILE_EXCL) != 0 ? O_EXCL : 0;
     how |= (flags & FILE_DIRECT) != 0 ? O_DIRECT | O_DSYNC : 0;
+    how |= (flags & FILE_UNCACHED) != 0 ? O_DIRECT : 0;
     int fd;
     do {
         fd = open(path, how, 0640);
     } while (fd < 0 && errno == EINTR);
     if (fd < 0) {
         /* open() answers EINVAL where O_DIRECT is unknown (tmpfs, some overlays). */
-        if ((flags & FILE_DIRECT) != 0 && errno == EINVAL) {
+        if ((flags & (FILE_DIRECT | FILE_UNCACHED)) != 0 && errno == EINVAL) {
             saved_errno = errno;
             return ERR_UNSUPPORTED;
         }

@@ -7,6 +7,8 @@
 #include "storage/base/err.h"
 #include "storage/wal_internal.h"
 
+#define FILL_BYTES_DEFAULT (1u << 20)
+
 int wal_open(const struct wal_options *options, const struct wal_replay *replay,
              struct wal_recovery *ret_recovery, struct wal **ret_wal)
 {
@@ -49,6 +51,7 @@ void wal_close(struct wal *w)
     wal_frame_free(w->flight);
     wal_writer_close(w, &w->cur);
     wal_writer_close(w, &w->ahead);
+    wal_fill_close(w);
     free(w->sealed.ptr);
     free(w->free.ptr);
     free(w->reuse.ptr);
@@ -202,6 +205,7 @@ int wal_batch_write(struct wal *w, const char **ret_path)
     assert(!w->is_broken); /* A failed write is final. */
     uint64_t bytes = wal_frame_bytes(f->len - WAL_FRAME_HEADER_BYTES);
     int rv = 0;
+    w->frame_bytes = bytes;
     if (w->cur.file == NULL || !wal_writer_has_room(&w->cur, bytes, f->gids.n)) {
         rv = roll(w, bytes, f->gids.n);
     }
@@ -260,13 +264,43 @@ bool wal_idle(struct wal *w)
     return true;
 }
 
+static bool has_reusable(const struct wal *w, uint64_t bytes)
+{
+    for (size_t i = 0; i < w->reuse.n; i++) {
+        if (wal_segment_is_fit(&w->reuse.ptr[i], bytes)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Four times what the last batch took: the second half of a segment is time enough to fill one of
+ * twice its size. */
+static uint64_t slice_bytes(const struct wal *w)
+{
+    uint64_t bytes = w->o.fill_bytes == 0 ? FILL_BYTES_DEFAULT : w->o.fill_bytes;
+    bytes = 4 * w->frame_bytes > bytes ? 4 * w->frame_bytes : bytes;
+    return (bytes + WAL_BLOCK_BYTES - 1) / WAL_BLOCK_BYTES * WAL_BLOCK_BYTES;
+}
+
 int wal_prepare(struct wal *w, const char **ret_path)
 {
     if (w->cur.file == NULL || w->ahead.file != NULL || w->cur.off < w->cur.seg.size / 2) {
         return 0;
     }
-    int rv = create_next(w, next_segment_bytes(w, 0, 0), &w->ahead);
-    if (rv != 0 && ret_path != NULL) {
+    int rv = 0;
+    uint64_t bytes = w->fill.size;
+    if (w->fill.file == NULL) {
+        bytes = next_segment_bytes(w, 0, 0);
+        rv = has_reusable(w, bytes) ? 0 : wal_fill_begin(w, bytes);
+    }
+    if (rv == 0 && w->fill.file != NULL) {
+        rv = wal_fill_slice(w, slice_bytes(w));
+    }
+    if (rv == 0) {
+        rv = create_next(w, bytes, &w->ahead);
+    }
+    if (rv < 0 && ret_path != NULL) {
         *ret_path = w->error_path;
     }
     return rv;

@@ -42,6 +42,7 @@ struct wal_options {
     uint64_t segment_bytes_max; /* 64 MiB. */
     uint32_t frame_bytes_max; /* Soft cap of one frame: 4 MiB. A frame takes at least one record. */
     uint32_t salt_seed;       /* Random in production, from the seed in the simulator. */
+    uint32_t fill_bytes;      /* Of zeros written to the next segment between batches. 1 MiB. */
     bool try_direct;          /* O_DIRECT|O_DSYNC where the file system takes it. */
 };
 
@@ -107,8 +108,9 @@ void wal_batch_done(struct wal *w);
  * them is always noticed; true if the caller should take and write now. Nothing in flight. Under
  * the driver's lock. */
 bool wal_idle(struct wal *w);
-/* Create the next segment ahead of need, if the present one is past half. Writer; no batch in
- * flight; not under the lock. Errors are those of wal_batch_write, and as final. */
+/* Go on with creating the next segment ahead of need, if the present one is past half: a slice,
+ * after each batch. Returns 1 while there is more to do. Writer; no batch in flight; not under the
+ * lock. Errors are those of wal_batch_write, and as final. */
 int wal_prepare(struct wal *w, const char **ret_path);
 
 /* How many sealed segments there are, and the LSN with which the newest segment begins. The host

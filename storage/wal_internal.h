@@ -68,6 +68,14 @@ struct wal_writer {
     struct gid_set gids;
 };
 
+/* A new file on its way to be a segment (wal_fill.c). Writer's. */
+struct wal_fill {
+    struct file *file; /* NULL: none. */
+    char path[WAL_PATH_MAX];
+    uint64_t size, at; /* Zeros are written below at. */
+    uint8_t *zeros;
+};
+
 struct wal {
     struct wal_options o;
     char *dir;
@@ -82,6 +90,8 @@ struct wal {
     uint32_t sealed_room; /* Segments the writer sealed in this batch, to be published by done. */
     /* Writer's. */
     struct wal_writer cur, ahead;
+    struct wal_fill fill;
+    uint64_t frame_bytes; /* Of the last frame. */
     struct wal_segment just_sealed;
     bool has_just_sealed;
     uint64_t seq_next, segment_bytes, flight_trim, flight_durable, generation_next;
@@ -93,6 +103,13 @@ struct wal {
 };
 
 uint32_t wal_next_salt(struct wal *w);
+uint8_t *wal_aligned_zeros(size_t size); /* 4 KiB aligned; free(). */
+/* Begin a file of @bytes for the next seq, go on filling it by @bytes, which returns 1 while it is
+ * not full and synced, give it up. The file filled is taken by wal_segment_create. */
+int wal_fill_begin(struct wal *w, uint64_t bytes);
+int wal_fill_slice(struct wal *w, uint64_t bytes);
+int wal_fill_drop(struct wal *w);
+void wal_fill_close(struct wal *w);
 /* May this file be recycled where @bytes are needed? */
 bool wal_segment_is_fit(const struct wal_segment *s, uint64_t bytes);
 /* Make a file for segment @seq of at least @bytes, recycled or new, headed and durable but for its

@@ -7,8 +7,6 @@
 #include "storage/base/err.h"
 #include "storage/wal_internal.h"
 
-#define ZERO_CHUNK (1u << 20)
-
 /* ---- Sets of groups ---- */
 
 static size_t gid_slot(const struct gid_set *s, uint64_t gid)
@@ -135,7 +133,7 @@ uint32_t wal_stream_crc(const uint8_t *frame, size_t from, size_t len)
 
 /* ---- Frames ---- */
 
-static uint8_t *aligned_alloc_zero(size_t size)
+uint8_t *wal_aligned_zeros(size_t size)
 {
     void *p = aligned_alloc(WAL_BLOCK_BYTES, size);
     if (p == NULL) {
@@ -184,7 +182,7 @@ static void frame_fit(struct wal_frame *f, size_t len)
     while (cap < need) {
         cap *= 2;
     }
-    uint8_t *p = aligned_alloc_zero(cap);
+    uint8_t *p = wal_aligned_zeros(cap);
     if (f->ptr != NULL) {
         memcpy(p, f->ptr, f->cap);
         free(f->ptr);
@@ -284,7 +282,7 @@ static int open_for_writing(struct wal *w, struct wal_writer *s, unsigned flags)
 
 static int write_header(struct wal *w, struct wal_writer *s)
 {
-    uint8_t *h = aligned_alloc_zero(WAL_BLOCK_BYTES);
+    uint8_t *h = wal_aligned_zeros(WAL_BLOCK_BYTES);
     wal_put64(h, WAL_FILE_MAGIC);
     wal_put32(h + 8, WAL_VERSION);
     wal_put32(h + 12, s->seg.salt);
@@ -299,27 +297,25 @@ static int write_header(struct wal *w, struct wal_writer *s)
     return rv;
 }
 
-/* Zeros are written, not punched: later writes then hit allocated, initialised blocks. */
-static int fill_zero(struct wal *w, struct wal_writer *s)
+/* The file filled so far goes on, if it is large enough. */
+static int take_filled(struct wal *w, struct wal_writer *s, uint64_t bytes)
 {
-    const struct file_ops *ops = w->o.ops;
-    struct file *f = NULL; /* Without O_DSYNC: one sync for all of it. */
-    int rv = ops->open(ops->ctx, s->seg.path, FILE_WRITE | FILE_CREATE, &f);
-    if (rv != 0) {
-        return wal_fail(w, rv, s->seg.path);
+    int rv = 0;
+    if (w->fill.file != NULL && w->fill.size < bytes) {
+        rv = wal_fill_drop(w);
     }
-    uint8_t *zero = xcalloc(1, ZERO_CHUNK);
-    rv = ops->truncate(ops->ctx, f, 0); /* A *.tmp that a crash left. */
-    for (uint64_t at = 0; rv == 0 && at < s->seg.size; at += ZERO_CHUNK) {
-        uint64_t n = s->seg.size - at < ZERO_CHUNK ? s->seg.size - at : ZERO_CHUNK;
-        rv = ops->pwrite(ops->ctx, f, zero, (size_t)n, at);
+    if (rv == 0 && w->fill.file == NULL) {
+        rv = wal_fill_begin(w, bytes);
     }
     if (rv == 0) {
-        rv = ops->sync(ops->ctx, f);
+        rv = wal_fill_slice(w, UINT64_MAX);
     }
-    free(zero);
-    ops->close(ops->ctx, f);
-    return rv == 0 ? 0 : wal_fail(w, rv, s->seg.path);
+    if (rv == 0) {
+        s->seg.size = w->fill.size;
+        memcpy(s->seg.path, w->fill.path, sizeof s->seg.path);
+        wal_fill_close(w);
+    }
+    return rv;
 }
 
 /* Give the file its name; it counts from the moment the directory is synced. */
@@ -356,10 +352,7 @@ int wal_segment_create(struct wal *w, uint64_t seq, uint64_t generation, uint64_
         }
     }
     if (!is_recycled) {
-        s.seg.size = bytes;
-        (void)snprintf(s.seg.path, sizeof s.seg.path, "%s/wal-%016llx.tmp", w->dir,
-                       (unsigned long long)seq);
-        rv = fill_zero(w, &s);
+        rv = take_filled(w, &s, bytes);
     }
     s.seg.seq = seq;
     s.seg.generation = generation;

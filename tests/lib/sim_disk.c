@@ -374,7 +374,7 @@ static int sim_open(void *ctx, const char *path, unsigned flags, struct file **r
 {
     struct sim_disk *d = ctx;
     int rv = enter(d, SIM_DISK_OPEN);
-    if (rv == 0 && (flags & FILE_DIRECT) != 0 && !d->has_direct) {
+    if (rv == 0 && (flags & (FILE_DIRECT | FILE_UNCACHED)) != 0 && !d->has_direct) {
         rv = ERR_UNSUPPORTED;
     }
     if (rv != 0) {

@@ -11,6 +11,7 @@ void wal_world_init(struct wal_world *x, struct sim_disk *disk)
     memset(x, 0, sizeof *x);
     x->disk = disk;
     x->o = (struct wal_options){.ops = sim_disk_ops(disk),
+                               .fill_bytes = 1, /* Four frames: filling takes several slices. */
                                 .dir = "wal",
                                 .node_uuid = {1, 2, 3},
                                 .segment_bytes_min = 16 * 4096,
@@ -183,6 +184,7 @@ int wal_world_live(struct wal_world *x, unsigned steps, uint64_t *rng)
             rv = wal_world_idle(x);
         } else if (kind == 1) {
             rv = wal_prepare(x->w, &path);
+            rv = rv > 0 ? 0 : rv;
         } else if (kind == 2 && wal_durable_lsn(x->w) > 12) {
             uint64_t lsn = wal_durable_lsn(x->w) - wal_world_random(rng, 12);
             if (wal_world_random(rng, 2) == 0) {
