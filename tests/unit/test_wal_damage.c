@@ -229,6 +229,12 @@ static void print_sums(const struct sums *s)
                 s->tried, s->lost, s->reported, s->everybody);
 }
 
+/* One case in so many, spread evenly; all of them with WEIR_EXHAUSTIVE set. */
+static bool is_chosen(uint64_t n, unsigned one_in)
+{
+    return getenv("WEIR_EXHAUSTIVE") != NULL || (n * 2654435761u >> 9) % one_in == 0;
+}
+
 static void flip_every_bit(bool is_vouched, size_t files_from)
 {
     struct world w;
@@ -243,6 +249,9 @@ static void flip_every_bit(bool is_vouched, size_t files_from)
             if ((copy[bit / 8] == 0 && bit % 61 != 0) || (bit / 8 % 4096 > 512 && bit % 13 != 0)) {
                 continue;
             }
+            if (!is_chosen(bit, 16)) {
+                continue;
+            }
             char what[64];
             (void)snprintf(what, sizeof what, "file %zu bit %" PRIu64, i, bit);
             struct sim_disk *d = sim_disk_clone(w.x->disk);
@@ -254,7 +263,7 @@ static void flip_every_bit(bool is_vouched, size_t files_from)
         free(copy);
     }
     print_sums(&sums);
-    cr_assert_gt(sums.lost, 1000);
+    cr_assert_gt(sums.lost, 60);
     world_close(&w);
 }
 
@@ -275,7 +284,10 @@ Test(wal_damage, every_truncation_is_reported_or_harmless)
     world_open(&w, false);
     for (size_t i = 0; i < w.files.count; i++) {
         uint64_t size = sim_disk_file_size(w.x->disk, w.files.names[i]);
-        for (uint64_t len = 0; len<size; len += len % 4096> 200 ? 37 : 1) {
+        for (uint64_t len = 0; len < size; len++) {
+            if (!is_chosen(len, len % 4096 > 200 ? 128 : 8)) {
+                continue;
+            }
             char what[64];
             (void)snprintf(what, sizeof what, "file %zu cut at %" PRIu64, i, len);
             struct sim_disk *d = sim_disk_clone(w.x->disk);
@@ -285,7 +297,7 @@ Test(wal_damage, every_truncation_is_reported_or_harmless)
         }
     }
     print_sums(&sums);
-    cr_assert_gt(sums.lost, 100);
+    cr_assert_gt(sums.lost, 20);
     world_close(&w);
 }
 

@@ -11,7 +11,7 @@ void wal_world_init(struct wal_world *x, struct sim_disk *disk)
     memset(x, 0, sizeof *x);
     x->disk = disk;
     x->o = (struct wal_options){.ops = sim_disk_ops(disk),
-                               .fill_bytes = 1, /* Four frames: filling takes several slices. */
+                                .fill_bytes = 1, /* Four frames: filling takes several slices. */
                                 .dir = "wal",
                                 .node_uuid = {1, 2, 3},
                                 .segment_bytes_min = 16 * 4096,
