@@ -245,6 +245,32 @@ int group_create(struct raft_host *h, const struct group_options *options,
     return 0;
 }
 
+/* The WAL lost synced records, as a rotten last frame, of which the store has the outcome:
+ * committed, so it is a base; but what came after may have been acknowledged, and terms and votes
+ * be lost. */
+static void begin_at_store(struct raft_group *g, struct group_base store)
+{
+    log_wrn("group %llu: the WAL ends at index %llu, before the store's %llu: it lost records, and "
+            "begins anew there",
+            (unsigned long long)g->gid, (unsigned long long)g->last_index,
+            (unsigned long long)store.index);
+    struct base b = {0};
+    uint64_t conf_index;
+    struct slice conf = log_conf_as_of(g, UINT64_MAX, &conf_index);
+    base_set(&b, store.index, store.term, conf_index, conf);
+    log_suffix_drop(g, UINT64_MAX, 0);
+    log_reset(g, &b);
+    base_close(&b);
+    if (g->term < store.term) {
+        g->term = store.term;
+        g->voted_for = 0;
+        log_put_meta(g);
+    }
+    log_put_base(g, RECORD_RESET, &g->base);
+    g->is_suspect = true;
+    log_put_suspect(g);
+}
+
 /* T5, C6: the base is what the store holds; the suffix counts only if it continues it. */
 static int connect_suffix(struct raft_group *g, struct group_base store)
 {
@@ -273,6 +299,10 @@ static int connect_suffix(struct raft_group *g, struct group_base store)
     }
     if (store.index == g->base.index) {
         return store.term == g->base.term ? 0 : ERR_CORRUPT;
+    }
+    if (store.index > last && IS_ON(g->host, T5)) {
+        begin_at_store(g, store);
+        return 0;
     }
     /* A crash between the store's checkpoint and BASE. */
     if (store.index > last || g->suffix[store.index - g->suffix_first].term != store.term) {
