@@ -50,7 +50,7 @@ class CliPublisher(threading.Thread):
                 if "Sequence:" in line:
                     k += 1
                     seq = int(line.split("Sequence:")[1].split()[0].replace(",", ""))
-                    self.out.write("A %s %d %d 0\n" % (name, k, seq))
+                    self.out.write("A %s %d %d 0 -\n" % (name, k, seq))
             if k == 0:
                 time.sleep(0.1)
 
@@ -88,7 +88,7 @@ class Reports:
 
     def __init__(self, folder):
         self.published = {}   # (name, i): place in the order of publishing
-        self.acked = {}       # (name, i): (seq, time in ms)
+        self.acked = {}       # (name, i): (seq, time in ms, port of the node)
         self.refused = {}     # (name, i): text
         self.seen = {}        # consumer: {seq: times}
         self.confirmed = {}   # consumer: {seq: times}
@@ -104,7 +104,7 @@ class Reports:
             self.published[w[1], int(w[2])] = len(self.published)
         elif w[0] == "A":
             assert (w[1], int(w[2])) not in self.acked, "acknowledged twice: %s" % w
-            self.acked[w[1], int(w[2])] = (int(w[3]), int(w[4]))
+            self.acked[w[1], int(w[2])] = (int(w[3]), int(w[4]), w[-1].split(":")[-1].strip("/"))
         elif w[0] == "E":
             self.refused[w[1], int(w[2])] = " ".join(w[3:])
         elif w[0] == "S":
@@ -137,14 +137,14 @@ def judge(reports, dumps):
                     bad.append("replicas 0 and %d differ at %d: %r, %r"
                                % (at, seq, first.get(seq), other.get(seq)))
                     break
-    for key, (seq, _) in reports.acked.items():
+    for key, (seq, _, _) in reports.acked.items():
         if key not in stored:
             bad.append("lost: %s:%d, acknowledged as %d; there is %r"
                        % (*key, seq, first.get(seq)))
         elif stored[key] != seq:
             bad.append("%s:%d is at %d, acknowledged as %d" % (*key, stored[key], seq))
     last = {}
-    for (name, i), (seq, _) in sorted(reports.acked.items()):
+    for (name, i), (seq, _, _) in sorted(reports.acked.items()):
         if name in last and last[name][1] >= seq:
             bad.append("order: %s:%d at %d, but %s:%d at %d" % (name, i, seq, name, *last[name]))
         last[name] = (i, seq)
@@ -181,7 +181,11 @@ def kill_round(cluster, at):
     wait_until("a leader after kill %d" % at, lambda: leader(others, STREAM), 20)
     time.sleep(random.uniform(0.0, 0.3))
     victim.start(timeout=20)
-    wait_until("%s to be back after kill %d" % (victim.name, at), lambda: is_caught_up(cluster, victim), 60)
+    try:
+        wait_until("%s to be back after kill %d" % (victim.name, at),
+                   lambda: is_caught_up(cluster, victim), 20)
+    except AssertionError as e:
+        raise AssertionError("%s: %s" % (e, [(replica(n, STREAM), n.http("/healthz")) for n in nodes]))
     return when, victim, victim is led
 
 
@@ -194,24 +198,21 @@ def is_caught_up(cluster, node):
 
 
 def histogram(reports, kills):
-    """For each kill the longest pause in the acks of a connection, over the connections that lived."""
+    """For each kill of a leader the time to the first ack after it: the worst of the connections to the
+    nodes that lived. That a client must reconnect is another matter."""
     times = {}
-    for (name, _), (_, ms) in reports.acked.items():
+    for (name, _), (_, ms, port) in reports.acked.items():
         if ms:
-            times.setdefault(name, []).append(ms)
+            times.setdefault(name, []).append((ms, port))
     gaps = []
     for when, victim, was_leader in kills:
-        if not was_leader:
-            continue
-        # A connection at another node: that its own node died is the client's reconnect, not ours.
-        alive = [sorted(t) for n, t in times.items() if not n.endswith(victim.name[-1])]
         pauses = []
-        for t in alive:
-            before = [x for x in t if x <= when]
-            after = [x for x in t if x > when]
-            if before and after:
-                pauses.append(after[0] - max(before[-1], when))
-        if pauses:
+        for acks in times.values():
+            before = max((a for a in acks if a[0] <= when), default=None)
+            after = min((a for a in acks if a[0] > when), default=None)
+            if before and after and before[1] == after[1] != str(victim.port):
+                pauses.append(after[0] - when)
+        if was_leader and pauses:
             gaps.append(max(pauses))
     bounds = (200, 300, 400, 500, 600, 800, 1000, 1500, 2000, 5000)
     text = []

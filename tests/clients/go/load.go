@@ -72,7 +72,7 @@ func publisher(ctx context.Context, r *report, id, url string, all []string) {
 			}
 			select {
 			case ack := <-f.Ok():
-				r.line("A %s %d %d %d", id, i+k, ack.Sequence, nowMs())
+				r.line("A %s %d %d %d %s", id, i+k, ack.Sequence, nowMs(), nc.ConnectedUrl())
 			case err := <-f.Err():
 				r.line("E %s %d %v", id, i+k, err)
 			}

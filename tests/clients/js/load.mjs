@@ -29,7 +29,7 @@ async function publisher(report, stop, name, url, urls) {
       report(`P ${name} ${k}`);
       acks.push(
         js.publish(`kills.${name}`, `${name}:${k}`, { retries: 1, timeout: ACK_LIMIT_MS }).then(
-          (ack) => report(`A ${name} ${k} ${ack.seq} ${Date.now()}`),
+          (ack) => report(`A ${name} ${k} ${ack.seq} ${Date.now()} ${nc.getServer()}`),
           (err) => report(`E ${name} ${k} ${err.message}`),
         ),
       );

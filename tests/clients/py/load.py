@@ -37,7 +37,7 @@ async def publisher(report, stop, name, url, urls):
             report("P %s %d" % (name, k))
             try:
                 future = await js.publish_async("kills." + name, b"%s:%d" % (name.encode(), k))
-                future.add_done_callback(lambda f, k=k: done(report, name, k, f))
+                future.add_done_callback(lambda f, k=k: done(report, nc, name, k, f))
                 futures.append(future)
             except Exception as e:
                 report("E %s %d %r" % (name, k, e))
@@ -50,13 +50,14 @@ async def publisher(report, stop, name, url, urls):
     await nc.close()
 
 
-def done(report, name, k, future):
+def done(report, nc, name, k, future):
     if future.cancelled():
         report("E %s %d no ack" % (name, k))
     elif future.exception():
         report("E %s %d %r" % (name, k, future.exception()))
     else:
-        report("A %s %d %d %d" % (name, k, future.result().seq, now_ms()))
+        server = nc.connected_url.netloc if nc.connected_url else "-"
+        report("A %s %d %d %d %s" % (name, k, future.result().seq, now_ms(), server))
 
 
 async def confirm(report, stop, name, msg):
