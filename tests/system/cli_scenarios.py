@@ -75,7 +75,7 @@ class CliScenarios:
         assert name in self.nats(1, "stream", "ls", "--names")
         assert name in self.nats(1, "stream", "report")
         self.nats(0, "stream", "rm", name, "--force")
-        assert "not found" in self.nats(1, "stream", "info", name, fails=True)
+        assert name not in self.nats(1, "stream", "ls", "--names").split()
 
     def publish(self, name, replicas):
         self.stream(name, replicas)
@@ -117,5 +117,5 @@ class CliScenarios:
         assert "c" in self.nats(1, "consumer", "ls", name, "--names")
         self.nats(1, "consumer", "report", name)
         self.nats(0, "consumer", "rm", name, "c", "--force")
-        assert "not found" in self.nats(1, "consumer", "info", name, "c", fails=True)
+        assert "c" not in self.nats(1, "consumer", "ls", name, "--names").split()
         self.nats(0, "stream", "rm", name, "--force")

@@ -1,6 +1,6 @@
 """The official clients against three nodes: tests/clients/scenarios.txt.
 
-test_clients.py CLIENT [SCENARIO...] runs them with one of py, js, go, cli. Exits 77 when its toolchain
+test_clients.py CLIENT [SCENARIO...] runs them with go or cli. Exits 77 when its toolchain
 is missing. Every JetStream API reply that goes to an inbox is validated against its schema on the way.
 """
 

@@ -210,7 +210,8 @@ def histogram(reports, kills):
         for acks in times.values():
             before = max((a for a in acks if a[0] <= when), default=None)
             after = min((a for a in acks if a[0] > when), default=None)
-            if before and after and before[1] == after[1] != str(victim.port):
+            if before and after and not any(str(v.port) == before[1] and before[0] <= w <= after[0]
+                                            for w, v, _ in kills):
                 pauses.append(after[0] - when)
         if was_leader and pauses:
             gaps.append(max(pauses))

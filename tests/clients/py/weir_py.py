@@ -1,6 +1,5 @@
-"""The nats-py client against weir: scenarios and load.
+"""The nats-py client against weir.
 
-weir_py.py scenarios URL...
 weir_py.py publish|consume OUT URL...
 """
 
@@ -8,15 +7,11 @@ import asyncio
 import sys
 
 import load
-import scenarios
 
 
 def main():
     what, rest = sys.argv[1], sys.argv[2:]
-    if what == "scenarios":
-        asyncio.run(scenarios.run(rest))
-    else:
-        asyncio.run(load.run(what, rest[0], rest[1:]))
+    asyncio.run(load.run(what, rest[0], rest[1:]))
 
 
 main()
