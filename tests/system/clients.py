@@ -37,7 +37,7 @@ def _tool(name, *more):
 
 def _run(*command, cwd=None, env=None):
     done = subprocess.run(command, cwd=cwd, env=dict(os.environ, **(env or {})), text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=280)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1200)
     if done.returncode != 0:
         raise RuntimeError("%s:\n%s" % (" ".join(command), done.stdout[-3000:]))
     return done.stdout
