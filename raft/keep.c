@@ -7,7 +7,7 @@
 #include "raft/host_internal.h"
 
 #define KEEP_MS 100
-#define STUB_SEGMENTS 4   /* Stubs and flushes for what is older than this many segments. */
+#define STUB_SEGMENTS 2   /* Stubs and flushes for what is older than this many segments. */
 #define CARRY_SEGMENTS 8  /* Entries are carried forward when older than this. */
 #define CARRY_FACTOR 4    /* Of all that is written at most one part in so many is carried. */
 #define STUBS_PER_RUN 256 /* A run must stay short: 10 runs a second. */
