@@ -220,10 +220,13 @@ static void on_propose(void *arg)
 
 /* ---- Start ---- */
 
-static int make_dir(const struct file_ops *ops, const char *path)
+/* A directory in js->dir. Synced also when it is there: the start that made it may have ended
+ * before.
+ */
+static int make_dir(struct js *js, const struct file_ops *ops, const char *path)
 {
     int rv = ops->mkdir(ops->ctx, path);
-    return rv == ERR_EXISTS ? 0 : rv;
+    return rv == 0 || rv == ERR_EXISTS ? ops->sync_dir(ops->ctx, js->dir) : rv;
 }
 
 static char *join(const char *dir, const char *name)
@@ -239,7 +242,7 @@ static int open_wal(struct js *js, const struct file_ops *ops)
 {
     struct wal_recovery recovery;
     char *dir = join(js->dir, "wal");
-    int rv = make_dir(ops, dir);
+    int rv = make_dir(js, ops, dir);
     struct wal_options options = {.ops = ops,
                                   .dir = dir,
                                   .segment_bytes_min = 4u << 20,
@@ -287,7 +290,7 @@ static int open_store(struct js *js, const struct file_ops *ops)
 {
     struct store_recovery recovery;
     char *dir = join(js->dir, "store");
-    int rv = make_dir(ops, dir);
+    int rv = make_dir(js, ops, dir);
     struct store_options options = {.ops = ops,
                                     .dir = dir,
                                     .machine_version = ENTRY_MACHINE_VERSION,
@@ -355,7 +358,8 @@ int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_
                                            .ctx = js},
                                    .node_id = ctx->node_id};
     js->host = host_new(&options);
-    int rv = make_dir(ops, js->dir);
+    int rv = ops->mkdir(ops->ctx, js->dir); /* identity.c made and synced it, as a rule. */
+    rv = rv == ERR_EXISTS ? 0 : rv;
     rv = rv == 0 ? open_wal(js, ops) : rv;
     if (rv == 0) {
         host_open(js->host, js->wal, loop_now_ms(js->loop));
