@@ -45,6 +45,7 @@ void group_free(struct raft_group *g)
     free(g->pending);
     free(g->flying);
     free(g->reads);
+    free(g->target);
     base_close(&g->base);
     base_close(&g->image);
     base_close(&g->load_base);
@@ -383,6 +384,14 @@ int host_destroy_found(struct raft_host *h, uint64_t gid)
 
 /* ---- Leadership ---- */
 
+void group_move_to(struct raft_group *g, uint64_t raft_id)
+{
+    g->move_to = raft_id;
+    g->move_until_ms = g->host->now_ms + MOVE_MS;
+    g->is_move_sent = false;
+    host_group_busy(g);
+}
+
 int group_move_leader(struct raft_group *g, uint64_t node_id)
 {
     if (!group_is_ready(g)) {
@@ -394,10 +403,7 @@ int group_move_leader(struct raft_group *g, uint64_t node_id)
     for (unsigned i = 0; i < g->r->configuration.n; i++) {
         const struct raft_server *s = &g->r->configuration.servers[i];
         if (s->role == RAFT_VOTER && s->id != g->raft_id && outbox_node_of(g, s->id) == node_id) {
-            g->move_to = s->id;
-            g->move_until_ms = g->host->now_ms + MOVE_MS;
-            g->is_move_sent = false;
-            host_group_busy(g);
+            group_move_to(g, s->id);
             return 0;
         }
     }
@@ -497,6 +503,10 @@ void group_turn(struct raft_group *g)
     if (g->r == NULL) {
         return;
     }
+    members_turn(g);
+    if (g->r == NULL) {
+        return;
+    }
     propose_turn(g);
     if (g->r == NULL) {
         return;
@@ -543,6 +553,7 @@ static void status_of_core(const struct raft_group *g, struct group_status *s)
                                  ? r->configuration_uncommitted_index
                                  : r->configuration_index;
     s->is_configuration_uncommitted = r->configuration_uncommitted_index != 0;
+    s->is_target_reached = members_is_target_reached(g);
 }
 
 void group_status(const struct raft_group *g, struct group_status *ret_status)

@@ -477,6 +477,10 @@ void log_replay(void *arg, uint64_t lsn, uint8_t type, uint64_t gid, struct slic
         return;
     }
     HASH_FIND(hh, h->groups, &gid, sizeof gid, g);
+    if (g != NULL && g->is_deleted && type == RECORD_CREATE) {
+        group_free(g); /* Another replica of the same group, under a new raft id. */
+        g = NULL;
+    }
     if (g == NULL) {
         g = group_new(h, gid);
         g->stub_lsn = lsn;

@@ -20,8 +20,11 @@ static void became_leader(struct raft_group *g)
     g->was_leader = true;
     g->lead_term = r->current_term;
     g->host->stats.elections++;
-    g->barrier_index = 0;
+    g->barrier_index = g->hold_index = 0;
     g->is_barrier_stored = true;
+    g->lead_ms = g->host->now_ms;
+    g->is_target_due = g->target != NULL;
+    g->promote_until_ms = g->promote_again_ms = g->move_again_ms = 0;
     g->last_proposed = 0;
     g->batch_count = 0;
     for (unsigned i = 0; i < g->replicas_count; i++) {
@@ -34,7 +37,7 @@ static void became_leader(struct raft_group *g)
         return;
     }
     struct raft_barrier *req = xmalloc(sizeof *req);
-    g->barrier_index = compat_log_last(r) + 1;
+    g->barrier_index = g->hold_index = compat_log_last(r) + 1;
     g->is_barrier_stored = false;
     if (raft_barrier(r, req, barrier_cb) != 0) {
         free(req);
@@ -46,8 +49,9 @@ static void lost_leadership(struct raft_group *g)
 {
     g->was_leader = false;
     g->is_barrier_stored = true;
-    g->barrier_index = 0;
+    g->barrier_index = g->hold_index = 0;
     g->move_to = 0;
+    g->promote_until_ms = 0;
     group_fail_proposals(g);
     offers_end(g, 0, RAFT_CANCELED);
     if (IS_ON(g->host, G12)) {
@@ -183,7 +187,7 @@ void guard_post(struct raft_group *g)
                 return;
             }
         }
-        if (!g->is_barrier_stored && r->last_stored >= g->barrier_index) {
+        if (!g->is_barrier_stored && r->last_stored >= g->hold_index) {
             g->is_barrier_stored = true;
         }
     }
@@ -200,7 +204,8 @@ void guard_post(struct raft_group *g)
     }
     want_trim(g);
     tell_role(g);
-    if (g->pending_count > 0 || g->move_to != 0 || guard_has_commit_news(g)) {
+    if (g->pending_count > 0 || g->move_to != 0 || guard_has_commit_news(g) ||
+        (g->is_target_due && r->state == RAFT_LEADER)) {
         host_group_busy(g);
     }
 }
@@ -221,7 +226,7 @@ static void fire(struct raft_group *g, struct append *a)
 static bool may_complete(struct raft_group *g, const struct append *a)
 {
     const struct raft *r = g->r;
-    if (r->state != RAFT_LEADER || a->first <= g->barrier_index) {
+    if (r->state != RAFT_LEADER || a->first <= g->hold_index) {
         return true;
     }
     unsigned have = compat_role(r, g->raft_id) == RAFT_VOTER;

@@ -67,7 +67,13 @@ enum host_lane { HOST_LANE_RAFT, HOST_LANE_BULK };
     X(C2) /* an offer is completed when the catch-up ends (off: at once) */ \
     X(C3) /* an offer never replaces a log that contains it */ \
     X(C8) /* a pull without progress is given up */ \
-    X(SUCCESSOR) /* successor order after a node went down */
+    X(SUCCESSOR) /* successor order after a node went down */ \
+    X(M1) /* members change only when the own term's barrier is applied */ \
+    X(M3) /* all newcomers are level before the first is promoted */ \
+    X(M4) /* a promotion waits until nothing is under way, and holds results until it is stored */ \
+    X(M5) /* a change needs an answering quorum of the voters after it */ \
+    X(M8) /* a dead member goes before a new one comes */ \
+    X(M10) /* a leader that is to go hands over first */
 /* clang-format on */
 enum host_guard {
 #define HOST_GUARD_ENUM(name) HOST_GUARD_##name,
@@ -279,6 +285,7 @@ struct host_stats {
     uint64_t term_bumps;    /* G13. */
     uint64_t shorter_peers; /* G14: reloads. */
     uint64_t rollbacks;     /* G9 with a configuration in the tail. */
+    uint64_t changes;       /* Of members, proposed. */
     uint64_t dropped;   /* Items from peers: not addressed to who lives here, or over a bound. */
     uint64_t malformed; /* Frames. */
     uint64_t queued_bytes;
@@ -337,6 +344,19 @@ int group_read_index(struct raft_group *g, uint64_t token);
 /* Hand leadership to the voter on @node_id. Proposals are refused for at most 1.5 s. What comes of
  * it is seen in role_changed(). ERR_NOTLEADER, ERR_BUSY, ERR_NOTFOUND (no voter there). */
 int group_move_leader(struct raft_group *g, uint64_t node_id);
+/* The members this group is to have. Where it leads, the configuration is carried there, one member
+ * at a time: newcomers are added, caught up and promoted, then those that are not wanted go, the
+ * leader last, after a hand-over. Elsewhere nothing happens until it leads: tell every replica, and
+ * again after each start. A change that is half done is completed by whoever leads next.
+ *
+ * A replica that joins is created empty (group_create with no members) on its node, before or
+ * after. Raft ids are new for each: never one that was a member before. What a replica has may be
+ * destroyed only when the leader says that it is no member any more: group_status() with neither
+ * it among the members nor is_configuration_uncommitted.
+ *
+ * @members is copied; 0 of them: stop changing. ERR_INVALID: no voter, SPAREs, an id or a node
+ * twice. A voter is not made a standby: it stays one. */
+int group_set_target(struct raft_group *g, const struct group_member *members, unsigned count);
 /* The store holds everything up to {index, term} durably (step 4 of the flush ladder): append BASE
  * and let go of older WAL records once that is durable. @base was delivered to apply(). Returns
  * the LSN of the record (an older base: that of the last). */
@@ -384,7 +404,8 @@ struct group_status {
     uint64_t pending_bytes;
     uint64_t configuration_index;
     bool is_configuration_uncommitted;
-    bool is_catching_up; /* Pulling an image. */
+    bool is_target_reached; /* A leader, and the members are those of group_set_target(). */
+    bool is_catching_up;    /* Pulling an image. */
     unsigned members_count;
     struct group_member_status members[HOST_MEMBERS_MAX];
 };

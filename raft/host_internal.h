@@ -13,6 +13,7 @@
  *   outbox.c     what goes to peers: fences, queues, frames, fragments
  *   inbox.c      what comes from peers: decoding into libraft's messages, reassembly
  *   catchup.c    images (C1 to C8): offer.c has the data, pull.c needs it
+ *   members.c    changes of members (M1 to M11)
  *   elect.c      ticks, successor order, campaigns
  *   keep.c       which WAL segments may go: checkpoints, flushes, carrying forward */
 #ifndef RAFT_HOST_INTERNAL_H
@@ -264,7 +265,9 @@ struct raft_group {
     bool was_leader;
     uint64_t lead_term;
     uint64_t barrier_index;
-    bool is_barrier_stored;
+    uint64_t hold_index;    /* Results wait until this is stored: the barrier, or a promotion. */
+    bool is_barrier_stored; /* It is. */
+    uint64_t lead_ms;       /* Since when it leads. */
     uint64_t leader_id, leader_node, leader_term, leader_seen_ms;
     struct group_role told; /* Last role_changed. */
     bool is_told;
@@ -298,6 +301,13 @@ struct raft_group {
     uint64_t move_until_ms;
     bool is_move_sent;
     bool is_waiting;
+
+    /* Members. */
+    struct conf *target;       /* NULL: nobody wants a change. */
+    bool is_target_due;        /* It may not be reached. */
+    uint64_t promote_until_ms; /* Proposals wait for a promotion; 0: they do not. */
+    uint64_t promote_again_ms;
+    uint64_t move_again_ms;
 
     /* Campaigns. */
     bool is_tick_due;         /* The core is to be ticked this turn. */
@@ -384,6 +394,8 @@ void group_turn(struct raft_group *g);
 void group_greet(struct raft_group *g, uint64_t raft_id);
 void group_fail(struct raft_group *g, const char *why);
 struct replica *group_replica(struct raft_group *g, uint64_t raft_id);
+/* Hand leadership to this member, a voter. */
+void group_move_to(struct raft_group *g, uint64_t raft_id);
 /* Find or make; NULL when the table is full of members. */
 struct replica *group_replica_add(struct raft_group *g, uint64_t raft_id, uint64_t node_id);
 
@@ -558,6 +570,12 @@ void elect_campaign_stop(struct raft_group *g);
 bool elect_may_tick(struct raft_group *g);
 /* Tick the core of a group that runs, outside of its turn on the wheel. */
 void elect_tick_now(struct raft_group *g);
+
+/* ---- members.c ---- */
+void members_turn(struct raft_group *g);
+bool members_is_target_reached(const struct raft_group *g);
+/* Nothing is handed to the core: a promotion waits for silence. */
+bool members_is_paused(const struct raft_group *g);
 
 /* ---- keep.c ---- */
 void keep_run(struct raft_host *h);

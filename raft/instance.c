@@ -325,7 +325,8 @@ static void instance_reset(struct raft_group *g)
     g->verified = g->verified_term = g->verified_leader = 0;
     g->was_leader = false;
     g->lead_term = 0;
-    g->barrier_index = 0;
+    g->barrier_index = g->hold_index = 0;
+    g->promote_until_ms = 0;
     g->is_barrier_stored = true;
     g->leader_id = g->leader_node = g->leader_term = 0;
     g->batch_count = 0;

@@ -138,6 +138,7 @@ static void apply_batch(struct raft_group *g)
 void propose_turn(struct raft_group *g)
 {
     while (g->pending_count > 0 && group_is_ready(g) && !g->is_reload_due &&
+           !members_is_paused(g) &&
            (g->batch_count < g->host->opt.pipeline_max || !IS_ON(g->host, G10))) {
         apply_batch(g);
     }

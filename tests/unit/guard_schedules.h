@@ -33,6 +33,14 @@ bool a_refused_pre_vote_tells_the_term(uint64_t off);                    /* G17 
 bool a_standby_with_a_longer_log_does_not_block_elections(uint64_t off); /* G18 */
 bool a_survivor_campaigns_at_once(uint64_t off);                         /* SUCCESSOR */
 
+/* guard_member.c: changes of members. */
+bool members_wait_for_the_barrier_of_the_leader(uint64_t off);               /* M1 */
+bool no_newcomer_is_promoted_before_all_are_level(uint64_t off);             /* M3 */
+bool what_was_acknowledged_before_a_promotion_does_not_commit(uint64_t off); /* M4 */
+bool a_change_leaves_a_quorum_that_answers(uint64_t off);                    /* M5 */
+bool a_dead_member_goes_before_a_new_one_comes(uint64_t off);                /* M8 */
+bool a_leader_that_is_to_go_hands_over_first(uint64_t off);                  /* M10 */
+
 /* guard_image.c: catch-up. */
 bool a_failed_catch_up_is_offered_again_soon(uint64_t off);        /* C2 */
 bool an_image_never_replaces_a_log_that_contains_it(uint64_t off); /* C3 */

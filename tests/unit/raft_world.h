@@ -6,7 +6,7 @@
 #include "storage/base/list.h"
 #include "tests/lib/sim_disk.h"
 
-#define WORLD_NODES 4
+#define WORLD_NODES 6
 #define WORLD_GROUPS 4
 #define WORLD_INDEXES 20000
 

@@ -42,6 +42,12 @@ static const struct guard_check checks[] = {
     {HOST_GUARD_C3, an_image_never_replaces_a_log_that_contains_it, 0, false},
     {HOST_GUARD_C8, an_abandoned_pull_makes_room_for_the_next, 0, false},
     {HOST_GUARD_SUCCESSOR, a_survivor_campaigns_at_once, 0, false},
+    {HOST_GUARD_M1, members_wait_for_the_barrier_of_the_leader, 0, false},
+    {HOST_GUARD_M3, no_newcomer_is_promoted_before_all_are_level, 0, false},
+    {HOST_GUARD_M4, what_was_acknowledged_before_a_promotion_does_not_commit, 0, false},
+    {HOST_GUARD_M5, a_change_leaves_a_quorum_that_answers, 0, false},
+    {HOST_GUARD_M8, a_dead_member_goes_before_a_new_one_comes, 0, false},
+    {HOST_GUARD_M10, a_leader_that_is_to_go_hands_over_first, 0, false},
 };
 
 static void check_guard(enum host_guard guard)
