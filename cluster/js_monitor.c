@@ -339,8 +339,12 @@ const char *js_health(struct js *js, bool only_meta)
     if (js->meta_leader_id == 0) {
         return "JetStream has not established contact with a meta leader";
     }
+    struct group_status g;
+    group_status(js->meta_group, &g);
+    if (!g.is_level) {
+        return "JetStream is not current with the meta leader"; /* Which may know more streams. */
+    }
     for (struct js_stream *st = js->streams; st != NULL && !only_meta; st = st->hh.next) {
-        struct group_status g;
         if (st->group == NULL || st->state != JS_STREAM_OK) {
             snprintf(js->health_text, sizeof js->health_text,
                      "JetStream stream '$G > %s' is not current: stopped", st->name);
@@ -348,7 +352,7 @@ const char *js_health(struct js *js, bool only_meta)
         }
         group_status(st->group, &g);
         const char *why = g.role.leader_node_id == 0           ? "group has no leader"
-                          : g.is_catching_up                   ? "catching up"
+                          : g.is_catching_up || !g.is_level    ? "catching up"
                           : st->applied_index < g.commit_index ? "applying"
                                                                : NULL;
         if (why != NULL) {

@@ -202,6 +202,15 @@ void compat_expire_send(struct raft *r, raft_id id)
     }
 }
 
+void compat_expire_quorum(struct raft *r, raft_time now)
+{
+    assert(r->state == RAFT_LEADER);
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        r->leader_state.progress[i].recent_recv = false;
+    }
+    compat_expire_timer(r, now);
+}
+
 bool compat_is_pre_candidate(const struct raft *r)
 {
     return r->state == RAFT_CANDIDATE && r->candidate_state.in_pre_vote;

@@ -6,6 +6,7 @@
 #include <assert.h>
 
 #include "raft/host_internal.h"
+#include "storage/base/log.h"
 
 #define GRANT_PATIENCE_MS 300 /* After a vote, for whomever, let him win. */
 #define START_QUIET_MS 300    /* After a start, a leader may still make itself known. */
@@ -48,10 +49,55 @@ void elect_tick_now(struct raft_group *g)
     guard_pump(g);
 }
 
+static bool has_quorum_up(struct raft_group *g)
+{
+    const struct raft *r = g->r;
+    unsigned up = 0, voters = 0;
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        const struct raft_server *s = &r->configuration.servers[i];
+        if (s->role != RAFT_VOTER) {
+            continue;
+        }
+        uint64_t node_id = outbox_node_of(g, s->id);
+        voters++;
+        up += s->id == g->raft_id || (node_id != 0 && host_peer(g->host, node_id)->is_up);
+    }
+    return up >= voters / 2 + 1;
+}
+
+/* A leader whose majority is down commits nothing, and may have been replaced. Libraft looks once
+ * per election timeout whether a majority was heard since it last looked: 3 to 7 s, in which it
+ * would still answer reads. Two ticks without a majority of nodes are enough, 1 to 2 s; a node that
+ * only restarts is back before. */
+static void look_for_quorum(struct raft_group *g)
+{
+    struct raft_host *h = g->host;
+    if (g->r->state != RAFT_LEADER || has_quorum_up(g) || !IS_ON(h, SUCCESSOR)) {
+        g->is_alone = false;
+        return;
+    }
+    if (!g->is_alone) {
+        g->is_alone = true;
+        return;
+    }
+    log_inf("group %llu: no majority of its nodes is up, the leader here steps down",
+            (unsigned long long)g->gid);
+    g->is_alone = false;
+    compat_expire_quorum(g->r, host_core_now(h));
+    elect_tick_now(g);
+    if (g->r != NULL && g->r->state != RAFT_LEADER) {
+        /* As soon as they are back; whoever was elected meanwhile ends it. */
+        elect_campaign_at(g, h->now_ms, h->opt.successor_ms, UINT64_MAX);
+    }
+}
+
 static void tick_group(struct raft_group *g)
 {
     if (g->r != NULL) {
         elect_tick_now(g);
+    }
+    if (g->r != NULL) {
+        look_for_quorum(g);
     }
     catchup_tick(g);
     host_group_busy(g);
@@ -114,22 +160,6 @@ static unsigned rank_of(struct raft_group *g)
         }
     }
     return rank;
-}
-
-static bool has_quorum_up(struct raft_group *g)
-{
-    const struct raft *r = g->r;
-    unsigned up = 0, voters = 0;
-    for (unsigned i = 0; i < r->configuration.n; i++) {
-        const struct raft_server *s = &r->configuration.servers[i];
-        if (s->role != RAFT_VOTER) {
-            continue;
-        }
-        uint64_t node_id = outbox_node_of(g, s->id);
-        voters++;
-        up += s->id == g->raft_id || (node_id != 0 && host_peer(g->host, node_id)->is_up);
-    }
-    return up >= voters / 2 + 1;
 }
 
 void elect_started(struct raft_group *g, bool is_created)

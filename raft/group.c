@@ -139,6 +139,7 @@ void group_table(struct raft_group *g, struct replica *rep, const struct frame_i
     rep->table_epoch = p->epoch;
     rep->table_last = it->index;
     rep->table_last_term = it->index_term;
+    g->level_at = it->commit > g->level_at ? it->commit : g->level_at;
     bool is_leader = g->r != NULL && g->r->state == RAFT_LEADER;
     if (is_leader && IS_ON(h, G14) && compat_match_index(g->r, rep->raft_id) > it->index) {
         log_wrn("group %llu: the replica on node %llu came back shorter, %llu entries",
@@ -236,6 +237,7 @@ int group_create(struct raft_host *h, const struct group_options *options,
     g->load_first = 1;
     if (members_count > 0) {
         first_entry(g, members, members_count);
+        g->is_level = true; /* Nobody has more. */
     }
     base_set(&g->load_base, 0, 0, 0, SLICE_EMPTY);
     *ret_group = g;
@@ -574,7 +576,8 @@ void group_status(const struct raft_group *g, struct group_status *ret_status)
                              .create_lsn = g->create_lsn,
                              .needed_lsn = log_needed_lsn(g),
                              .pending_bytes = g->pending_bytes,
-                             .is_catching_up = g->pull != NULL};
+                             .is_catching_up = g->pull != NULL,
+                             .is_level = g->is_level && g->pull == NULL};
     struct conf c = {0};
     uint64_t at;
     if (g->r != NULL) {

@@ -196,8 +196,11 @@ void guard_post(struct raft_group *g)
     if (g->r == NULL) {
         return;
     }
-    if (g->is_suspect && group_is_ready(g)) {
-        guard_trust(g, "leads, and committed");
+    if (group_is_ready(g)) {
+        g->is_level = true;
+        if (g->is_suspect) {
+            guard_trust(g, "leads, and committed");
+        }
     }
     while (g->batch_count > 0 && g->batch_last[0] <= r->last_applied) {
         memmove(g->batch_last, g->batch_last + 1, (--g->batch_count) * sizeof g->batch_last[0]);

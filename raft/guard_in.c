@@ -180,9 +180,9 @@ static bool before_result(struct raft_group *g, struct raft_message *m)
     return true;
 }
 
-/* After the core took entries: who leads, and whether a suspect is one no longer (G11). A new
- * leader may not know yet what was committed before it; once it has committed in its own term, all
- * that is below. */
+/* After the core took entries: who leads, whether this replica is level with it, and whether a
+ * suspect is one no longer (G11). A new leader may not know yet what was committed before it; once
+ * it has committed in its own term, all that is below. */
 static void after_entries(struct raft_group *g, const struct raft_append_entries *a, uint64_t from,
                           uint64_t node_id, uint64_t leader_commit)
 {
@@ -193,8 +193,12 @@ static void after_entries(struct raft_group *g, const struct raft_append_entries
     g->leader_node = node_id;
     g->leader_term = a->term;
     elect_campaign_stop(g);
-    if (g->is_suspect && g->verified_term == a->term && g->verified_leader == from &&
-        g->verified >= leader_commit && compat_term_at(g->r, leader_commit) == a->term) {
+    bool is_same = g->verified_term == a->term && g->verified_leader == from &&
+                   g->verified >= leader_commit && compat_term_at(g->r, leader_commit) == a->term;
+    if (is_same && g->r->last_applied >= leader_commit && g->r->last_applied >= g->level_at) {
+        g->is_level = true; /* The leader tells who lags only what he has as committed: level_at. */
+    }
+    if (is_same && g->is_suspect) {
         guard_trust(g, "level with its leader");
     }
 }

@@ -265,6 +265,7 @@ void host_peer_up(struct raft_host *h, uint64_t node_id)
     {
         struct conf c;
         uint64_t at;
+        g->is_alone = false;
         if (g->r == NULL || conf_decode(log_conf_as_of(g, UINT64_MAX, &at), &c) != 0) {
             continue;
         }

@@ -406,6 +406,8 @@ struct group_status {
     bool is_configuration_uncommitted;
     bool is_target_reached; /* A leader, and the members are those of group_set_target(). */
     bool is_catching_up;    /* Pulling an image. */
+    bool is_level; /* It leads, or has once had, since it was opened or fetched an image, all that
+                    * a leader had committed. Stays while it lags a little. */
     unsigned members_count;
     struct group_member_status members[HOST_MEMBERS_MAX];
 };

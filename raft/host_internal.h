@@ -227,7 +227,9 @@ struct raft_group {
     bool is_deleted;     /* During replay. */
     bool is_known;       /* CREATE or CHECKPOINT was seen. */
     bool is_suspect;
-    bool is_broken; /* Replay met a gap or a record that made no sense. */
+    bool is_level;     /* group_status. */
+    uint64_t level_at; /* What members said to be committed, when they connected. */
+    bool is_broken;    /* Replay met a gap or a record that made no sense. */
     /* Entries while no instance has them: replayed, until the group is opened, or of one that was
      * stopped. First index, and libraft's own form. */
     struct raft_entry *suffix;
@@ -269,6 +271,7 @@ struct raft_group {
     bool is_barrier_stored; /* It is. */
     uint64_t lead_ms;       /* Since when it leads. */
     uint64_t leader_id, leader_node, leader_term, leader_seen_ms;
+    bool is_alone; /* Led at the last tick without a majority of nodes; none came back since. */
     struct group_role told; /* Last role_changed. */
     bool is_told;
     struct list gate;

@@ -184,6 +184,7 @@ void pull_on_offer(struct raft_group *g, uint64_t node_id, const struct frame_it
     p->parts_count = (uint32_t)it->count;
     p->sign_ms = g->host->now_ms;
     g->pull = p;
+    g->is_level = false;
     if (p->parts_count == 0) {
         stage_begin(p);
     } else {

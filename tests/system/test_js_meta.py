@@ -132,6 +132,7 @@ def test_a_node_that_missed_all_of_meta_catches_up():
         c.same("KEPT")
         late, others = c.nodes[2], c.nodes[:2]
         late.kill()
+        c.wait_mesh(others)  # Nothing is placed on it any more.
         js = Js(others[0])
         wait_until("a leader of meta", lambda: names(c.nodes[0]) is not None, 20)
         for k in range(5):
@@ -153,6 +154,7 @@ def test_a_node_that_missed_all_of_meta_catches_up():
         js.create("NEW", ["new"], 3)
         others[0].kill()
         wait_until("a publish", lambda: js.publish("new", b"x", timeout=9), 20)
+        wait_until("a leader of meta", lambda: names(late) is not None, 20)
         assert names(late) == sorted(["KEPT", "NEW"] + ["R%d" % k for k in range(5)])
         # And again after a restart of its own.
         late.kill()

@@ -180,6 +180,110 @@ Test(raft_host, successors_take_over_within_a_few_hundred_ms_of_node_down)
     world_close(&w);
 }
 
+/* Libraft alone took up to seven seconds, in which the leader answered reads from its state. */
+Test(raft_host, a_leader_whose_majority_is_down_steps_down_in_two_seconds)
+{
+    for (unsigned offset_ms = 0; offset_ms < 3000; offset_ms += 700) {
+        world_open(&w, 3, NULL);
+        world_create(&w, 1, 7);
+        int leader = world_leader(&w, 1, 2000);
+        unsigned old = (unsigned)leader;
+        world_run(&w, offset_ms); /* Wherever the library's own look is. */
+        world_cut(&w, old, true);
+        uint64_t from = w.now_ms;
+        for (unsigned i = 0; i < 3; i++) {
+            if (i != old) {
+                host_peer_down(w.nodes[old].host, i + 1);
+                host_peer_down(w.nodes[i].host, old + 1);
+            }
+        }
+        struct machine *m = world_machine(&w, old, 1);
+        while (group_role(m->group).is_leader) {
+            world_run(&w, 10);
+            cr_assert_leq(w.now_ms - from, 2100);
+        }
+        int next = world_leader(&w, 1, 100);
+        cr_assert_neq(next, leader);
+        cr_assert(world_propose(&w, 1, 5, 10));
+        /* It comes back as a follower, and changes no leader. */
+        world_cut(&w, old, false);
+        for (unsigned i = 0; i < 3; i++) {
+            if (i != old) {
+                host_peer_up(w.nodes[old].host, i + 1);
+                host_peer_up(w.nodes[i].host, old + 1);
+            }
+        }
+        cr_assert(world_level(&w, 1, 7, 2000));
+        world_run(&w, 3000);
+        cr_assert_eq(world_leader(&w, 1, 0), next);
+        cr_assert_eq(w.alarms, 0);
+        world_close(&w);
+    }
+}
+
+Test(raft_host, a_leader_of_a_majority_that_only_restarts_goes_on)
+{
+    world_open(&w, 2, NULL);
+    world_create(&w, 1, 3);
+    int leader = world_leader(&w, 1, 2000);
+    unsigned other = follower_of(leader);
+    uint64_t term = group_role(world_machine(&w, (unsigned)leader, 1)->group).term;
+    for (unsigned i = 0; i < 10; i++) {
+        world_crash(&w, other);
+        world_tell_down(&w, other);
+        world_run(&w, 300);
+        world_start(&w, other);
+        cr_assert(world_propose(&w, 1, 5, 10));
+        world_run(&w, 470);
+    }
+    cr_assert_eq(world_leader(&w, 1, 0), leader);
+    cr_assert_eq(group_role(world_machine(&w, (unsigned)leader, 1)->group).term, term);
+    world_close(&w);
+}
+
+static bool is_level(unsigned node, uint64_t gid)
+{
+    struct group_status s;
+    group_status(world_machine(&w, node, gid)->group, &s);
+    return s.is_level;
+}
+
+/* A node was called healthy as soon as it knew its leader, and then was not, because it fetched
+ * what it had missed. */
+Test(raft_host, a_replica_that_comes_back_is_not_level_before_it_has_caught_up)
+{
+    struct host_options o = {.log_entries_max = 32};
+    world_open(&w, 3, &o);
+    world_create(&w, 1, 7);
+    int leader = world_leader(&w, 1, 2000);
+    unsigned late = follower_of(leader);
+    uint64_t commands = 0;
+    for (unsigned round = 0; round < 2; round++) { /* First what is in the log, then an image. */
+        unsigned count = round == 0 ? 20 : 500;
+        cr_assert(world_propose(&w, 1, 5, 10));
+        world_run(&w, 100);
+        cr_assert(is_level(late, 1));
+        world_crash(&w, late);
+        world_tell_down(&w, late);
+        cr_assert(world_propose(&w, 1, count, 10));
+        commands += 5 + count;
+        uint64_t last = world_machine(&w, (unsigned)leader, 1)->applied.index;
+        world_start(&w, late);
+        bool was_level = false;
+        for (unsigned i = 0; i < 200; i++) {
+            bool is_there = world_machine(&w, late, 1)->applied.index >= last;
+            cr_assert(is_there || !is_level(late, 1), "round %u: level at %lu of %lu", round,
+                      world_machine(&w, late, 1)->applied.index, last);
+            cr_assert(is_level(late, 1) || !was_level, "level, and then not");
+            was_level = is_level(late, 1);
+            world_run(&w, 10);
+        }
+        cr_assert(was_level);
+    }
+    cr_assert_eq(world_machine(&w, (unsigned)leader, 1)->commands, commands);
+    world_close(&w);
+}
+
 Test(raft_host, a_deposed_leader_truncates_by_restart_and_tells_its_proposals_are_lost)
 {
     world_open(&w, 3, NULL);
