@@ -1,22 +1,37 @@
-"""The official clients against three nodes: tests/clients/scenarios.txt.
+"""The official clients against three nodes and against one: tests/clients/scenarios.txt.
 
-test_clients.py CLIENT [SCENARIO...] runs them with go or cli. Exits 77 when its toolchain
+test_clients.py [--one] CLIENT [SCENARIO...] runs them with py, js, go or cli. Exits 77 when its toolchain
 is missing. Every JetStream API reply that goes to an inbox is validated against its schema on the way.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 
 import clients
 from cli_scenarios import CliScenarios
-from js_cluster import JsCluster
+from js_cluster import JsCluster, is_healthy
 from schemas import Spy
+from weir_cluster import Single, wait_until
 
 JS_FROM = "streams"  # From here on each scenario is done with one replica and with three.
 
 
-def listed(client):
+@contextlib.contextmanager
+def one_node():
+    with tempfile.TemporaryDirectory(prefix="weir-") as store, Single("-js", "-sd", store) as node:
+        yield None, [node]
+
+
+@contextlib.contextmanager
+def three_nodes():
+    with JsCluster(3) as cluster:
+        yield cluster, cluster.nodes
+
+
+def listed(client, is_one):
     """What this client has to do, as it reports it: "publish R3"."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "clients", "scenarios.txt")
     names, is_js = [], False
@@ -26,8 +41,9 @@ def listed(client):
                 continue
             name, second = line.split()[:2]
             is_js = is_js or name == JS_FROM
-            if client != "cli" or second == "cli":
-                names += [name + " R1", name + " R3"] if is_js else [name]
+            if (client == "cli" and second != "cli") or (is_one and name == "reconnect"):
+                continue
+            names += [name + " R%d" % r for r in ((1,) if is_one else (1, 3))] if is_js else [name]
     return names
 
 
@@ -38,8 +54,10 @@ def converse(cluster, process, lines):
         if words[:1] == ["kill"]:
             cluster.nodes[int(words[1])].kill()
         elif words[:1] == ["start"]:
-            cluster.nodes[int(words[1])].start()
+            node = cluster.nodes[int(words[1])]
+            node.start()
             cluster.wait_mesh()
+            wait_until("a meta leader at " + node.name, lambda: is_healthy(node), 20)
         else:
             print(line, end="", flush=True)
             lines.append(line.strip())
@@ -50,21 +68,23 @@ def converse(cluster, process, lines):
 
 
 def main():
-    client, wanted = sys.argv[1], sys.argv[2:]
+    is_one = sys.argv[1] == "--one"
+    client, *wanted = sys.argv[2 if is_one else 1:]
     command = clients.get_or_skip(client, "test_clients")
-    names = [n for n in listed(client) if not wanted or n.split()[0] in wanted]
+    names = [n for n in listed(client, is_one) if not wanted or n.split()[0] in wanted]
     if command is None:
         for n in names:
             print("skipped: %s: %s" % (client, n))
         sys.exit(clients.SKIPPED)
     lines = []
     try:
-        with JsCluster(3) as cluster, Spy(cluster.nodes[0]) as spy:
+        with (one_node if is_one else three_nodes)() as (cluster, nodes), Spy(nodes[0]) as spy:
+            urls = ["nats://127.0.0.1:%d" % n.port for n in nodes]
             if client == "cli":
-                CliScenarios(command, cluster.urls).run(names, lines.append)
+                CliScenarios(command, (urls * 3)[:3]).run(names, lines.append)
             else:
                 process = subprocess.Popen(
-                    command + ["scenarios", ",".join(wanted)] + cluster.urls, text=True, bufsize=1,
+                    command + ["scenarios", ",".join(wanted)] + urls, text=True, bufsize=1,
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE)
                 try:
                     converse(cluster, process, lines)

@@ -1,8 +1,15 @@
-// The nats.js client against weir.
+// The nats.js client against weir: scenarios and load.
 //
+//   weir_js.mjs scenarios NAMES URL...
 //   weir_js.mjs publish|consume OUT URL...
 import { load } from "./load.mjs";
+import { scenarios } from "./scenarios.mjs";
 
-const [what, ...rest] = process.argv.slice(2);
-await load(what, rest[0], rest.slice(1));
+const [what, first, ...urls] = process.argv.slice(2);
+if (what === "scenarios") {
+  // NAMES joined by commas, or empty for all.
+  await scenarios(first.split(",").filter((name) => name !== ""), urls);
+} else {
+  await load(what, first, urls);
+}
 process.exit(0);

@@ -1,5 +1,6 @@
-"""The nats-py client against weir.
+"""The nats-py client against weir: scenarios and load.
 
+weir_py.py scenarios NAMES URL...
 weir_py.py publish|consume OUT URL...
 """
 
@@ -7,11 +8,16 @@ import asyncio
 import sys
 
 import load
+import scenarios
 
 
 def main():
-    what, rest = sys.argv[1], sys.argv[2:]
-    asyncio.run(load.run(what, rest[0], rest[1:]))
+    what, first, urls = sys.argv[1], sys.argv[2], sys.argv[3:]
+    if what == "scenarios":
+        # NAMES joined by commas, or empty for all.
+        asyncio.run(scenarios.run([n for n in first.split(",") if n], urls))
+    else:
+        asyncio.run(load.run(what, first, urls))
 
 
 main()
