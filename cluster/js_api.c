@@ -137,19 +137,26 @@ static bool parse_subject(struct slice subject, struct js_api_call *ret_call, bo
 
 /* ---- Replies ---- */
 
-void js_api_reply(struct js *js, uint64_t node_id, struct slice inbox, uint64_t meta_index,
-                  struct slice header, struct slice payload)
+void js_api_reply_by(struct js *js, uint64_t by_node_id, uint64_t node_id, struct slice inbox,
+                     uint64_t meta_index, struct slice header, struct slice payload)
 {
     if (inbox.len == 0) {
         return;
     }
-    struct buf *b = js_batch_begin(js, node_id, JS_ITEM_REPLY);
+    struct buf *b = js_batch_begin(js, by_node_id, JS_ITEM_REPLY);
+    buf_append_u64(b, node_id);
     buf_append_u64(b, meta_index);
     js_batch_put_slice(b, inbox);
     js_batch_put_slice(b, header);
     js_batch_put_slice(b, payload);
-    js_batch_end(js, node_id);
+    js_batch_end(js, by_node_id);
     loop_again(js->loop);
+}
+
+void js_api_reply(struct js *js, uint64_t node_id, struct slice inbox, uint64_t meta_index,
+                  struct slice header, struct slice payload)
+{
+    js_api_reply_by(js, node_id, node_id, inbox, meta_index, header, payload);
 }
 
 void js_api_refuse(struct js *js, const struct js_api_call *call, const struct api_error *e)
@@ -196,21 +203,29 @@ static void wait_free(struct js *js, struct api_waiting *w)
     free(w);
 }
 
-static void hand_over(struct js *js, struct slice inbox, struct slice header, struct slice payload)
+static void hand_over(struct js *js, uint64_t for_node_id, struct slice inbox, uint64_t meta_index,
+                      struct slice header, struct slice payload)
 {
+    if (for_node_id != js->ctx->node_id) {
+        js_api_reply(js, for_node_id, inbox, meta_index, header, payload);
+        return;
+    }
+    js_pull_status(js, inbox, header);
     if (!js_api_list_arrived(js, inbox, payload)) {
         router_send(js->ctx->router, inbox, SLICE_EMPTY, header, payload);
     }
 }
 
-void js_api_reply_arrived(struct js *js, struct slice inbox, uint64_t meta_index,
-                          struct slice header, struct slice payload)
+void js_api_reply_arrived(struct js *js, uint64_t for_node_id, struct slice inbox,
+                          uint64_t meta_index, struct slice header, struct slice payload)
 {
     /* A reply is late, never wrong: when too many wait it goes out at once. */
     if (meta_index <= js->meta_index || js->api_waiting_count >= WAITING_MAX) {
-        hand_over(js, inbox, header, payload);
+        hand_over(js, for_node_id, inbox, meta_index, header, payload);
     } else {
-        wait_new(js, inbox, header, payload, false)->meta_index = meta_index;
+        struct api_waiting *w = wait_new(js, inbox, header, payload, false);
+        w->asker = for_node_id;
+        w->meta_index = meta_index;
     }
 }
 
@@ -450,7 +465,8 @@ static void retry(struct js *js, struct api_waiting *w, uint64_t now)
     if (w->meta_index != 0) {
         /* A reply is late, never wrong: past the deadline it goes out all the same. */
         if (w->meta_index <= js->meta_index || now >= w->until_ms) {
-            hand_over(js, buf_slice(&w->inbox), buf_slice(&w->header), buf_slice(&w->body));
+            hand_over(js, w->asker, buf_slice(&w->inbox), w->meta_index, buf_slice(&w->header),
+                      buf_slice(&w->body));
             wait_free(js, w);
         }
         return;

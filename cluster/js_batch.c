@@ -202,13 +202,13 @@ static bool take_item(struct js *js, uint64_t node_id, uint8_t type, struct slic
         take_api(js, node_id, &r);
         break;
     case JS_ITEM_REPLY: {
+        uint64_t for_node_id = reader_u64(&r);
         uint64_t meta_index = reader_u64(&r);
         struct slice inbox = js_batch_take_slice(&r);
         struct slice header = js_batch_take_slice(&r);
         struct slice payload = js_batch_take_slice(&r);
         if (!r.failed && is_subject(inbox)) { /* Clients name what they like. */
-            js_pull_status(js, inbox, header);
-            js_api_reply_arrived(js, inbox, meta_index, header, payload);
+            js_api_reply_arrived(js, for_node_id, inbox, meta_index, header, payload);
         }
         break;
     }

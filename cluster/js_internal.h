@@ -67,7 +67,7 @@ enum js_item_type {
     JS_ITEM_ANSWER = 2,  /* gid, n, result */
     JS_ITEM_LEADER = 3,  /* gid, term: the sender leads the stream */
     JS_ITEM_API = 4,     /* a request for whom the sender thinks responsible */
-    JS_ITEM_REPLY = 5,   /* its reply */
+    JS_ITEM_REPLY = 5,   /* its reply, for a client of the receiver or of another node */
     JS_ITEM_ACK = 6,     /* a message on an ack subject */
     JS_ITEM_DELIVER = 7, /* a message of a stream for a subscriber at the receiver */
     JS_ITEM_DIGEST = 8,  /* gid, index, machine version, hash of the sender's replica there */
@@ -465,8 +465,11 @@ void js_api_route(struct js *js, uint64_t asker, unsigned hops, const struct rou
 /* Send @payload to @inbox on @node_id, once that node has applied @meta_index. */
 void js_api_reply(struct js *js, uint64_t node_id, struct slice inbox, uint64_t meta_index,
                   struct slice header, struct slice payload);
-void js_api_reply_arrived(struct js *js, struct slice inbox, uint64_t meta_index,
-                          struct slice header, struct slice payload);
+/* The same by way of @by_node_id, which passes it on when it has applied @meta_index too. */
+void js_api_reply_by(struct js *js, uint64_t by_node_id, uint64_t node_id, struct slice inbox,
+                     uint64_t meta_index, struct slice header, struct slice payload);
+void js_api_reply_arrived(struct js *js, uint64_t for_node_id, struct slice inbox,
+                          uint64_t meta_index, struct slice header, struct slice payload);
 /* The meta index moved, or a leader is known: see to what waits. */
 void js_api_wake(struct js *js);
 /* Info of a stream this node leads, into an open reply. */

@@ -173,15 +173,28 @@ static void on_updated(void *arg, const struct meta_stream *s, const struct meta
     }
 }
 
+/* The stream's leader confirms the delete: all ask it, and it answers for the stream until it has
+ * applied the delete too. The asker's node when there is no such leader. */
+static uint64_t confirming_node(struct js *js, uint64_t gid, const struct meta_asker *asker)
+{
+    uint64_t leader = js_lane_leader_of(js, gid);
+    struct peers_info info;
+    bool is_up = leader != 0 && leader != js->ctx->node_id && js->ctx->peers != NULL &&
+                 peers_get(js->ctx->peers, leader, &info) && info.is_up;
+    return is_up ? leader : asker->node_id;
+}
+
 static void on_deleted(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
                        uint64_t index)
 {
     struct js *js = arg;
-    js_meta_end_stream(js, s);
+    uint64_t by_node_id = confirming_node(js, s->gid, asker);
+    js_meta_end_stream(js, s); /* Forgets the leader. */
     if (js->is_meta_leader && asker->inbox.len > 0) {
         struct buf b = BUF_EMPTY;
         api_reply_success(&b, "stream_delete_response");
-        js_api_reply(js, asker->node_id, asker->inbox, index, SLICE_EMPTY, buf_slice(&b));
+        js_api_reply_by(js, by_node_id, asker->node_id, asker->inbox, index, SLICE_EMPTY,
+                        buf_slice(&b));
         buf_close(&b);
     }
 }

@@ -1,12 +1,13 @@
 """The meta group: birth, placement, races, restarts in any order, streams that come and go."""
 
+import json
 import os
 import shutil
 import signal
 import time
 
 from weir_cluster import run, wait_until
-from weir_js import Js, JsCluster, Publisher, dump
+from weir_js import Js, JsCluster, Publisher, dump, inbox
 
 
 def names(node):
@@ -97,6 +98,42 @@ def test_a_name_used_again_is_a_new_stream():
         assert len(gids) == 1
         for node in c.nodes:
             assert [r["stream"] for r in node.json("/replicaz")["replicas"]] == ["S"]
+
+
+def test_a_deleted_stream_is_gone_at_every_node():
+    """Once the delete is confirmed nobody answers for the stream, nor does the node that led it and is slow."""
+    with JsCluster(3) as c:
+        clients = {n.name: Js(n) for n in c.nodes}
+        meta = c.nodes[0].json("/jsz")["meta_cluster"]["leader"]
+        deleter = clients[meta].client
+        slow_count = 0
+        for k in range(12):
+            clients["n0"].create("S%d" % k, ["s%d" % k], 3)
+        for k in range(12):
+            leader = c.leader("S%d" % k)
+            asker = clients[leader.name].client
+            to = inbox()
+            deleter.sub(to + ".deleted")
+            asker.sub(to + ".info")
+            asker.ping()
+            is_slow = leader.name != meta
+            if is_slow:
+                slow_count += 1
+                leader.signal(signal.SIGSTOP)
+            deleter.pub("$JS.API.STREAM.DELETE.S%d" % k, "", to + ".deleted")
+            try:
+                reply = deleter.msg(0.15)
+            except TimeoutError:
+                reply = None
+            if reply is None:
+                leader.signal(signal.SIGCONT)
+                reply = deleter.msg(5)
+            assert b'"success":true' in reply[4], reply
+            asker.pub("$JS.API.STREAM.INFO.S%d" % k, "", to + ".info")
+            leader.signal(signal.SIGCONT)
+            reply = json.loads(asker.msg(5)[4])
+            assert reply.get("error", {}).get("err_code") == 10059, (k, leader.name, reply)
+        assert slow_count > 0
 
 
 def test_restarts_in_any_order():
