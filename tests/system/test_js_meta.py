@@ -38,6 +38,7 @@ def test_three_replicas_need_three_nodes():
         js = Js(c.nodes[0])
         js.create("A", ["a.>"], 3)
         c.nodes[2].kill()
+        c.wait_mesh(c.nodes[:2])
         wait_until("a leader of meta", lambda: names(c.nodes[0]) is not None, 20)
         reply = js.api("STREAM.CREATE.B", {"name": "B", "subjects": ["b"], "num_replicas": 3})
         assert reply["error"]["err_code"] == 10005, reply
