@@ -42,10 +42,15 @@ struct clients_stats clients_stats(const struct clients *cs);
 void clients_pause(struct clients *cs, uint64_t cid, uint64_t max_ms);
 void clients_resume(struct clients *cs, uint64_t cid);
 
+/* Read nothing more from any client, for good; what was read is still served. Before a stop: what
+ * they sent and hear no answer to was never taken. */
+void clients_stop_reading(struct clients *cs);
+
 /* Send the INFO to every client that understands it (protocol 1, first PONG sent): connect_urls
  * changed, or lame duck. */
 void clients_broadcast_info(struct clients *cs);
-/* Lame duck: close clients evenly over @over_ms and then call @done. With no client at once. */
+/* Lame duck: close clients evenly over @over_ms and then call @done. With no client at once. Each
+ * is not read any more for a moment before, in which it hears the answers to what it sent. */
 void clients_evict(struct clients *cs, uint64_t over_ms, void (*done)(void *arg), void *arg);
 /* After a reload of the authorization: close who would not be let in now. */
 void clients_recheck_auth(struct clients *cs);

@@ -11,7 +11,13 @@ struct node_context;
 /* Recover WAL and store from <store_dir>/weir and start every group found. Before clients are let
  * in. Logs a fatal line on an error. Returns 0 or ERR_*. */
 int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_js);
-/* Hand leaderships over and flush; blocks for at most about a second. No callback follows. */
+/* ctx->is_lame_duck was set: hand all leaderships over to nodes that can take them. */
+void js_leave(struct js *js);
+/* How many are still to go; those in *@ret_kept nobody can take. */
+unsigned js_leave_left(const struct js *js, unsigned *ret_kept);
+/* Every publish that clients of this node were heard to send is answered. */
+bool js_is_quiet(const struct js *js);
+/* Write what is gathered, to the log; blocks until the disk has it. No callback follows. */
 void js_stop(struct js *js);
 void js_free(struct js *js); /* NULL is fine. */
 

@@ -52,20 +52,30 @@ struct candidates {
     size_t members_count; /* Also those that are down. */
 };
 
+static void add_candidates(struct js *js, const struct group_status *status, bool is_leaving,
+                           struct candidates *c)
+{
+    for (unsigned i = 0; i < status->members_count; i++) {
+        uint64_t id = status->members[i].member.node_id;
+        struct peers_info info = {
+            .is_up = true, .is_jetstream = true, .is_leaving = js->ctx->is_lame_duck};
+        bool is_there = id == js->ctx->node_id || peers_get(js->ctx->peers, id, &info);
+        if (is_there && info.is_up && info.is_jetstream && info.is_leaving == is_leaving) {
+            c->ids[c->count++] = id;
+        }
+    }
+}
+
 /* Who follows the meta group and is up; a node that is no member would never hear of its replica.
- */
-static void find_candidates(struct js *js, struct candidates *c)
+ * Those that are about to stop only if there are too few others. */
+static void find_candidates(struct js *js, size_t wanted, struct candidates *c)
 {
     struct group_status status;
     group_status(js->meta_group, &status);
     c->members_count = status.members_count;
-    for (unsigned i = 0; i < status.members_count; i++) {
-        uint64_t id = status.members[i].member.node_id;
-        struct peers_info info;
-        if (id != js->ctx->node_id && peers_get(js->ctx->peers, id, &info) && info.is_up &&
-            info.is_jetstream) {
-            c->ids[c->count++] = id;
-        }
+    add_candidates(js, &status, false, c);
+    if (c->count < wanted) {
+        add_candidates(js, &status, true, c);
     }
 }
 
@@ -85,7 +95,8 @@ static void create_stream(struct js *js, const struct js_api_call *call)
     }
     struct candidates found = {.ids = {js->ctx->node_id}, .count = 1};
     if (js->ctx->peers != NULL) {
-        find_candidates(js, &found);
+        found.count = 0;
+        find_candidates(js, (size_t)c.replicas_count, &found);
     }
     uint64_t chosen[META_REPLICAS_MAX];
     const struct meta_stream *old = meta_stream_find(js->meta, call->stream);

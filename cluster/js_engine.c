@@ -170,11 +170,14 @@ static void on_peer_down(void *ctx, uint64_t node_id)
     js_pull_peer_down(js, node_id);
 }
 
-static void on_health(void *ctx, bool *ret_is_progressing, uint64_t *ret_durable_lsn)
+static void on_health(void *ctx, struct peers_health *ret_health)
 {
     struct js *js = ctx;
-    *ret_is_progressing = wal_thread_stuck_ms(js->wal_thread) < STUCK_MS;
-    *ret_durable_lsn = wal_thread_durable_lsn(js->wal_thread);
+    *ret_health = (struct peers_health){
+        .durable_lsn = wal_thread_durable_lsn(js->wal_thread),
+        .is_stuck = wal_thread_stuck_ms(js->wal_thread) >= STUCK_MS,
+        .is_leaving = js->ctx->is_lame_duck,
+    };
 }
 
 /* ---- Turns ---- */
@@ -189,6 +192,7 @@ static void on_tick(void *arg)
     js_meta_tick(js);
     js_meta_image_tick(js);
     js_leader_tick(js);
+    js_move_tick(js);
     js_lane_tick(js);
     js_pull_tick(js);
     js_api_tick(js);

@@ -7,6 +7,7 @@
  *   js_birth.c    how the meta group comes to be
  *   js_stream.c   one replica of a stream: log entries into the machine, effects into the store
  *   js_leader.c   what only the leader of a stream does: deliveries, administration, effects
+ *   js_move.c     leaderships handed over: to whom, and all of them before a stop
  *   js_propose.c  its ops become entries: open batch, what waits behind it, publishes of lanes
  *   js_send.c     messages on their way out
  *   js_image.c    catch-up of a replica by image
@@ -166,6 +167,12 @@ struct js_leader {
     UT_hash_handle hh;
 };
 
+/* How many streams a node leads. */
+struct js_load {
+    uint64_t node_id;
+    size_t leaders;
+};
+
 /* By enum stream_storage, of this node's replicas. */
 struct js_limits {
     uint64_t looked_ms;
@@ -238,6 +245,14 @@ struct js {
     struct js_lane *lanes; /* By gid. */
     struct js_leader *leaders;
     uint64_t lane_bytes;
+
+    /* js_move.c */
+    struct js_load loads[PEERS_MAX + 1]; /* Counted in loads_turn. */
+    unsigned loads_count;
+    uint64_t loads_turn;
+    unsigned moves_under_way;
+    unsigned leaderships_left; /* While all are given away: still to go, */
+    unsigned leaderships_kept; /* and those that nobody can take. */
 
     /* js_pull.c */
     struct js_pull *pulls; /* By inbox. */
@@ -362,8 +377,6 @@ void js_leader_turns(struct js *js); /* LOOP_PHASE_PROPOSE */
 void js_leader_tick(struct js *js);
 /* Another replica's hash at the index of a DIGEST. */
 void js_leader_digest(struct js_stream *st, uint64_t node_id, const struct effect_digest *theirs);
-/* If the group is led here, hand it to a member that answers. To be tried again until it is not. */
-void js_leader_move_away(struct js *js, struct raft_group *group);
 void js_leader_lost(struct js_stream *st, uint64_t token);
 /* The stream is deleted: tell those who wait for its messages. */
 void js_leader_deleted(struct js_stream *st);
@@ -372,6 +385,19 @@ void js_leader_close(struct js_stream *st);
 void js_leader_answer(struct js_stream *st, const struct effect_reply *e);
 /* So much is under way that a request must be turned away. */
 bool js_leader_is_busy(const struct js_stream *st);
+
+/* ---- js_move.c ---- */
+enum js_move {
+    JS_MOVE_NOT_LED,
+    JS_MOVE_NOBODY, /* No other node could take it. */
+    JS_MOVE_LATER,  /* Nobody can now, or it goes already. */
+    JS_MOVE_BEGUN,
+};
+/* If the group is led here, hand it to who is best for it. To be tried again until it is not. */
+enum js_move js_move_away(struct js *js, struct raft_group *group);
+/* To the voter on @node_id, by the caller's choice. */
+enum js_move js_move_to(struct js *js, struct raft_group *group, uint64_t node_id);
+void js_move_tick(struct js *js);
 
 /* ---- js_propose.c ---- */
 /* A leadership begins: LEAD is the first op. What was gathered before is void. */
@@ -427,6 +453,8 @@ void js_lane_leader_lost(struct js *js, uint64_t gid, uint64_t node_id);
 uint64_t js_lane_leader_of(struct js *js, uint64_t gid);
 void js_lane_peer_up(struct js *js, uint64_t node_id);
 void js_lane_peer_down(struct js *js, uint64_t node_id);
+/* Every publish of this node's clients that was accepted is answered. */
+bool js_lane_is_idle(const struct js *js);
 void js_lane_forget(struct js *js, uint64_t gid); /* The stream is gone. */
 void js_lane_tick(struct js *js);
 void js_lane_close(struct js *js);

@@ -378,6 +378,11 @@ void js_lane_peer_down(struct js *js, uint64_t node_id)
     }
 }
 
+bool js_lane_is_idle(const struct js *js)
+{
+    return js->lane_bytes == 0;
+}
+
 /* ---- Time ---- */
 
 void js_lane_tick(struct js *js)

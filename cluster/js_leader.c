@@ -340,24 +340,6 @@ void js_leader_turns(struct js *js)
     }
 }
 
-void js_leader_move_away(struct js *js, struct raft_group *group)
-{
-    struct group_status status;
-    if (group == NULL || !group_role(group).is_leader) {
-        return;
-    }
-    group_status(group, &status);
-    for (unsigned i = 0; i < status.members_count; i++) {
-        const struct group_member_status *m = &status.members[i];
-        if (m->member.node_id != js->ctx->node_id && m->is_recent) {
-            js_lock(js);
-            (void)group_move_leader(group, m->member.node_id); /* Else again in a moment. */
-            js_unlock(js);
-            return;
-        }
-    }
-}
-
 void js_leader_digest(struct js_stream *st, uint64_t node_id, const struct effect_digest *theirs)
 {
     const struct effect_digest *own = &st->digest;
@@ -402,14 +384,11 @@ void js_leader_tick(struct js *js)
             if (st->is_leader) {
                 end_leading(st);
             }
-            js_leader_move_away(js, st->group);
+            (void)js_move_away(js, st->group);
             continue;
         }
         if (!st->is_led) {
             continue;
-        }
-        if (js->ctx->is_lame_duck) {
-            js_leader_move_away(js, st->group);
         }
         propose_digest(st);
         bool is_due = st->closed_bytes > 0 || stream_wants_job_step(st->machine) ||

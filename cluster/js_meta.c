@@ -612,8 +612,8 @@ void js_meta_tick(struct js *js)
     uint64_t now = loop_now_ms(js->loop);
     if (js->meta_group != NULL) {
         tell_losses(js);
-        if (js->is_meta_failed || js->ctx->is_lame_duck) {
-            js_leader_move_away(js, js->meta_group);
+        if (js->is_meta_failed) {
+            (void)js_move_away(js, js->meta_group);
         }
     }
     if (!js->is_meta_leader || js->is_meta_failed || now - js->node_report_ms < NODE_REPORT_MS) {

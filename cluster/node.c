@@ -1,7 +1,15 @@
 /* The node: makes the parts, starts them in the order of nats-server's log, handles signals, stops.
  *
  * Start: banner, pid file, monitoring, JetStream, routes, ports file, client listener, ready.
- * Stop: listeners and connections close; the loop runs until the last handle is gone. */
+ * Stop: leaderships go to other nodes, clients are read no more, what they were heard to send is
+ * answered; then listeners and connections close, and the loop runs until the last handle is gone.
+ *
+ *   RUNNING --SIGTERM, SIGINT--------------> HANDOVER --> DRAIN --> (loop stops)
+ *      |                                        ^
+ *      +--SIGUSR2--> LAME_DUCK --clients gone---+
+ *
+ * Each step is bounded, so that a node that nobody can relieve stops all the same; a second signal
+ * cuts them short. */
 #include "cluster/node.h"
 
 #include <assert.h>
@@ -29,7 +37,13 @@
 #include "storage/base/err.h"
 #include "storage/base/log.h"
 
+#define HANDOVER_MAX_MS 3000 /* Two moves of leaderships that come to nothing. */
+#define DRAIN_MAX_MS 1000
+#define DRAIN_MIN_MS 20 /* For replies that nobody counts: to requests, confirmed acks. */
+#define STOP_STEP_MS 5
 #define SHUTDOWN_MAX_MS 2000 /* What has not closed by then is left to the kernel. */
+
+enum node_phase { NODE_RUNNING, NODE_LAME_DUCK, NODE_HANDOVER, NODE_DRAIN, NODE_STOPPED };
 
 struct node {
     struct node_context ctx;
@@ -39,8 +53,10 @@ struct node {
     struct signals *signals;
     struct loop_timer *ldm_timer;
     struct loop_timer *stop_timer;
+    struct loop_timer *step_timer; /* HANDOVER and DRAIN. */
+    enum node_phase phase;
+    uint64_t phase_ms; /* When it began. */
     bool has_ports_file;
-    bool is_evicting;
 };
 
 uint64_t node_random(void)
@@ -88,49 +104,132 @@ static void on_stop_late(void *arg)
     _exit(0);
 }
 
-static void stop(struct node *n)
+static void stop_now(struct node *n)
 {
-    if (n->ctx.is_stopping) {
+    if (n->phase == NODE_STOPPED) {
         return;
     }
+    n->phase = NODE_STOPPED;
     n->ctx.is_stopping = true;
-    log_inf("Initiating Shutdown...");
     if (n->has_ports_file) {
         process_remove_ports(&n->ctx);
     }
     loop_stop(n->ctx.loop);
 }
 
+static uint64_t phase_age_ms(const struct node *n)
+{
+    return loop_now_ms(n->ctx.loop) - n->phase_ms;
+}
+
+static void enter(struct node *n, enum node_phase phase)
+{
+    n->phase = phase;
+    n->phase_ms = loop_now_ms(n->ctx.loop);
+}
+
+static void hand_over(struct node *n)
+{
+    unsigned kept;
+    unsigned left = js_leave_left(n->js, &kept);
+    if (left > 0 && phase_age_ms(n) < HANDOVER_MAX_MS) {
+        return;
+    }
+    if (left + kept > 0) {
+        log_wrn("%u leaderships are not handed over: no other replica is up and has all of the log",
+                left + kept);
+    }
+    clients_stop_reading(n->ctx.clients);
+    enter(n, NODE_DRAIN);
+}
+
+static void drain(struct node *n)
+{
+    uint64_t age_ms = phase_age_ms(n);
+    bool is_quiet = js_is_quiet(n->js) && age_ms >= DRAIN_MIN_MS;
+    if (!is_quiet && age_ms < DRAIN_MAX_MS) {
+        return;
+    }
+    if (!is_quiet) {
+        log_wrn("Publishes that were accepted are not answered: their streams have no leader");
+    }
+    stop_now(n);
+}
+
+static void on_stop_step(void *arg)
+{
+    struct node *n = arg;
+    if (n->phase == NODE_HANDOVER) {
+        hand_over(n);
+    } else if (n->phase == NODE_DRAIN) {
+        drain(n);
+    }
+}
+
+/* Tell who has to know that this node goes: nobody is to come here, or to hand anything over. */
+static void begin_leaving(struct node *n)
+{
+    if (n->ctx.is_lame_duck) {
+        return;
+    }
+    n->ctx.is_lame_duck = true;
+    clients_close_listener(n->ctx.clients);
+    if (n->ctx.peers != NULL) {
+        peers_announce_lame_duck(n->ctx.peers);
+    }
+    clients_broadcast_info(n->ctx.clients);
+    if (n->js != NULL) {
+        js_leave(n->js);
+    }
+}
+
+static void stop(struct node *n)
+{
+    if (n->phase == NODE_HANDOVER || n->phase == NODE_DRAIN || n->js == NULL) {
+        log_inf("Initiating Shutdown...");
+        stop_now(n);
+        return;
+    }
+    if (n->phase == NODE_STOPPED) {
+        return;
+    }
+    log_inf("Initiating Shutdown...");
+    begin_leaving(n);
+    enter(n, NODE_HANDOVER);
+    n->step_timer = loop_timer_new(n->ctx.loop, on_stop_step, n);
+    loop_timer_start(n->step_timer, 0, STOP_STEP_MS);
+}
+
 static void on_evicted(void *arg)
 {
-    stop(arg);
+    struct node *n = arg;
+    if (n->phase == NODE_LAME_DUCK) {
+        stop(n);
+    }
 }
 
 static void on_ldm_grace_end(void *arg)
 {
     struct node *n = arg;
     int64_t over_ms = n->options->lame_duck_duration_ms - n->options->lame_duck_grace_ms;
-    log_inf("Closing existing clients");
-    n->is_evicting = true;
-    clients_evict(n->ctx.clients, (uint64_t)over_ms, on_evicted, n);
+    if (n->phase == NODE_LAME_DUCK) {
+        log_inf("Closing existing clients");
+        clients_evict(n->ctx.clients, (uint64_t)over_ms, on_evicted, n);
+    }
 }
 
 static void enter_lame_duck(struct node *n)
 {
-    if (n->ctx.is_lame_duck || n->ctx.is_stopping) {
+    if (n->phase != NODE_RUNNING) {
         return;
     }
     log_inf("Entering lame duck mode, stop accepting new clients");
-    n->ctx.is_lame_duck = true;
-    clients_close_listener(n->ctx.clients);
-    if (n->ctx.peers != NULL) {
-        peers_announce_lame_duck(n->ctx.peers);
-    }
+    enter(n, NODE_LAME_DUCK);
+    begin_leaving(n);
     if (clients_stats(n->ctx.clients).connections == 0) {
         stop(n);
         return;
     }
-    clients_broadcast_info(n->ctx.clients);
     n->ldm_timer = loop_timer_new(n->ctx.loop, on_ldm_grace_end, n);
     loop_timer_start(n->ldm_timer, (uint64_t)n->options->lame_duck_grace_ms, 0);
 }
@@ -158,7 +257,7 @@ static void on_signal(void *arg, int signum)
     log_dbg("Trapped \"%s\" signal", strsignal(signum));
     switch (signum) {
     case SIGTERM:
-        if (n->ctx.is_lame_duck) {
+        if (n->phase == NODE_LAME_DUCK) {
             return; /* A pod's termination must not cut the lame duck short. */
         }
         stop(n);
@@ -308,6 +407,7 @@ void node_free(struct node *n)
     }
     struct node_context *ctx = &n->ctx;
     ctx->is_stopping = true;
+    n->phase = NODE_STOPPED;
     js_stop(n->js);
     http_stop(ctx->http);
     clients_stop(ctx->clients);
@@ -316,6 +416,7 @@ void node_free(struct node *n)
     }
     signals_free(n->signals);
     loop_timer_free(n->ldm_timer);
+    loop_timer_free(n->step_timer);
     n->stop_timer = loop_timer_new(ctx->loop, on_stop_late, n);
     loop_timer_start(n->stop_timer, SHUTDOWN_MAX_MS, 0);
     loop_timer_unref(n->stop_timer);

@@ -74,7 +74,10 @@ struct peer_heartbeat {
     uint64_t turns; /* Of the sender's loop. */
     int64_t clock_ns;
     uint64_t durable_lsn;
+    uint8_t flags; /* PEER_HEARTBEAT_* */
 };
+#define PEER_HEARTBEAT_LEAVING 1u   /* It stops soon: it wants no leaderships. */
+#define PEER_HEARTBEAT_DISK_SLOW 2u /* Nor does it now. */
 
 /* Begin a frame at the end of @out and return its offset; append the body; end it. */
 size_t peer_frame_begin(struct buf *out, uint8_t type);

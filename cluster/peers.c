@@ -152,6 +152,8 @@ static int take_heartbeat(struct peer *peer, struct slice body)
     peer->heard_ms = loop_now_ms(p->ctx->loop);
     peer->info.durable_lsn = h.durable_lsn;
     peer->info.clock_offset_ns = h.clock_ns - loop_clock_ns(p->ctx->loop);
+    peer->info.is_leaving = (h.flags & PEER_HEARTBEAT_LEAVING) != 0;
+    peer->info.is_disk_slow = (h.flags & PEER_HEARTBEAT_DISK_SLOW) != 0;
     peer_up_if_ready(peer);
     return 0;
 }
@@ -301,19 +303,28 @@ void peers_on_drained(struct peer_conn *c)
 
 /* ---- Time ---- */
 
+struct peers_health peers_health(const struct peers *p)
+{
+    struct peers_health health = {0};
+    if (p->health_cb != NULL) {
+        p->health_cb(p->health_ctx, &health);
+    }
+    return health;
+}
+
 static void send_heartbeats(struct peers *p)
 {
-    bool is_progressing = true;
+    struct peers_health health = peers_health(p);
+    if (health.is_stuck) {
+        return;
+    }
     struct peer_heartbeat h = {
         .turns = loop_turns(p->ctx->loop),
         .clock_ns = loop_clock_ns(p->ctx->loop),
+        .durable_lsn = health.durable_lsn,
+        .flags = (uint8_t)((health.is_leaving ? PEER_HEARTBEAT_LEAVING : 0) |
+                           (health.is_disk_slow ? PEER_HEARTBEAT_DISK_SLOW : 0)),
     };
-    if (p->health_cb != NULL) {
-        p->health_cb(p->health_ctx, &is_progressing, &h.durable_lsn);
-    }
-    if (!is_progressing) {
-        return;
-    }
     struct peer *peer, *tmp;
     HASH_ITER(hh, p->table, peer, tmp)
     {
@@ -331,6 +342,11 @@ static void on_tick(void *arg)
 {
     struct peers *p = arg;
     uint64_t now_ms = loop_now_ms(p->ctx->loop);
+    /* After a stall of our own nobody was heard because nobody was listened to: what came
+     * meanwhile is read after this. */
+    uint64_t since_ms = p->ticked_ms == 0 ? 0 : now_ms - p->ticked_ms;
+    uint64_t stall_ms = since_ms > PEERS_STALL_MS ? since_ms - PEERS_TICK_MS : 0;
+    p->ticked_ms = now_ms;
     if (now_ms >= p->heartbeat_ms) {
         p->heartbeat_ms = now_ms + PEERS_HEARTBEAT_MS;
         send_heartbeats(p);
@@ -339,6 +355,8 @@ static void on_tick(void *arg)
     HASH_ITER(hh, p->table, peer, tmp)
     {
         bool has_raft = peer->lanes[PEERS_LANE_RAFT] != NULL;
+        peer->heard_ms += stall_ms;
+        peer->heard_ms = peer->heard_ms < now_ms ? peer->heard_ms : now_ms;
         if ((peer->info.is_up || has_raft) && now_ms - peer->heard_ms > PEERS_SILENCE_MS) {
             peers_mark_down(peer, "no heartbeat");
             peer->next_ms = now_ms;
@@ -566,4 +584,5 @@ void peers_announce_cluster_uuid(struct peers *p, const uint8_t uuid[16])
 void peers_announce_lame_duck(struct peers *p)
 {
     send_update(p);
+    send_heartbeats(p); /* Nobody is to hand anything over to this node from here on. */
 }

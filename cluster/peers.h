@@ -81,9 +81,14 @@ struct peers_liveness {
 };
 void peers_add_liveness(struct peers *p, const struct peers_liveness *cbs, void *ctx);
 
-/* What this node says of itself in heartbeats and HELLO; asked for each. While @ret_is_progressing
- * is false no heartbeat is sent, so that the others take over from a node with a stuck disk. */
-typedef void (*peers_health_cb)(void *ctx, bool *ret_is_progressing, uint64_t *ret_durable_lsn);
+/* What this node says of itself in heartbeats and HELLO; asked for each. */
+struct peers_health {
+    uint64_t durable_lsn;
+    bool is_stuck;     /* The disk takes nothing: no heartbeat is sent, so that others take over. */
+    bool is_leaving;   /* Stops soon, and takes no leaderships. */
+    bool is_disk_slow; /* Takes none now. */
+};
+typedef void (*peers_health_cb)(void *ctx, struct peers_health *ret_health);
 void peers_set_health_cb(struct peers *p, peers_health_cb cb, void *ctx);
 
 /* ---- Who is there ---- */
@@ -107,6 +112,8 @@ struct peers_info {
     uint16_t machine_version_max;
     bool is_jetstream;
     bool is_up;
+    bool is_leaving; /* As it said of itself last. */
+    bool is_disk_slow;
 };
 /* Every node ever seen, up or not, in order of node_id. False ends the walk; returns nothing. */
 typedef bool (*peers_each_cb)(void *ctx, const struct peers_info *info);

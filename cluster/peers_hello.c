@@ -116,16 +116,13 @@ void peers_fill_hello(struct peers *p, enum peers_lane lane, struct peer_hello *
 {
     const struct node_context *ctx = p->ctx;
     const struct node_options *o = ctx->options;
-    bool is_progressing = true;
     h->lane = (uint8_t)lane;
     h->is_jetstream = o->has_jetstream;
     memcpy(h->uuid, ctx->uuid, 16);
     memcpy(h->cluster_uuid, p->cluster_uuid, 16);
     h->incarnation = p->incarnation;
     h->boot_count = ctx->boot_count;
-    if (p->health_cb != NULL) {
-        p->health_cb(p->health_ctx, &is_progressing, &h->durable_lsn);
-    }
+    h->durable_lsn = peers_health(p).durable_lsn;
     h->machine_version_max = MACHINE_VERSION_MAX;
     h->cluster_name = slice_str(ctx->cluster_name);
     h->server_name = slice_str(ctx->server_name);

@@ -27,6 +27,7 @@
 #define PEERS_URL_BYTES_MAX 300
 #define PEERS_HANDSHAKE_MS 2000
 #define PEERS_TICK_MS 50
+#define PEERS_STALL_MS 200 /* A tick later than this: the loop stood still. */
 #define PEERS_BACKOFF_MAX_MS 1000
 #define PEERS_ROUTES_MAX 256
 #define PEERS_IMPLICIT_TRIES_MAX 20
@@ -111,7 +112,8 @@ struct peers {
     char cluster_url[PEERS_URL_BYTES_MAX]; /* As HELLO says it. */
     struct loop_timer *tick;
     uint64_t heartbeat_ms; /* The next. */
-    char **client_urls;    /* This node's. */
+    uint64_t ticked_ms;
+    char **client_urls; /* This node's. */
     uint32_t client_urls_count;
 
     peers_frame_cb frame_cb[PEERS_LANE_COUNT];
@@ -171,6 +173,7 @@ void peers_fill_client_urls(const struct peers *p, struct peer_list *list);
 
 /* ---- called by uv_peer.c ---- */
 /* This node's HELLO on @lane. Slices point into the peers. */
+struct peers_health peers_health(const struct peers *p);
 void peers_fill_hello(struct peers *p, enum peers_lane lane, struct peer_hello *ret_hello);
 /* The other side's HELLO: bind the connection, or NULL with why not. */
 const char *peers_on_hello(struct peer_conn *c, const struct peer_hello *h);

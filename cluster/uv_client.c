@@ -243,6 +243,18 @@ static void on_auth_timeout(uv_timer_t *t)
     client_doom(t->data, PROTOCOL_ERROR_AUTH_TIMEOUT);
 }
 
+static void on_evict_end(uv_timer_t *t)
+{
+    client_doom(t->data, PROTOCOL_ERROR_SHUTDOWN);
+}
+
+void client_evict(struct client *c)
+{
+    c->is_leaving = true;
+    client_hold(c);
+    uv_timer_start(&c->timer, on_evict_end, CLIENT_EVICT_MS, 0);
+}
+
 static void on_linger_end(uv_timer_t *t)
 {
     client_abort(t->data);

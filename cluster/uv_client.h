@@ -33,6 +33,7 @@
 #define CLIENT_IOVECS_MAX 64
 #define CLIENT_FLUSH_BYTES (512u * 1024u) /* So much output does not wait for the turn's end. */
 #define CLIENT_LINGER_MS 250
+#define CLIENT_EVICT_MS 100 /* An evicted client is not read for so long before it is closed. */
 #define CLIENT_FIRST_PING_MS 2000
 #define CLIENT_FIRST_PING_JITTER_MS 400
 #define CLIENT_STALL_MS 5
@@ -59,7 +60,7 @@ struct client_sub {
 
 struct client {
     uv_tcp_t tcp;
-    uv_timer_t timer; /* Authentication, then pings, then lingering. */
+    uv_timer_t timer; /* Authentication, then pings, then leaving, then lingering. */
     uv_write_t write;
     uv_shutdown_t shutdown;
     unsigned handles_open;
@@ -75,6 +76,7 @@ struct client {
     unsigned holds;  /* Reasons not to read and parse now. */
     bool is_reading;
     bool is_in_parse;
+    bool is_leaving;          /* Evicted: read no more, closed soon. */
     uint64_t paused_until_ms; /* 0: not paused. */
 
     struct list chunks;
@@ -144,6 +146,7 @@ void client_accept(struct clients *cs);
 void client_doom(struct client *c, enum protocol_error why);
 /* Take part in the next turn end: doomed ones close, finished subscriptions go. */
 void clients_collect(struct clients *cs);
+void client_evict(struct client *c);  /* Read it no more, and close it in a moment. */
 void client_hold(struct client *c);   /* Stop reading and parsing. */
 void client_unhold(struct client *c); /* Parse what waited, read on. */
 /* Close at once, saying nothing. */

@@ -167,26 +167,37 @@ void clients_broadcast_info(struct clients *cs)
     }
 }
 
+void clients_stop_reading(struct clients *cs)
+{
+    struct client *c, *tmp;
+    HASH_ITER(hh, cs->by_cid, c, tmp)
+    {
+        if (c->state == CLIENT_OPEN) {
+            client_hold(c);
+        }
+    }
+}
+
 /* The oldest go first, evenly over the time that is left. */
 static void on_evict_step(void *arg)
 {
     struct clients *cs = arg;
     uint64_t now_ms = loop_now_ms(cs->ctx->loop);
     uint64_t left_ms = cs->evict_end_ms > now_ms ? cs->evict_end_ms - now_ms : 0;
+    uint64_t left = 0; /* Clients that stay until a later step. */
     struct client *c, *tmp;
     HASH_ITER(hh, cs->by_cid, c, tmp)
     {
-        if (c->state == CLIENT_OPEN) {
-            client_doom(c, PROTOCOL_ERROR_SHUTDOWN);
-            break;
+        if (c->state == CLIENT_OPEN && !c->is_leaving && left++ == 0) {
+            client_evict(c);
         }
     }
-    clients_collect(cs);
     if (cs->stats.connections == 0) {
         cs->evict_done(cs->evict_arg);
         return;
     }
-    uint64_t step_ms = left_ms / (cs->stats.connections + 1);
+    /* Of those that are leaving the last is waited for. */
+    uint64_t step_ms = left > 1 ? left_ms / left : CLIENT_EVICT_MS / 2;
     loop_timer_start(cs->evict_timer, step_ms < EVICT_STEP_MAX_MS ? step_ms : EVICT_STEP_MAX_MS, 0);
 }
 

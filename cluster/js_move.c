@@ -1,0 +1,165 @@
+/* Handing leaderships over: who takes one, and when this node gives all of its own away.
+ *
+ * A leadership goes to a voter on a node that is up, neither leaving nor slow, and has all or
+ * nearly all of the log; among those to the one that leads the fewest streams, then to the lowest
+ * node id. While it goes the group takes no proposals (some disk syncs and round trips); publishes
+ * wait in their lanes, which send them to the new leader.
+ *
+ * A node gives all away when it is about to stop (js_leave), and while its disk is slow. */
+#include <assert.h>
+
+#include "cluster/js_internal.h"
+#include "storage/base/log.h"
+
+#define LAG_MAX 64     /* Entries that a member may be behind: it has them before it is told. */
+#define MOVES_MAX 256u /* Under way at a time: each costs records on three nodes. */
+
+static struct js_load *load_of(struct js *js, uint64_t node_id)
+{
+    for (unsigned i = 0; i < js->loads_count; i++) {
+        if (js->loads[i].node_id == node_id) {
+            return &js->loads[i];
+        }
+    }
+    assert(js->loads_count < sizeof js->loads / sizeof js->loads[0]);
+    js->loads[js->loads_count] = (struct js_load){.node_id = node_id};
+    return &js->loads[js->loads_count++];
+}
+
+/* How many streams each node leads, as known here; once per turn. */
+static void count_loads(struct js *js)
+{
+    if (js->loads_turn == loop_turns(js->loop)) {
+        return;
+    }
+    js->loads_turn = loop_turns(js->loop);
+    js->loads_count = 0;
+    for (const struct js_leader *k = js->leaders; k != NULL; k = k->hh.next) {
+        struct peers_info info;
+        bool is_known = k->node_id == js->ctx->node_id ||
+                        (js->ctx->peers != NULL && peers_get(js->ctx->peers, k->node_id, &info));
+        if (is_known) {
+            load_of(js, k->node_id)->leaders++;
+        }
+    }
+}
+
+struct choice {
+    bool is_present;  /* Somebody could take it, if not now. */
+    uint64_t node_id; /* 0: nobody now. */
+    bool is_slow;
+    size_t leaders;
+};
+
+static void consider(struct js *js, const struct group_status *status,
+                     const struct group_member_status *m, struct choice *best)
+{
+    uint64_t id = m->member.node_id;
+    struct peers_info info;
+    if (m->member.role != GROUP_VOTER || id == js->ctx->node_id ||
+        !peers_get(js->ctx->peers, id, &info) || !info.is_up || info.is_leaving) {
+        return;
+    }
+    best->is_present = true;
+    if (!m->is_recent || m->match_index + LAG_MAX < status->last_index) {
+        return;
+    }
+    size_t leaders = load_of(js, id)->leaders;
+    bool is_better = best->node_id == 0                   ? true
+                     : info.is_disk_slow != best->is_slow ? best->is_slow
+                     : leaders != best->leaders           ? leaders < best->leaders
+                                                          : id < best->node_id;
+    if (is_better) {
+        *best = (struct choice){true, id, info.is_disk_slow, leaders};
+    }
+}
+
+enum js_move js_move_to(struct js *js, struct raft_group *group, uint64_t node_id)
+{
+    js_lock(js);
+    int rv = group_move_leader(group, node_id);
+    js_unlock(js);
+    if (rv == 0) {
+        load_of(js, node_id)->leaders++;
+    }
+    return rv == 0 ? JS_MOVE_BEGUN : JS_MOVE_LATER;
+}
+
+enum js_move js_move_away(struct js *js, struct raft_group *group)
+{
+    struct group_status status;
+    struct choice best = {0};
+    if (group == NULL || js->ctx->peers == NULL) {
+        return JS_MOVE_NOBODY;
+    }
+    group_status(group, &status);
+    if (!status.is_core_leader) {
+        return JS_MOVE_NOT_LED;
+    }
+    count_loads(js);
+    for (unsigned i = 0; i < status.members_count; i++) {
+        consider(js, &status, &status.members[i], &best);
+    }
+    if (best.node_id == 0 || !status.role.is_leader) {
+        return best.is_present ? JS_MOVE_LATER : JS_MOVE_NOBODY;
+    }
+    if (best.is_slow && !js->ctx->is_lame_duck) {
+        return JS_MOVE_NOBODY; /* Ours is as good. */
+    }
+    return js_move_to(js, group, best.node_id);
+}
+
+/* ---- Giving all away ---- */
+
+static void give(struct js *js, struct raft_group *group)
+{
+    if (js->moves_under_way >= MOVES_MAX) {
+        js->leaderships_left++;
+        return;
+    }
+    switch (js_move_away(js, group)) {
+    case JS_MOVE_BEGUN:
+    case JS_MOVE_LATER: /* That it is under way, too. */
+        js->moves_under_way++;
+        js->leaderships_left++;
+        break;
+    case JS_MOVE_NOBODY:
+        js->leaderships_kept++;
+        break;
+    case JS_MOVE_NOT_LED:
+        break;
+    }
+}
+
+void js_move_tick(struct js *js)
+{
+    if (!js->ctx->is_lame_duck) {
+        return;
+    }
+    js->moves_under_way = js->leaderships_left = js->leaderships_kept = 0;
+    for (struct js_stream *st = js->streams; st != NULL; st = st->hh.next) {
+        if (st->group != NULL) {
+            give(js, st->group);
+        }
+    }
+    if (js->meta_group != NULL) {
+        give(js, js->meta_group);
+    }
+}
+
+void js_leave(struct js *js)
+{
+    js_move_tick(js);
+    log_inf("JetStream hands %u leaderships over to other nodes", js->leaderships_left);
+}
+
+unsigned js_leave_left(const struct js *js, unsigned *ret_kept)
+{
+    *ret_kept = js->leaderships_kept;
+    return js->leaderships_left;
+}
+
+bool js_is_quiet(const struct js *js)
+{
+    return js_lane_is_idle(js);
+}

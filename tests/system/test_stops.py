@@ -1,0 +1,238 @@
+"""Planned stops: leaderships go to other nodes first, nothing that was accepted goes unanswered, and a node
+stops in bounded time whatever the others do."""
+
+import json
+import re
+import signal
+import time
+
+from weir_cluster import Single, run, wait_until
+from weir_js import Js, JsCluster, Publisher, dump
+from weir_load import Load
+
+STREAMS = 5
+
+
+def stored_of(node, stream, subject):
+    status, body = node.http("/replicaz?stream=%s&dump=1" % stream, 60)
+    assert status == 200, body
+    lines = [json.loads(line) for line in body.splitlines()]
+    import base64
+    return {m["seq"]: base64.b64decode(m["data"]) for m in lines if m["subject"] == subject}
+
+
+def start_load(c, **options):
+    """A stream for each publisher, publishers spread over the nodes."""
+    js = Js(c.nodes[0])
+    loads = []
+    for k in range(STREAMS):
+        js.create("S%d" % k, ["s%d" % k], 3)
+        loads.append(Load(c.nodes, "s%d" % k, at=k % len(c.nodes), **options))
+    for load in loads:
+        load.start()
+    time.sleep(0.3)
+    return loads
+
+
+def finish_load(c, loads, what):
+    for load in loads:
+        load.finish()
+    for k, load in enumerate(loads):
+        c.same("S%d" % k)
+        load.check(stored_of(c.nodes[k % len(c.nodes)], "S%d" % k, "s%d" % k))
+    # What a node had taken it answered: what was published again is new to the stream.
+    assert all(load.duplicates == 0 for load in loads), [load.duplicates for load in loads]
+    gaps = sorted((g for x in loads for g, _ in x.gaps), reverse=True)[:5]
+    print("     %s: %d acks, none failed; %d moves of publishers, %d messages published again, "
+          "largest gaps %s ms" % (what, sum(len(x.acks) for x in loads), sum(x.moves for x in loads),
+                                  sum(x.again for x in loads), [round(1000 * g) for g in gaps]))
+
+
+def led_by(node):
+    try:
+        return [r["stream"] for r in node.json("/replicaz")["replicas"] if r["is_led"]]
+    except OSError:
+        return []
+
+
+def stop_and_return(c, node, signum):
+    """Stops it; its leaderships are elsewhere before it goes: nobody's election had to find out."""
+    others = [n for n in c.nodes if n is not node]
+    before = [len(n.log()) for n in others]
+    node.signal(signum)
+    assert node.wait_exit(15) == 0, node.log()
+    handed = re.search(r"JetStream hands (\d+) leaderships over", node.log())
+    assert handed, node.log()
+    assert "not handed over" not in node.log(), node.log()
+    for n, at in zip(others, before):
+        log = n.log()[at:]
+        down = log.find("peer_down name=%s" % node.name)
+        if down >= 0:
+            assert "new stream leader" not in log[down:] and "new metadata leader" not in log[down:], log
+    node.start()
+    c.wait_ready(timeout=30)
+    return int(handed.group(1))
+
+
+def test_a_rolling_restart_under_load_fails_no_ack():
+    with JsCluster(3) as c:
+        loads = start_load(c)
+        handed = 0
+        for node in c.nodes:
+            handed += stop_and_return(c, node, signal.SIGTERM)
+            time.sleep(0.5)
+        assert handed >= STREAMS, "each stream was led by some node when that stopped"
+        finish_load(c, loads, "rolling restart with SIGTERM")
+
+
+def test_a_rolling_restart_of_lame_ducks_fails_no_ack():
+    """Clients that understand it leave by themselves; the others are closed one after the other."""
+    config = 'lame_duck_grace_period: "500ms"\nlame_duck_duration: "30s"\n'
+    with JsCluster(3, config=config) as c:
+        loads = start_load(c, heeds_ldm=True)
+        for node in c.nodes:
+            stop_and_return(c, node, signal.SIGUSR2)
+        assert all(load.again == 0 for load in loads), "answers were missing after an announced end"
+        finish_load(c, loads, "rolling restart of lame ducks")
+
+
+def ends_within(node, signum, seconds):
+    began = time.monotonic()
+    node.signal(signum)
+    assert node.wait_exit(seconds) == 0, node.log()
+    return time.monotonic() - began
+
+
+def test_a_node_alone_answers_what_it_took_and_stops_at_once():
+    with Single("-js", "-sd", "/tmp/weir-stops-%d" % time.monotonic_ns()) as n:
+        js = Js(n)
+        js.create("S", ["s"], 1)
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            p = Publisher(n)
+            for i in range(3000):
+                p.send("s", b"%d" % i)
+            n.signal(signum)
+            stored = {}
+            try:
+                while True:
+                    p.take(5)
+            except EOFError:
+                pass
+            assert n.wait_exit(3) == 0
+            n.start()
+            wait_until("health", lambda: n.http("/healthz")[0] == 200)
+            stored = dump(n, "S")
+            assert len(stored) >= len(p.acks)
+            answered = {a["seq"] for a in p.acks.values()}
+            assert set(stored) == answered, "stored and not answered: %s" % (set(stored) - answered)
+            Js(n).ok("STREAM.PURGE.S")
+
+
+def test_without_a_majority_a_node_stops_all_the_same():
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        js.publish("s", b"x")
+        last = c.leader("S")
+        for n in c.nodes:
+            if n is not last:
+                n.kill()
+        p = Publisher(last)
+        for i in range(10):
+            p.send("s", b"%d" % i)
+        took = ends_within(last, signal.SIGTERM, 8)
+        print("     without a majority: stopped in %.2f s" % took)
+        for n in c.nodes:
+            n.start()
+        c.wait_ready(timeout=30)
+        c.same("S")
+
+
+def test_all_at_once_stop():
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        for k in range(9):
+            js.create("S%d" % k, ["s%d" % k], 3)
+        for n in c.nodes:
+            n.signal(signal.SIGTERM)
+        for n in c.nodes:
+            assert n.wait_exit(8) == 0, n.log()
+        for n in c.nodes:
+            n.start()
+        c.wait_ready(timeout=30)
+        for k in range(9):
+            assert Js(c.nodes[k % 3]).publish("s%d" % k, b"x")["seq"] == 1
+
+
+def test_a_second_signal_cuts_it_short():
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        leader = c.leader("S")
+        others = [n for n in c.nodes if n is not leader]
+        for n in others:
+            n.signal(signal.SIGSTOP)  # For as long as it takes to notice, it waits for them.
+        leader.signal(signal.SIGTERM)
+        leader.wait_log("Initiating Shutdown")
+        leader.signal(signal.SIGTERM)
+        assert leader.wait_exit(2) == 0
+        for n in others:
+            n.signal(signal.SIGCONT)
+
+
+def test_a_leadership_goes_to_a_replica_that_is_up_to_date():
+    """One follower is back from a long absence and still fetches; the other one gets it."""
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        leader = c.leader("S")
+        late, good = [n for n in c.nodes if n is not leader]
+        late.signal(signal.SIGSTOP)
+        Js(leader).publish("s", b"x" * 1000)
+        assert stop_and_return_of_leader(c, leader, good) == good.name
+        late.signal(signal.SIGCONT)
+        leader.start()
+        c.wait_ready(timeout=30)
+        c.same("S")
+
+
+def stop_and_return_of_leader(c, leader, watcher):
+    leader.signal(signal.SIGTERM)
+    assert leader.wait_exit(8) == 0, leader.log()
+    found = re.search(r"new stream leader for '\$G > S'", watcher.log())
+    assert found, watcher.log()
+    return watcher.name
+
+
+def test_health_is_not_ok_before_a_node_has_caught_up():
+    """It said ok when it knew its leaders, and then 503 while it fetched what it had missed."""
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        for k in range(3):
+            js.create("S%d" % k, ["s%d" % k], 3)
+        late = c.nodes[2]
+        for round_ in range(3):
+            late.kill()
+            p = Publisher(c.nodes[0])
+            for i in range(1500):
+                p.send("s%d" % (i % 3), b"x" * (200 if round_ else 10))
+            p.drain()
+            js.create("NEW%d" % round_, ["new%d" % round_], 1)
+            late.start()
+            states = []
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                states.append(late.http("/healthz"))
+                if states[-1][0] == 200:
+                    got = late.json("/replicaz")["replicas"]
+                    assert all(r["last_seq"] == 500 * (round_ + 1) for r in got
+                               if r["stream"][0] == "S"), got
+                time.sleep(0.005)
+            ok = [i for i, s in enumerate(states) if s[0] == 200]
+            assert ok, states[-1]
+            later = [s for s in states[ok[0]:] if s[0] != 200]
+            assert not later, "ok, and then: %s" % (later[:3],)
+
+
+if __name__ == "__main__":
+    run(globals())
