@@ -3,9 +3,9 @@
 import base64
 import json
 import os
-import threading
 
-from weir_cluster import ROOT, Client, Cluster, wait_until
+import schemas
+from weir_cluster import Cluster, wait_until
 
 
 class JsCluster(Cluster):
@@ -40,7 +40,9 @@ def is_healthy(node):
 def api(client, subject, body=None, timeout=5.0):
     """A JetStream API request over a raw connection; its reply as an object."""
     text = json.dumps(body) if body is not None else ""
-    return json.loads(client.request("$JS.API." + subject, text, timeout)[4])
+    payload = client.request("$JS.API." + subject, text, timeout)[4]
+    schemas.check(payload)
+    return json.loads(payload)
 
 
 def replica(node, stream):

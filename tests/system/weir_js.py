@@ -1,4 +1,5 @@
-"""JetStream over the raw client of weir_cluster.py: requests, publishes with acks, pulls.
+"""JetStream over the raw client of weir_cluster.py: requests, publishes with acks, pulls. Every reply of the API
+is validated against its schema.
 
     with JsCluster(3) as c:
         js = Js(c.nodes[0])
@@ -10,6 +11,7 @@ import json
 import os
 import time
 
+import schemas
 from weir_cluster import Cluster, finish, wait_until
 
 _serial = [0]
@@ -92,6 +94,7 @@ class Js:
     def api(self, subject, body=None, timeout=None):
         text = b"" if body is None else json.dumps(body).encode()
         got = self.client.request("$JS.API." + subject, text, timeout or self.timeout)
+        schemas.check(got[4])
         return json.loads(got[4])
 
     def ok(self, subject, body=None, timeout=None):

@@ -65,13 +65,28 @@ class World {
     }
   }
 
-  stream(config = {}) {
-    return this.jsm[0].streams.add({
+  async stream(config = {}) {
+    const info = await this.jsm[0].streams.add({
       name: this.name,
       subjects: [`${this.name}.>`],
       num_replicas: this.replicas,
       ...config,
     });
+    for (const js of this.js) {
+      await eventually("a node knows the stream", () => this.isKnown(js));
+    }
+    return info;
+  }
+
+  // The node that was asked knows a stream at once, others a little later; a publish there fails until then.
+  async isKnown(js) {
+    try {
+      const expect = { streamName: "another" };
+      return await codeOf(js.publish(`${this.name}.x`, "", { expect })) === 10060;
+    } catch (err) {
+      check(err.cause?.isNoResponders?.(), `${err}`);
+      return false;
+    }
   }
 
   info(options) {

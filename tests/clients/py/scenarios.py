@@ -77,7 +77,17 @@ class World:
 
     async def stream(self, **config):
         config.setdefault("subjects", [self.name + ".>"])
-        return await self.js[0].add_stream(name=self.name, num_replicas=self.replicas, **config)
+        info = await self.js[0].add_stream(name=self.name, num_replicas=self.replicas, **config)
+        for js in self.js:
+            await eventually("a node knows the stream", lambda: self.is_known(js))
+        return info
+
+    async def is_known(self, js):
+        """The node that was asked knows a stream at once, others a little later; a publish there fails until then."""
+        try:
+            return await code_of(js.publish(self.name + ".x", stream="another")) == 10060
+        except NoStreamResponseError:
+            return False
 
     async def info(self, **options):
         return await self.js[0].stream_info(self.name, **options)
