@@ -546,3 +546,46 @@ void api_msg_get_close(struct api_msg_get *g)
     free(g->next_by_subj);
     *g = (struct api_msg_get){.start_time_ns = INT64_MIN};
 }
+
+static const struct field stepdown_fields[] = {
+    {.name = "preferred", .kind = FIELD_STRING, .offset = offsetof(struct api_stepdown, preferred)},
+    {.name = "cluster", .kind = FIELD_STRING, .offset = offsetof(struct api_stepdown, cluster)},
+    {.name = "tags",
+     .kind = FIELD_STRINGS,
+     .offset = offsetof(struct api_stepdown, tags),
+     .count_offset = offsetof(struct api_stepdown, tags_count)},
+};
+
+int api_read_stepdown(struct slice body, struct api_stepdown *ret_stepdown,
+                      struct api_error *ret_error)
+{
+    struct api_stepdown s = {0};
+    struct field_error error;
+    if (!looks_like_json(body)) {
+        *ret_stepdown = s;
+        return 0;
+    }
+    json_t *v = json_parse(body, &error);
+    if (v == NULL) {
+        return api_error_set(ret_error, API_ERROR_INVALID_JSON, "%s", error.text);
+    }
+    json_t *placement = json_take(v, "placement");
+    int rv = fields_read(NULL, 0, v, "JSApiLeaderStepdownRequest", NULL, &error);
+    if (rv == 0 && placement != NULL && !json_is_null(placement)) {
+        rv = fields_read(stepdown_fields, 3, placement, "Placement", &s, &error);
+    }
+    json_decref(placement);
+    json_decref(v);
+    if (rv != 0) {
+        api_stepdown_close(&s);
+        return api_error_set(ret_error, API_ERROR_INVALID_JSON, "%s", error.text);
+    }
+    *ret_stepdown = s;
+    return 0;
+}
+
+void api_stepdown_close(struct api_stepdown *s)
+{
+    fields_close(stepdown_fields, 3, s);
+    *s = (struct api_stepdown){0};
+}

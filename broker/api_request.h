@@ -96,6 +96,17 @@ struct api_msg_get {
 int api_read_msg_get(struct slice body, struct api_msg_get *ret_get, struct api_error *ret_error);
 void api_msg_get_close(struct api_msg_get *g);
 
+/* The body of LEADER.STEPDOWN: where leadership is to go. Strings are owned. */
+struct api_stepdown {
+    char *preferred; /* A server's name; NULL: as the rest says. */
+    char *cluster;   /* NULL: any. */
+    char **tags;     /* All must match; a leading ! excludes. */
+    size_t tags_count;
+};
+int api_read_stepdown(struct slice body, struct api_stepdown *ret_stepdown,
+                      struct api_error *ret_error);
+void api_stepdown_close(struct api_stepdown *s);
+
 /* The body counts as empty: nothing, {} or an object without members. */
 bool api_is_empty_body(struct slice body);
 #endif

@@ -554,19 +554,27 @@ bool fields_eq(const struct field *table, size_t count, const void *a, const voi
     return is_equal;
 }
 
-bool json_take_flag(json_t *object, const char *name)
+json_t *json_take(json_t *object, const char *name)
 {
     const char *key;
     json_t *v;
     json_object_foreach(object, key, v)
     {
         if (strcasecmp(key, name) == 0) {
-            bool is_true = json_is_true(v);
+            json_incref(v);
             json_object_del(object, key);
-            return is_true;
+            return v;
         }
     }
-    return false;
+    return NULL;
+}
+
+bool json_take_flag(json_t *object, const char *name)
+{
+    json_t *v = json_take(object, name);
+    bool is_true = json_is_true(v);
+    json_decref(v);
+    return is_true;
 }
 
 json_t *json_parse(struct slice text, struct field_error *ret_error)

@@ -67,7 +67,9 @@ void fields_close(const struct field *table, size_t count, void *base);
 void fields_dup(const struct field *table, size_t count, void *to);
 bool fields_eq(const struct field *table, size_t count, const void *a, const void *b);
 
-/* Take the member @name, in any case, off @object; returns whether it was true. */
+/* Take the member @name, in any case, off @object, if that is one: a new reference, or NULL. */
+json_t *json_take(json_t *object, const char *name);
+/* The same of a flag; returns whether it was true. */
 bool json_take_flag(json_t *object, const char *name);
 /* Parse @text as one JSON value. NULL on a syntax error, with Go-like words in @ret_error. */
 json_t *json_parse(struct slice text, struct field_error *ret_error);

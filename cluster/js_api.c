@@ -63,6 +63,9 @@ static const struct {
     {"CONSUMER.MSG.NEXT.*.*", JS_API_MSG_NEXT, false},
     {"DIRECT.GET.*", JS_API_DIRECT_GET, false},
     {"DIRECT.GET.*.>", JS_API_DIRECT_GET, false},
+    {"STREAM.LEADER.STEPDOWN.*", JS_API_STREAM_STEPDOWN, false},
+    {"CONSUMER.LEADER.STEPDOWN.*.*", JS_API_CONSUMER_STEPDOWN, false},
+    {"META.LEADER.STEPDOWN", JS_API_META_STEPDOWN, true},
     /* Ours: one stream's info for the meta leader's STREAM.LIST. */
     {"WEIR.INFO.*", JS_API_LIST_INFO, false},
 };
@@ -87,6 +90,9 @@ static const char *const types[] = {
     [JS_API_MSG_NEXT] = NULL,
     [JS_API_DIRECT_GET] = NULL,
     [JS_API_LIST_INFO] = "stream_info_response",
+    [JS_API_STREAM_STEPDOWN] = "stream_leader_stepdown_response",
+    [JS_API_CONSUMER_STEPDOWN] = "consumer_leader_stepdown_response",
+    [JS_API_META_STEPDOWN] = "meta_leader_stepdown_response",
 };
 
 const char *js_api_type(enum js_api_op op)
@@ -102,6 +108,8 @@ static size_t name_position(enum js_api_op op)
     case JS_API_MSG_DELETE:
     case JS_API_MSG_NEXT:
     case JS_API_CONSUMER_DURABLE:
+    case JS_API_STREAM_STEPDOWN:
+    case JS_API_CONSUMER_STEPDOWN:
         return 3;
     default:
         return 2;
@@ -367,6 +375,14 @@ static bool try_route(struct js *js, uint64_t asker, unsigned hops, const struct
     if (msg->payload.len > BODY_BYTES_MAX && js_api_type(call.op) != NULL) {
         struct api_error e;
         api_error_set(&e, API_ERROR_BAD_REQUEST, NULL);
+        js_api_refuse(js, &call, &e);
+        return true;
+    }
+    bool is_stepdown = call.op == JS_API_STREAM_STEPDOWN || call.op == JS_API_CONSUMER_STEPDOWN ||
+                       call.op == JS_API_META_STEPDOWN;
+    if (is_stepdown && js->ctx->peers == NULL) {
+        struct api_error e;
+        api_error_set(&e, API_ERROR_CLUSTER_REQUIRED, NULL);
         js_api_refuse(js, &call, &e);
         return true;
     }

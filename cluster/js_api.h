@@ -25,6 +25,9 @@ enum js_api_op {
     JS_API_MSG_NEXT,
     JS_API_DIRECT_GET,
     JS_API_LIST_INFO,
+    JS_API_STREAM_STEPDOWN,
+    JS_API_CONSUMER_STEPDOWN,
+    JS_API_META_STEPDOWN,
 };
 
 /* A parsed request. Slices are borrowed. */
@@ -50,6 +53,9 @@ void js_api_no_responders(struct js *js, uint64_t asker, struct slice inbox, str
 void js_api_meta(struct js *js, const struct js_api_call *call);
 /* On the leader of the stream. */
 void js_api_stream(struct js_stream *st, const struct js_api_call *call);
+/* On the leader of @group, which is asked to hand over. @what names it in the log. */
+void js_api_stepdown(struct js *js, const struct js_api_call *call, struct raft_group *group,
+                     const char *what);
 
 /* STREAM.LIST asks the leaders: one of their answers; false if @inbox is a client's. */
 bool js_api_list_arrived(struct js *js, struct slice inbox, struct slice payload);

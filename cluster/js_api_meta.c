@@ -410,6 +410,9 @@ void js_api_meta(struct js *js, const struct js_api_call *call)
         }
         api_paging_close(&page);
         break;
+    case JS_API_META_STEPDOWN:
+        js_api_stepdown(js, call, js->meta_group, "the meta group");
+        break;
     default:
         assert(0 && "not a request of meta");
         break;

@@ -603,6 +603,17 @@ void js_api_stream(struct js_stream *st, const struct js_api_call *call)
     case JS_API_DIRECT_GET:
         direct_get(st, call);
         break;
+    case JS_API_STREAM_STEPDOWN:
+        js_api_stepdown(st->js, call, st->group, st->name);
+        break;
+    case JS_API_CONSUMER_STEPDOWN:
+        if (consumers_by_name(stream_get_consumers(st->machine), call->consumer) == NULL) {
+            refuse(st, call, API_ERROR_CONSUMER_NOT_FOUND, NULL);
+        } else {
+            /* Its leader is the stream's: whoever asks waits for another one. */
+            js_api_stepdown(st->js, call, st->group, st->name);
+        }
+        break;
     default:
         break; /* Requests of meta are routed to its leader. */
     }

@@ -390,8 +390,8 @@ bool js_leader_is_busy(const struct js_stream *st);
 enum js_move {
     JS_MOVE_NOT_LED,
     JS_MOVE_NOBODY, /* No other node could take it. */
-    JS_MOVE_LATER,  /* Nobody can now, or it goes already. */
-    JS_MOVE_BEGUN,
+    JS_MOVE_LATER,  /* Nobody can now. */
+    JS_MOVE_BEGUN,  /* Now, or before. */
 };
 /* If the group is led here, hand it to who is best for it. To be tried again until it is not. */
 enum js_move js_move_away(struct js *js, struct raft_group *group);

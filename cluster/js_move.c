@@ -9,6 +9,7 @@
 #include <assert.h>
 
 #include "cluster/js_internal.h"
+#include "storage/base/err.h"
 #include "storage/base/log.h"
 
 #define LAG_MAX 64     /* Entries that a member may be behind: it has them before it is told. */
@@ -80,9 +81,10 @@ enum js_move js_move_to(struct js *js, struct raft_group *group, uint64_t node_i
     int rv = group_move_leader(group, node_id);
     js_unlock(js);
     if (rv == 0) {
+        count_loads(js);
         load_of(js, node_id)->leaders++;
     }
-    return rv == 0 ? JS_MOVE_BEGUN : JS_MOVE_LATER;
+    return rv == 0 || rv == ERR_BUSY ? JS_MOVE_BEGUN : JS_MOVE_LATER;
 }
 
 enum js_move js_move_away(struct js *js, struct raft_group *group)
@@ -103,9 +105,6 @@ enum js_move js_move_away(struct js *js, struct raft_group *group)
     if (best.node_id == 0 || !status.role.is_leader) {
         return best.is_present ? JS_MOVE_LATER : JS_MOVE_NOBODY;
     }
-    if (best.is_slow && !js->ctx->is_lame_duck) {
-        return JS_MOVE_NOBODY; /* Ours is as good. */
-    }
     return js_move_to(js, group, best.node_id);
 }
 
@@ -119,7 +118,7 @@ static void give(struct js *js, struct raft_group *group)
     }
     switch (js_move_away(js, group)) {
     case JS_MOVE_BEGUN:
-    case JS_MOVE_LATER: /* That it is under way, too. */
+    case JS_MOVE_LATER:
         js->moves_under_way++;
         js->leaderships_left++;
         break;

@@ -1,11 +1,14 @@
 """Planned stops: leaderships go to other nodes first, nothing that was accepted goes unanswered, and a node
 stops in bounded time whatever the others do."""
 
+import base64
 import json
 import re
 import signal
+import subprocess
 import time
 
+import clients
 from weir_cluster import Single, run, wait_until
 from weir_js import Js, JsCluster, Publisher, dump
 from weir_load import Load
@@ -17,7 +20,6 @@ def stored_of(node, stream, subject):
     status, body = node.http("/replicaz?stream=%s&dump=1" % stream, 60)
     assert status == 200, body
     lines = [json.loads(line) for line in body.splitlines()]
-    import base64
     return {m["seq"]: base64.b64decode(m["data"]) for m in lines if m["subject"] == subject}
 
 
@@ -232,6 +234,105 @@ def test_health_is_not_ok_before_a_node_has_caught_up():
             assert ok, states[-1]
             later = [s for s in states[ok[0]:] if s[0] != 200]
             assert not later, "ok, and then: %s" % (later[:3],)
+
+
+def meta_leader(nodes):
+    """Its name, when all say the same."""
+    seen = {n.json("/jsz")["meta_cluster"].get("leader", "") for n in nodes}
+    return seen.pop() if len(seen) == 1 else ""
+
+
+def test_leaders_step_down_on_request_from_any_node():
+    with JsCluster(3) as c:
+        js = [Js(n) for n in c.nodes]
+        js[0].create("S", ["s"], 3)
+        js[0].create("ONE", ["one"], 1)
+        js[0].consumer("S", "C")
+        p = Publisher(c.nodes[0])
+        moved = 0
+        for i in range(12):
+            for k in range(50):
+                p.send("s", b"%d" % p.sent)
+            old = c.leader("S")
+            others = [n for n in c.nodes if n is not old]
+            what = "STREAM.LEADER.STEPDOWN.S" if i % 2 else "CONSUMER.LEADER.STEPDOWN.S.C"
+            wanted = others[i % 2] if i % 3 == 0 else None
+            body = {"placement": {"preferred": wanted.name}} if wanted else None
+            assert js[i % 3].ok(what, body)["success"] is True
+            wait_until("another leader", lambda: c.leader("S") is not old, 5)
+            assert wanted is None or c.leader("S") is wanted, (c.leader("S").name, wanted.name)
+            info = js[(i + 1) % 3].ok("CONSUMER.INFO.S.C")
+            assert info["cluster"]["leader"] == c.leader("S").name, info["cluster"]
+            moved += 1
+        p.drain()
+        assert [p.acks[i]["seq"] for i in range(p.sent)] == list(range(1, p.sent + 1))
+        # What a leader refuses.
+        at = c.leader("S").name
+        for body, text in (({"placement": {"preferred": at}}, 'preferred server "%s" is already leader' % at),
+                           ({"placement": {"preferred": "x"}}, 'preferred server "x" not known'),
+                           ({"placement": {"tags": ["ssd"]}}, "no replacement peer connected")):
+            error = js[0].api("STREAM.LEADER.STEPDOWN.S", body)["error"]
+            assert (error["err_code"], error["description"]) == (10005, text), error
+        assert js[1].ok("STREAM.LEADER.STEPDOWN.ONE")["success"] is True
+        # One that is asked for, and down.
+        down = next(n for n in c.nodes if n.name != at)
+        down.kill()
+        up = next(x for x, n in zip(js, c.nodes) if n is not down)
+        wait_until("it to be seen", lambda: "error" in up.api(
+            "STREAM.LEADER.STEPDOWN.S", {"placement": {"preferred": down.name}}), 5)
+
+
+def test_the_leader_of_meta_steps_down_on_request():
+    with JsCluster(3) as c:
+        for i in range(6):
+            old = wait_until("a meta leader", lambda: meta_leader(c.nodes), 10)
+            others = [n.name for n in c.nodes if n.name != old]
+            body = {"placement": {"preferred": others[1]}} if i % 2 else None
+            js = Js(c.nodes[i % 3])
+            assert js.ok("META.LEADER.STEPDOWN", body)["success"] is True
+            new = wait_until("another one", lambda: meta_leader(c.nodes) not in ("", old)
+                             and meta_leader(c.nodes), 5)
+            assert body is None or new == others[1], (new, others)
+            js.create("S%d" % i, ["s%d" % i], 3)
+            js.close()
+
+
+def test_pulls_that_wait_are_told_and_work_goes_on():
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        js.consumer("S", "C")
+        for i in range(4):
+            _, sid = js.pull("S", "C", 1, expires=int(20e9))
+            time.sleep(0.2)
+            js2 = Js(c.nodes[1])
+            js2.ok("CONSUMER.LEADER.STEPDOWN.S.C")
+            m = js.client.msg(5)
+            assert m[1] == sid and b"409 Leadership Change" in m[3], m
+            assert js2.publish("s", b"%d" % i)
+            got = js.fetch("S", "C", 1, 5)
+            assert [g[1] for g in got] == [b"%d" % i], got
+            js.ack(got[0][2])
+
+
+def test_the_nats_cli_steps_leaders_down():
+    command = clients.get_or_skip("cli", "step-down")
+    if command is None:
+        return
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        js.consumer("S", "C")
+
+        def nats(node, *args):
+            url = "nats://127.0.0.1:%d" % node.port
+            done = subprocess.run(command + ["-s", url] + list(args), text=True, timeout=20,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            assert done.returncode == 0, done.stdout
+            return done.stdout
+        for i in range(3):
+            assert "New leader elected" in nats(c.nodes[i], "stream", "cluster", "step-down", "S")
+            assert "New leader elected" in nats(c.nodes[i], "consumer", "cluster", "step-down", "S", "C")
 
 
 if __name__ == "__main__":

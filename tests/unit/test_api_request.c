@@ -238,6 +238,41 @@ Test(api_request, small_requests_are_read_and_checked)
     cr_expect_not(api_is_empty_body(SLICE_LIT("{\"x\":1}")));
 }
 
+Test(api_request, a_step_down_says_where_to)
+{
+    struct api_error e = {0};
+    struct api_stepdown s;
+    static const char *const anywhere[] = {
+        "", "  ", "{}", "nonsense", "{\"placement\":null}", "null", "{\"placement\":{}}"};
+    for (size_t i = 0; i < sizeof anywhere / sizeof anywhere[0]; i++) {
+        cr_assert_eq(api_read_stepdown(slice_str(anywhere[i]), &s, &e), 0, "%s", anywhere[i]);
+        cr_expect_null(s.preferred);
+        cr_expect_null(s.cluster);
+        cr_expect_eq(s.tags_count, 0);
+        api_stepdown_close(&s);
+    }
+    cr_assert_eq(
+        api_read_stepdown(SLICE_LIT("{\"Placement\":{\"preferred\":\"n1\",\"cluster\":\"C\","
+                                    "\"tags\":[\"a\",\"!b\"]}}"),
+                          &s, &e),
+        0);
+    cr_expect_str_eq(s.preferred, "n1");
+    cr_expect_str_eq(s.cluster, "C");
+    cr_assert_eq(s.tags_count, 2);
+    cr_expect_str_eq(s.tags[1], "!b");
+    api_stepdown_close(&s);
+    static const char *const wrong[] = {"{bad",
+                                        "[]",
+                                        "{\"x\":1}",
+                                        "{\"placement\":{\"x\":1}}",
+                                        "{\"placement\":\"x\"}",
+                                        "{\"placement\":{\"tags\":\"x\"}}"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        cr_expect_eq(api_read_stepdown(slice_str(wrong[i]), &s, &e), ERR_INVALID, "%s", wrong[i]);
+        cr_expect_eq(e.err_code, 10025);
+    }
+}
+
 Test(api_reply, acks_and_errors_have_the_forms_clients_parse)
 {
     struct buf b = BUF_EMPTY;
