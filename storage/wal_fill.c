@@ -34,7 +34,7 @@ int wal_fill_begin(struct wal *w, uint64_t bytes)
     if (rv == 0) {
         f->size = bytes;
         f->at = 0;
-        f->zeros = wal_aligned_zeros(CHUNK_BYTES);
+        f->zeros = wal_aligned_zeros(bytes < CHUNK_BYTES ? (size_t)bytes : CHUNK_BYTES);
         rv = ops->truncate(ops->ctx, f->file, 0); /* A *.tmp that a crash left. */
     }
     return rv == 0 ? 0 : wal_fail(w, rv, f->path);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -345,6 +346,11 @@ int main(int argc, char **argv)
     struct options o = {
         .first = 1, .seeds = 1000, .scenario = -1, .failures_max = 20, .guards_text = ""};
     o.jobs = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    /* Each process lives for a moment, and allocates large blocks again and again: half of its time
+     * would go into giving pages back and faulting them in. */
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
+    mallopt(M_TOP_PAD, 16 << 20);
     int c;
     while ((c = getopt_long(argc, argv, "j:h", longs, NULL)) != -1) {
         switch (c) {
