@@ -32,6 +32,7 @@ struct pending {
 struct replica {
     struct sim_log queued;  /* As the host believes it, with what is not on the disk yet. */
     struct sim_log durable; /* On the disk. */
+    struct sim_log rotted;  /* On the disk before the last damage: what it acknowledged counts. */
     uint64_t queued_term;
     uint64_t queued_vote;
     uint64_t durable_term;
@@ -110,6 +111,7 @@ void sim_oracle_free(struct sim_oracle *o)
         for (unsigned n = 0; n < SIM_NODES_MAX; n++) {
             sim_log_close(&o->groups[g].replicas[n].queued);
             sim_log_close(&o->groups[g].replicas[n].durable);
+            sim_log_close(&o->groups[g].replicas[n].rotted);
             sim_log_close(&o->nodes[n].expected[g]);
         }
         free(o->groups[g].history);
@@ -398,7 +400,9 @@ void sim_oracle_replay_end(struct sim_oracle *o, unsigned node, bool is_damaged)
     struct node *n = &o->nodes[node];
     n->is_replaying = false;
     for (unsigned g = 0; g < o->groups_count; g++) {
-        if (!is_damaged) {
+        if (is_damaged) {
+            sim_log_copy(&replica_of(o, node, g)->rotted, &n->expected[g]);
+        } else {
             check_replayed(o, node, g);
         }
     }
@@ -446,8 +450,15 @@ static void look_leader(struct sim_oracle *o, unsigned node, unsigned group,
     }
 }
 
-/* How many replicas hold this entry on their disks. The first one is written by everybody at birth,
- * and is committed by that. */
+static bool is_same(const struct sim_log *log, uint64_t index, struct sim_entry entry)
+{
+    struct sim_entry e = sim_log_get(log, index);
+    return e.term == entry.term && e.hash == entry.hash;
+}
+
+/* How many replicas hold this entry on their disks, or did before the damage: their acknowledgement
+ * may have been under way. The first one is written by everybody at birth, and is committed by
+ * that. */
 static unsigned durable_count(struct sim_oracle *o, unsigned group, uint64_t index,
                               struct sim_entry entry)
 {
@@ -457,8 +468,8 @@ static unsigned durable_count(struct sim_oracle *o, unsigned group, uint64_t ind
     }
     for (unsigned n = 0; n < o->nodes_count; n++) {
         struct replica *p = replica_of(o, n, group);
-        struct sim_entry e = sim_log_get(&p->durable, index);
-        count += index <= p->base_index || (e.term == entry.term && e.hash == entry.hash);
+        count += index <= p->base_index || is_same(&p->durable, index, entry) ||
+                 is_same(&p->rotted, index, entry);
     }
     return count;
 }
