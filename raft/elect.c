@@ -99,6 +99,7 @@ static void tick_group(struct raft_group *g)
     if (g->r != NULL) {
         look_for_quorum(g);
     }
+    vote_suspect_tick(g);
     catchup_tick(g);
     host_group_busy(g);
 }

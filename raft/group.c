@@ -137,6 +137,7 @@ void group_table(struct raft_group *g, struct replica *rep, const struct frame_i
     struct raft_host *h = g->host;
     struct peer *p = host_peer(h, rep->node_id);
     rep->table_epoch = p->epoch;
+    rep->told_term = it->term;
     rep->table_last = it->index;
     rep->table_last_term = it->index_term;
     g->level_at = it->commit > g->level_at ? it->commit : g->level_at;
@@ -153,6 +154,7 @@ void group_table(struct raft_group *g, struct replica *rep, const struct frame_i
     if ((it->flags & FRAME_TABLE_ASKING) != 0) {
         outbox_put_table(g, rep->raft_id, rep->node_id, false);
     }
+    vote_suspect_learn(g);
 }
 
 /* ---- Life ---- */
@@ -359,6 +361,7 @@ int group_open(struct raft_host *h, const struct group_options *options,
             return 0;
         }
     }
+    g->has_old_terms = g->is_suspect && IS_ON(h, G11);
     if (instance_open(g)) {
         outbox_put_tables(g, true);
         elect_started(g, false);

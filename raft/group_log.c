@@ -186,6 +186,14 @@ static struct record_base as_record(const struct base *b)
     return (struct record_base){b->index, b->term, b->conf.index, buf_slice(&b->conf.bytes)};
 }
 
+static void note_told(struct raft_group *g, uint64_t index, uint64_t lsn)
+{
+    if (g->base_told[0].lsn <= g->host->durable_lsn) {
+        g->base_told[1] = g->base_told[0];
+    }
+    g->base_told[0] = (struct base_told){index, lsn};
+}
+
 uint64_t log_put_base(struct raft_group *g, enum record_type type, const struct base *b)
 {
     struct record_base rb = as_record(b);
@@ -196,6 +204,7 @@ uint64_t log_put_base(struct raft_group *g, enum record_type type, const struct 
     }
     if (type != RECORD_IMAGE) {
         g->base_lsn = lsn;
+        note_told(g, b->index, lsn);
     }
     return lsn;
 }
@@ -229,7 +238,11 @@ uint64_t log_put_checkpoint(struct raft_group *g)
         g->hold_lsn = needed;
     }
     g->hold_until = lsn;
+    if (g->is_known && g->stub_lsn <= g->host->durable_lsn) {
+        g->stub_kept = g->stub_lsn; /* Durable, thus in an older frame. */
+    }
     g->stub_lsn = lsn;
+    note_told(g, g->base.index, lsn);
     return lsn;
 }
 
@@ -269,15 +282,15 @@ void log_reset(struct raft_group *g, const struct base *b)
 
 void log_durable(struct raft_group *g)
 {
-    if (g->base_lsn <= g->host->durable_lsn && g->base_durable < g->base.index) {
-        g->base_durable = g->base.index;
-        spans_drop_below(g, g->base.index);
+    if (g->base_told[0].lsn <= g->host->durable_lsn && g->base_durable < g->base_told[1].index) {
+        g->base_durable = g->base_told[1].index;
+        spans_drop_below(g, g->base_durable);
     }
 }
 
 uint64_t log_needed_lsn(const struct raft_group *g)
 {
-    uint64_t needed = g->stub_lsn;
+    uint64_t needed = g->stub_kept != 0 ? g->stub_kept : g->stub_lsn;
     if (g->spans_count > 0 && span_at(g, 0)->lsn < needed) {
         needed = span_at(g, 0)->lsn;
     }
@@ -289,8 +302,8 @@ uint64_t log_needed_lsn(const struct raft_group *g)
 
 void log_opened(struct raft_group *g)
 {
-    g->base_durable = g->base.index;
-    spans_drop_below(g, g->base.index);
+    g->base_durable = g->base_told[1].index;
+    spans_drop_below(g, g->base_durable);
 }
 
 /* ---- Replay ---- */
@@ -364,8 +377,8 @@ static void replay_append(struct raft_group *g, struct record *rec)
     /* Overwrite: what follows belonged to another leader. */
     log_suffix_drop(g, 0, index - 1);
     if (g->suffix_count > 0 && g->suffix_first + g->suffix_count != index) {
-        /* A gap: what is before it cannot count any more, what follows may, above a base. */
-        g->is_broken = true;
+        /* A gap: what is before it cannot count any more. What follows may, above a base that comes
+         * yet, or behind entries that are carried yet; else connect_suffix finds it. */
         log_suffix_drop(g, UINT64_MAX, 0);
     }
     if (g->suffix_count == 0) {
@@ -421,6 +434,8 @@ static void replay_base(struct raft_group *g, const struct record *rec)
     }
     base_set(&g->base, b->index, b->term, b->conf_index, b->conf);
     log_suffix_drop(g, b->index + 1, UINT64_MAX);
+    g->base_told[1] = g->base_told[0];
+    g->base_told[0] = (struct base_told){b->index, g->last_lsn};
 }
 
 static void replay_record(struct raft_group *g, struct record *rec)
@@ -503,7 +518,8 @@ void log_replay(void *arg, uint64_t lsn, uint8_t type, uint64_t gid, struct slic
     if (type == RECORD_TRUNCATE) {
         spans_cut(g, rec.index - 1);
     }
-    if (type == RECORD_CHECKPOINT) {
+    if (type == RECORD_CREATE || type == RECORD_CHECKPOINT) {
+        g->stub_kept = g->is_known ? g->stub_lsn : 0;
         g->stub_lsn = lsn;
     }
     replay_record(g, &rec);

@@ -198,7 +198,7 @@ static void after_entries(struct raft_group *g, const struct raft_append_entries
     if (is_same && g->r->last_applied >= leader_commit && g->r->last_applied >= g->level_at) {
         g->is_level = true; /* The leader tells who lags only what he has as committed: level_at. */
     }
-    if (is_same && g->is_suspect) {
+    if (is_same && g->is_suspect && !g->has_old_terms && vote_suspect_knows_terms(g)) {
         guard_trust(g, "level with its leader");
     }
 }
@@ -290,7 +290,10 @@ static void reload_when_quiet(struct raft_group *g)
     bool was_leader = g->was_leader;
     if (g->r->state == RAFT_UNAVAILABLE) {
         guard_post(g);
-    } else if (instance_reload(g, 0) && was_leader) {
+        return;
+    }
+    vote_suspect_raise(g);
+    if (instance_reload(g, 0) && was_leader) {
         struct raft_host *h = g->host;
         elect_campaign_at(g, h->now_ms, h->opt.successor_ms, h->now_ms + 5000);
     }

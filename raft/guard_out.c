@@ -51,6 +51,9 @@ static void send_result(struct raft_group *g, struct out *o,
         if (IS_ON(h, G2) && last_index > g->verified) {
             last_index = g->verified;
         }
+        if (g->has_old_terms && last_index > g->r->commit_index) {
+            last_index = g->r->commit_index; /* G11: this helps no leader to commit. */
+        }
     } else if (IS_ON(h, G8)) {
         last_index = reject_hint(g, a->rejected, last_index);
     }

@@ -74,6 +74,13 @@ struct span {
     uint64_t lsn;
 };
 
+/* A record that tells of the base: BASE, RESET, CHECKPOINT. Entries below are let go when two in
+ * two frames do: if one rots, what it covered is still there. */
+struct base_told {
+    uint64_t index;
+    uint64_t lsn;
+};
+
 /* An append in flight: libraft waits for its callback. */
 struct append {
     struct list link;      /* In the group's in-flight or held list. */
@@ -149,6 +156,7 @@ struct replica {
     uint64_t read_seq;    /* Highest PONG in our term. */
     uint64_t commit_told; /* Commit index of the last entries or heartbeat to it. */
     uint64_t probed_ms;   /* When a refusal last made the core look again. */
+    uint64_t told_term;   /* By its newest table, 0: none came in this process. */
     uint32_t table_epoch; /* Peer epoch of the table below, 0: none. */
     uint64_t table_last;
     uint64_t table_last_term;
@@ -218,18 +226,23 @@ struct raft_group {
     uint64_t fence_lsn; /* Last META, CREATE, TRUNCATE or RESET. */
     uint64_t last_lsn;  /* Last record of any kind. */
     uint64_t create_lsn;
-    uint64_t stub_lsn; /* Oldest record that, with what follows, tells all but entries. */
-    uint64_t base_lsn; /* Of the last BASE; spans below base go when it is durable. */
-    uint64_t base_durable;
+    uint64_t stub_lsn; /* Newest stub: it tells, with what follows, all but entries. */
+    uint64_t
+        stub_kept; /* The stub before it, in another frame: kept in case that one rots. 0: none. */
+    uint64_t base_lsn;             /* Of the last BASE or RESET. */
+    struct base_told base_told[2]; /* The newest, and the one before in another frame. */
+    uint64_t base_durable;         /* Told twice, durably: spans up to it went. */
     uint64_t hold_lsn; /* Needed while hold_until is not durable: written again meanwhile. */
     uint64_t hold_until;
     uint64_t carried_at; /* wal_written when the entries were carried forward last; 0: never. */
     bool is_deleted;     /* During replay. */
     bool is_known;       /* CREATE or CHECKPOINT was seen. */
     bool is_suspect;
-    bool is_level;     /* group_status. */
-    uint64_t level_at; /* What members said to be committed, when they connected. */
-    bool is_broken;    /* Replay met a gap or a record that made no sense. */
+    bool is_level;      /* group_status. */
+    uint64_t level_at;  /* What members said to be committed, when they connected. */
+    bool has_old_terms; /* A suspect: it may have promised something in terms that it does not know.
+                         */
+    bool is_broken;     /* Replay met a record that made no sense. */
     /* Entries while no instance has them: replayed, until the group is opened, or of one that was
      * stopped. First index, and libraft's own form. */
     struct raft_entry *suffix;
@@ -493,6 +506,14 @@ void guard_send_result(struct raft_group *g, uint64_t to, uint64_t node_id, uint
 bool vote_is_hosts(const struct raft_group *g);
 void vote_answer(struct raft_group *g, const struct raft_request_vote *v, uint64_t from,
                  uint64_t node_id);
+/* G11: does it know of all terms in which it may have voted or acknowledged? */
+bool vote_suspect_knows_terms(struct raft_group *g);
+/* G11: a voter has told its term: perhaps that was the last one. */
+void vote_suspect_learn(struct raft_group *g);
+/* G11: no append is in flight, and the instance about to be loaded again. */
+void vote_suspect_raise(struct raft_group *g);
+/* G11: ask the voters that told nothing yet. */
+void vote_suspect_tick(struct raft_group *g);
 /* G11: may it vote for somebody with this log, may it campaign? */
 bool vote_suspect_may_vote(struct raft_group *g, uint64_t last_term, uint64_t last_index);
 

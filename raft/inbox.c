@@ -118,7 +118,7 @@ static int to_core(struct raft_group *g, uint64_t node_id, const struct frame_it
 
 static void ping(struct raft_group *g, uint64_t node_id, const struct frame_item *it)
 {
-    if (g->r == NULL || g->r->current_term != it->term) {
+    if (g->r == NULL || g->r->current_term != it->term || g->has_old_terms) {
         return;
     }
     struct out *o = out_new(g, FRAME_PONG, it->from, node_id);

@@ -1,9 +1,13 @@
 /* Which WAL segments may go (raft-guide 7.3, trim).
  *
- * A group needs its oldest stub (CREATE or CHECKPOINT, with what follows) and the entries above its
- * durable base. What pins an old segment is written again: stubs as CHECKPOINT records, entries
- * after a flush if the store can have them, else carried forward from memory (no quorum, so they
- * cannot be applied). Old records count as needed until the new ones are durable. */
+ * A group needs its two newest stubs (CREATE or CHECKPOINT, with what follows) and the entries
+ * above its durable base. What pins an old segment is written again: stubs as CHECKPOINT records,
+ * entries after a flush if the store can have them, else carried forward from memory (no quorum, so
+ * they cannot be applied). Old records count as needed until the new ones are durable.
+ *
+ * Two stubs, in two frames: a replica whose last stub is gone is lost for good (born once), while
+ * with the older one it is only suspect, and repaired by its peers. A base counts as durable once
+ * two records tell of it, for the same reason: without it the entries above continue nothing. */
 #include "raft/host_internal.h"
 
 #define KEEP_MS 100
@@ -53,14 +57,12 @@ struct cutoffs {
     uint64_t bytes; /* Of the WAL. */
     uint64_t pause; /* So much is written between two times that a group is carried. */
     bool is_any;
+    bool is_over; /* Over the budget. */
 };
 
 /* The first LSN of the @n-th newest sealed segment; 0 if there are fewer. */
 static uint64_t cutoff(const struct raft_host *h, unsigned sealed, unsigned n)
 {
-    if (wal_bytes(h->wal) > h->opt.wal_bytes_max / 4 * 3) {
-        n = 1; /* Over the budget: everything sealed should go. */
-    }
     return sealed < n ? 0 : wal_segment_first_lsn(h->wal, sealed - n);
 }
 
@@ -69,9 +71,11 @@ static struct cutoffs cutoffs(struct raft_host *h)
     host_wal_lock(h);
     unsigned sealed = wal_sealed_count(h->wal);
     struct cutoffs c = {.is_any = sealed > 0, .bytes = wal_bytes(h->wal)};
+    c.is_over = c.bytes > h->opt.wal_bytes_max / 4 * 3;
     if (sealed > 0) {
-        c.stubs = cutoff(h, sealed, STUB_SEGMENTS);
-        c.carry = cutoff(h, sealed, CARRY_SEGMENTS);
+        /* Over the budget everything sealed should go. */
+        c.stubs = cutoff(h, sealed, c.is_over ? 1 : STUB_SEGMENTS);
+        c.carry = cutoff(h, sealed, c.is_over ? 1 : CARRY_SEGMENTS);
         c.oldest = wal_oldest_lsn(h->wal);
     }
     host_wal_unlock(h);
@@ -120,6 +124,24 @@ static void entries_of_group(struct raft_group *g, const struct cutoffs *c)
     }
 }
 
+/* Old entries wait only for another record that tells of the base. */
+static bool is_base_told_once(const struct raft_group *g, const struct cutoffs *c)
+{
+    return oldest_entry_lsn(g) < c->stubs && g->spans[g->spans_front].last <= g->base.index &&
+           g->base_durable < g->base.index && g->base_told[0].lsn <= g->host->durable_lsn;
+}
+
+/* A second stub soon after the first; then one as often as the last is old. The older of the two is
+ * kept for so long, unless that is too much. */
+static bool is_stub_due(const struct raft_group *g, const struct cutoffs *c)
+{
+    if (g->stub_lsn > g->host->durable_lsn || pull_is_switching(g)) {
+        return false;
+    }
+    return (g->is_known && g->stub_kept == 0) || g->stub_lsn < c->stubs ||
+           is_base_told_once(g, c) || (c->is_over && g->stub_kept != 0 && g->stub_kept < c->stubs);
+}
+
 /* Of the entries in memory, most of which the WAL has to keep. */
 static uint64_t live_bytes(const struct raft_host *h)
 {
@@ -137,10 +159,7 @@ void keep_run(struct raft_host *h)
     }
     h->kept_ms = h->now_ms;
     struct cutoffs c = cutoffs(h);
-    if (!c.is_any) {
-        return;
-    }
-    c.pause = CARRY_FACTOR * live_bytes(h);
+    c.pause = c.is_any ? CARRY_FACTOR * live_bytes(h) : 0;
     uint64_t needed = h->durable_lsn + 1;
     uint64_t carried = h->stats.carried;
     unsigned stubs = 0;
@@ -148,7 +167,7 @@ void keep_run(struct raft_host *h)
     HASH_ITER(hh, h->groups, g, tmp)
     {
         log_durable(g);
-        if (g->stub_lsn < c.stubs && stubs < STUBS_PER_RUN && !pull_is_switching(g)) {
+        if (stubs < STUBS_PER_RUN && is_stub_due(g, &c)) {
             log_put_checkpoint(g);
             stubs++;
         }
@@ -158,7 +177,7 @@ void keep_run(struct raft_host *h)
         uint64_t lsn = log_needed_lsn(g);
         needed = lsn < needed ? lsn : needed;
     }
-    if (needed > c.oldest) {
+    if (c.is_any && needed > c.oldest) {
         host_wal_lock(h);
         wal_trim(h->wal, needed);
         host_wal_unlock(h);

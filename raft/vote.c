@@ -53,12 +53,86 @@ void vote_answer(struct raft_group *g, const struct raft_request_vote *v, uint64
     out_push(o);
 }
 
+/* ---- Suspicion (G11) ----
+ *
+ * What was lost may be a term, and with it a vote or an acknowledgement of its leader: the votes
+ * that elected it, and what it committed, rest on this replica. A leader of an older term that
+ * knows nothing of it must not be helped to commit, nor a second candidate be elected. Whoever got
+ * something from here had its term on its own disk before: so once each other voter has told its
+ * term, in this process, all terms in question are known, and none is above the highest of them. */
+
+bool vote_suspect_knows_terms(struct raft_group *g)
+{
+    const struct raft *r = g->r;
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        const struct raft_server *s = &r->configuration.servers[i];
+        const struct replica *rep = group_replica(g, s->id);
+        if (s->role == RAFT_VOTER && s->id != g->raft_id && (rep == NULL || rep->told_term == 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t highest_told(const struct raft_group *g)
+{
+    uint64_t highest = 0;
+    for (unsigned i = 0; i < g->replicas_count; i++) {
+        highest = g->replicas[i].told_term > highest ? g->replicas[i].told_term : highest;
+    }
+    return highest;
+}
+
+void vote_suspect_learn(struct raft_group *g)
+{
+    if (!g->has_old_terms || g->r == NULL || !vote_suspect_knows_terms(g)) {
+        return;
+    }
+    if (highest_told(g) > g->term || g->voted_for == 0) {
+        guard_reload(g); /* Which calls vote_suspect_raise. */
+    } else {
+        g->has_old_terms = false;
+    }
+}
+
+/* In the last of these terms a vote may have been given: no other must follow. A vote for
+ * ourselves, of which nobody is told, keeps the place. */
+void vote_suspect_raise(struct raft_group *g)
+{
+    if (!g->has_old_terms || !vote_suspect_knows_terms(g)) {
+        return;
+    }
+    uint64_t highest = highest_told(g);
+    g->has_old_terms = false;
+    if (highest > g->term || g->voted_for == 0) {
+        g->term = highest > g->term ? highest : g->term;
+        g->voted_for = g->raft_id;
+        log_put_meta(g);
+    }
+}
+
+void vote_suspect_tick(struct raft_group *g)
+{
+    vote_suspect_learn(g);
+    const struct raft *r = g->r;
+    for (unsigned i = 0; r != NULL && g->has_old_terms && i < r->configuration.n; i++) {
+        const struct raft_server *s = &r->configuration.servers[i];
+        const struct replica *rep = group_replica(g, s->id);
+        if (s->role == RAFT_VOTER && (rep == NULL || rep->told_term == 0)) {
+            outbox_put_table(g, s->id, outbox_node_of(g, s->id), true);
+        }
+    }
+}
+
 /* When every voter is connected and has told its last entry, only the one with the newest gets the
  * votes of those that may have lost some. */
 bool vote_suspect_may_vote(struct raft_group *g, uint64_t last_term, uint64_t last_index)
 {
     const struct raft *r = g->r;
     uint64_t own = compat_log_last(r);
+    if (g->has_old_terms) {
+        return false;
+    }
     if (!is_newer_or_equal(last_term, last_index, compat_term_at(r, own), own)) {
         return false;
     }

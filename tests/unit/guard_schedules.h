@@ -27,6 +27,9 @@ bool a_vote_is_durable_before_it_leaves(uint64_t off);                   /* FENC
 bool a_stalled_disk_wins_no_election_without_its_log(uint64_t off);      /* G6 */
 bool a_transferee_gets_no_second_vote(uint64_t off);                     /* G7 */
 bool a_replica_that_lost_synced_entries_does_not_vote(uint64_t off);     /* G11 */
+bool a_suspect_helps_no_leader_that_it_may_have_left(uint64_t off);      /* G11 */
+bool a_suspect_gives_no_vote_that_it_may_have_given(uint64_t off);       /* G11 */
+bool a_suspect_confirms_no_leader_that_it_may_have_left(uint64_t off);   /* G11 */
 bool an_index_and_term_name_one_entry_of_a_sole_voter(uint64_t off);     /* G13 */
 bool a_promoted_standby_that_does_not_know_it_votes(uint64_t off);       /* G16 */
 bool a_refused_pre_vote_tells_the_term(uint64_t off);                    /* G17 */

@@ -95,6 +95,96 @@ bool a_replica_that_lost_synced_entries_does_not_vote(uint64_t off)
     return !is_wrong && is_granted(2, 5);
 }
 
+/* Node 2 leads term 2. One frame, which rots later, holds that node 1 went over to node 3 in term
+ * 5, and the entry that it acknowledged to it: nodes 1 and 3 committed it. */
+static void forget_term_5(uint64_t off)
+{
+    static const char text[] = "rots away";
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 1, "kept");
+    puppet_commands(&p, 2, 2, 2, 2, 2, 0, "");
+    p.is_disk_held = true;
+    puppet_vote(&p, 3, 5, 2, 2, PUPPET_DISRUPT);
+    puppet_commands(&p, 3, 5, 2, 2, 2, 1, text);
+    p.is_disk_held = false;
+    puppet_settle(&p);
+    must(is_granted(3, 5));
+    must(puppet_heard(&p, FRAME_RESULT, 3)->last_index == 3);
+    puppet_crash(&p);
+    must(puppet_rot(&p, text));
+    must(puppet_restart(&p) == 0);
+    must(puppet_status(&p).role.term == 2);
+    must(puppet_status(&p).last_index == 2);
+    must(puppet_status(&p).state == GROUP_SUSPECT);
+}
+
+/* The last acknowledgement to node 2, 0: none. */
+static uint64_t acked_to_2(uint64_t term)
+{
+    const struct frame_item *r = puppet_heard(&p, FRAME_RESULT, 2);
+    return r != NULL && r->term == term && r->index == 0 ? r->last_index : 0;
+}
+
+/* Node 2 knows nothing of term 5 yet. With our acknowledgement it would commit another entry 3. It
+ * may bring what is committed already, and what it commits with somebody else. */
+bool a_suspect_helps_no_leader_that_it_may_have_left(uint64_t off)
+{
+    forget_term_5(off);
+    puppet_commands(&p, 2, 2, 2, 2, 2, 1, "other");
+    if (acked_to_2(2) > 2) {
+        return false;
+    }
+    puppet_table(&p, 2, 2, 3, 2);
+    puppet_commands(&p, 2, 2, 3, 2, 2, 0, "");
+    if (acked_to_2(2) > 2) {
+        return false; /* Nor when it knows the terms of some. */
+    }
+    puppet_commands(&p, 2, 2, 3, 2, 3, 0, "");
+    must(acked_to_2(2) == 3);
+    must(puppet_status(&p).state == GROUP_SUSPECT);
+    puppet_table(&p, 3, 5, 3, 5);
+    must(puppet_status(&p).role.term == 5);
+    puppet_forget(&p);
+    puppet_commands(&p, 2, 2, 3, 2, 3, 1, "late");
+    must(puppet_heard(&p, FRAME_RESULT, 2)->term == 5);
+    must(acked_to_2(5) == 0);
+    /* A leader of a later term makes it whole. */
+    puppet_entries(&p, 2, 6, 3, 2, 3, 1, (struct puppet_entry[]){{.term = 6, .type = BARRIER}});
+    must(acked_to_2(6) == 4);
+    puppet_commands(&p, 2, 6, 4, 6, 4, 0, "");
+    return puppet_status(&p).state == GROUP_ACTIVE;
+}
+
+/* Node 3 has that vote, and may lead term 5. All are there, and node 2's log is as new as any. */
+bool a_suspect_gives_no_vote_that_it_may_have_given(uint64_t off)
+{
+    forget_term_5(off);
+    puppet_table(&p, 2, 5, 2, 2);
+    puppet_table(&p, 3, 5, 2, 2);
+    puppet_vote(&p, 2, 5, 2, 2, PUPPET_DISRUPT);
+    bool is_second = is_granted(2, 5);
+    /* Also after another crash. */
+    puppet_crash(&p);
+    must(puppet_restart(&p) == 0);
+    puppet_table(&p, 2, 5, 2, 2);
+    puppet_table(&p, 3, 5, 2, 2);
+    puppet_vote(&p, 2, 5, 2, 2, PUPPET_DISRUPT);
+    is_second = is_second || is_granted(2, 5);
+    puppet_vote(&p, 2, 6, 2, 2, PUPPET_DISRUPT);
+    return !is_second && is_granted(2, 6);
+}
+
+/* ReadIndex: node 2 asks whether it still leads. */
+bool a_suspect_confirms_no_leader_that_it_may_have_left(uint64_t off)
+{
+    struct frame_item ping = {
+        .kind = FRAME_PING, .gid = 1, .from = ID(2), .to = ID(1), .term = 2, .seq = 1};
+    forget_term_5(off);
+    puppet_say(&p, 2, &ping);
+    puppet_settle(&p);
+    return puppet_heard(&p, FRAME_PONG, 2) == NULL;
+}
+
 /* A standby gets the entry before the disk of the sole voter has it; then the voter loses it. */
 bool an_index_and_term_name_one_entry_of_a_sole_voter(uint64_t off)
 {

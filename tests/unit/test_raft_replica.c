@@ -33,10 +33,17 @@ static void lose_entry_3(uint64_t off)
     must(puppet_status(&p).state == GROUP_SUSPECT);
 }
 
+static void others_told_their_terms(void)
+{
+    puppet_table(&p, 2, 3, 4, 3);
+    puppet_table(&p, 3, 2, 2, 2);
+}
+
 /* A new leader does not know how far its predecessor had committed. */
 PLAY(a_suspect_is_level_only_with_what_its_leader_committed_in_its_own_term)
 {
     lose_entry_3(off);
+    others_told_their_terms();
     puppet_commands(&p, 2, 3, 2, 2, 2, 0, ""); /* Entry 3 is committed, but it says 2. */
     bool is_early = puppet_status(&p).state != GROUP_SUSPECT;
     puppet_entries(&p, 2, 3, 2, 2, 2, 2,
@@ -52,6 +59,7 @@ PLAY(a_suspicion_survives_the_next_restart_and_ends_for_good)
     puppet_crash(&p);
     must(puppet_restart(&p) == 0);
     bool is_kept = puppet_status(&p).state == GROUP_SUSPECT;
+    others_told_their_terms();
     puppet_entries(&p, 2, 3, 2, 2, 4, 2,
                    (struct puppet_entry[]){{.term = 2, .type = COMMAND, .text = "rots away"},
                                            {.term = 3, .type = BARRIER}});
@@ -71,7 +79,9 @@ PLAY(after_damage_a_groups_stub_is_written_again)
     must(p.applied.index == 2);
     group_set_base(p.group, p.base);
     puppet_settle(&p);
-    return puppet_status(&p).needed_lsn > puppet_status(&p).create_lsn;
+    puppet_crash(&p);
+    must(puppet_rot(&p, "1.101")); /* The frame of the birth. */
+    return puppet_restart(&p) == 0;
 }
 
 PLAY(a_suspect_that_leads_is_none_any_more)
