@@ -250,7 +250,7 @@ static int open_wal(struct js *js, const struct file_ops *ops)
     struct wal_options options = {.ops = ops,
                                   .dir = dir,
                                   .segment_bytes_min = 4u << 20,
-                                  .segment_bytes_max = 64u << 20,
+                                  .segment_bytes_max = 32u << 20,
                                   .frame_bytes_max = 4u << 20,
                                   .salt_seed = (uint32_t)node_random(),
                                   .try_direct = true};

@@ -482,11 +482,12 @@ static void trim_done(struct raft_group *g)
     g->put_req = NULL;
     g->put_cb(req, 0);
     g->host->stats.trims++;
-    g->log_bytes = 0;
     size_t n = compat_log_count(g->r);
+    size_t bytes = 0;
     for (size_t i = 0; i < n; i++) {
-        g->log_bytes += compat_entry(g->r, compat_log_first(g->r) + i)->buf.len;
+        bytes += compat_entry(g->r, compat_log_first(g->r) + i)->buf.len;
     }
+    instance_log_bytes(g, bytes);
     guard_post(g);
 }
 

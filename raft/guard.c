@@ -90,22 +90,36 @@ static void deliver_applied(struct raft_group *g)
     g->is_delivering = false;
 }
 
-/* Ask for a trim when the log in memory has grown; the next apply does it (fsm->snapshot). */
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Ask for a trim when the log in memory has grown; the next apply does it (fsm->snapshot). What is
+ * kept is for members that were away: from memory they catch up at once, and without an image. So
+ * every replica keeps it, the next leader too, as long as the node has room. */
 static void want_trim(struct raft_group *g)
 {
     struct raft *r = g->r;
-    const struct host_options *opt = &g->host->opt;
+    const struct raft_host *h = g->host;
+    bool is_tight = h->log_bytes > h->opt.node_log_bytes_max;
+    uint64_t entries_max =
+        min_u64(h->opt.log_entries_max, is_tight ? LOG_TIGHT_ENTRIES : UINT32_MAX);
+    uint64_t bytes_max = min_u64(h->opt.log_bytes_max, is_tight ? LOG_TIGHT_BYTES : UINT32_MAX);
     size_t n = compat_log_count(r);
-    if (g->put_req != NULL || (n <= opt->log_entries_max && g->log_bytes <= opt->log_bytes_max) ||
+    if (g->put_req != NULL || (n <= entries_max && g->log_bytes <= bytes_max) ||
         r->last_applied <= r->log.snapshot.last_index) {
         return;
     }
-    /* Keep the last entries for followers that are a little behind, a quarter of the bounds. */
+    if (r->snapshot.threshold == 1 && g->trim_wanted + entries_max / 8 > r->last_applied) {
+        return; /* Wanted, and held. */
+    }
+    g->trim_wanted = r->last_applied;
     unsigned trailing = 0;
     size_t bytes = 0;
-    for (uint64_t i = r->last_applied; trailing < opt->log_entries_max / 4; i--, trailing++) {
+    for (uint64_t i = r->last_applied; trailing < entries_max / 4 * 3; i--, trailing++) {
         const struct raft_entry *e = compat_entry(r, i);
-        if (e == NULL || bytes + e->buf.len > opt->log_bytes_max / 4) {
+        if (e == NULL || bytes + e->buf.len > bytes_max / 4 * 3) {
             break;
         }
         bytes += e->buf.len;

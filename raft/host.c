@@ -24,10 +24,11 @@ static void options_default(struct host_options *o)
     o->groups_per_s = or32(o->groups_per_s, 2000);
     o->successor_ms = or32(o->successor_ms, 100);
     o->pipeline_max = or32(o->pipeline_max, 1);
-    o->log_entries_max = or32(o->log_entries_max, 512);
-    o->log_bytes_max = or32(o->log_bytes_max, 1u << 20);
-    o->log_hold_entries_max = or32(o->log_hold_entries_max, 8000);
-    o->log_hold_bytes_max = or32(o->log_hold_bytes_max, 16u << 20);
+    o->log_entries_max = or32(o->log_entries_max, 8192);
+    o->log_bytes_max = or32(o->log_bytes_max, 32u << 20);
+    o->node_log_bytes_max = or64(o->node_log_bytes_max, 128u << 20);
+    o->log_hold_entries_max = or32(o->log_hold_entries_max, 16384);
+    o->log_hold_bytes_max = or32(o->log_hold_bytes_max, 48u << 20);
     o->pending_bytes_max = or32(o->pending_bytes_max, 4u << 20);
     o->node_pending_bytes_max = or64(o->node_pending_bytes_max, 64u << 20);
     o->peer_queue_bytes_max = or32(o->peer_queue_bytes_max, 64u << 20);
@@ -288,6 +289,7 @@ void host_peer_down(struct raft_host *h, uint64_t node_id)
     HASH_ITER(hh, h->groups, g, tmp)
     {
         offer_node_down(g, node_id);
+        pull_node_down(g, node_id);
         elect_node_down(g, node_id);
     }
 }

@@ -66,7 +66,7 @@ enum host_lane { HOST_LANE_RAFT, HOST_LANE_BULK };
     X(T5) /* a WAL suffix that does not continue the base is void */ \
     X(C2) /* an offer is completed when the catch-up ends (off: at once) */ \
     X(C3) /* an offer never replaces a log that contains it */ \
-    X(C8) /* a pull without progress is given up */ \
+    X(C8) /* a pull without progress, or from a leader of before, is given up */ \
     X(SUCCESSOR) /* successor order after a node went down */ \
     X(M1) /* members change only when the own term's barrier is applied */ \
     X(M3) /* all newcomers are level before the first is promoted */ \
@@ -117,10 +117,13 @@ struct host_options {
     uint32_t successor_ms;           /* Rank k waits k times this; repeat interval (100). */
     uint32_t pipeline_max;           /* Batches in flight per group, 1 to 4: above 1 with held
                                       * completions, G10 phase 2 (1). */
-    uint32_t log_entries_max;        /* In-memory log of a group, before it is trimmed (512). */
-    uint32_t log_bytes_max;          /* Same (1 MiB). */
-    uint32_t log_hold_entries_max;   /* Held for a slow follower that answers (8000). */
-    uint32_t log_hold_bytes_max;     /* Same (16 MiB). */
+    uint32_t log_entries_max;        /* In-memory log of a group, before it is trimmed (8192). */
+    uint32_t log_bytes_max;          /* Same (32 MiB). */
+    uint64_t node_log_bytes_max;     /* Of all groups; above it each is trimmed from LOG_TIGHT_*
+                                      * on (128 MiB). */
+    uint32_t log_hold_entries_max;   /* Held for a slow follower that answers (16384). */
+    uint32_t log_hold_bytes_max;     /* Same; an AppendEntries of it must fit peer_queue_bytes_max
+                                      * (48 MiB). */
     uint32_t pending_bytes_max;      /* Proposed and not yet committed, per group (4 MiB). */
     uint64_t node_pending_bytes_max; /* Same, of all groups (64 MiB). */
     uint32_t peer_queue_bytes_max;   /* Waiting to be sent to one peer (64 MiB). */

@@ -42,9 +42,12 @@
 #define CHUNK_BYTES_MAX (512u * 1024)
 #define OFFER_SILENCE_MS 6000 /* C2. */
 #define PULL_SILENCE_MS 2500  /* C8. */
-#define HOLD_HEARD_MS 3000    /* T2. */
+#define HOLD_HEARD_MS 10000   /* T2. */
 #define MOVE_MS 1500          /* M11. */
 #define PROBE_AGAIN_MS 100    /* After a refusal, at most so often. */
+/* A log that is trimmed for want of room on the node keeps no more. */
+#define LOG_TIGHT_ENTRIES 512u
+#define LOG_TIGHT_BYTES (1u << 20)
 #define BATCH_BYTES_MAX (4u << 20)
 #define BATCH_ENTRIES_MAX 512
 /* libraft's clock: the embedder's may begin at 0, and timers are set back (compat_expire_timer). */
@@ -296,7 +299,8 @@ struct raft_group {
     uint64_t delivered, delivered_term;
     bool is_delivering;
     uint64_t applied;         /* The embedder's. */
-    size_t log_bytes;         /* Of entries in memory, about. */
+    size_t log_bytes;         /* Of entries in memory, about: instance_log_bytes(). */
+    uint64_t trim_wanted;     /* What was applied when a trim was asked for. */
     uint64_t voted_ms;        /* When a real vote was granted last. */
     uint64_t vote_durable_ms; /* When that was seen to be durable. */
 
@@ -373,6 +377,7 @@ struct raft_host {
     uint64_t campaign_credit_milli;
     uint64_t kept_ms;     /* Last run of keep.c. */
     uint64_t wal_written; /* Bytes of records since the start. */
+    uint64_t log_bytes;   /* Sum over the groups. */
     struct list jobs;
     uint64_t next_id; /* Offers, fragments. */
     uint64_t node_pending_bytes;
@@ -467,6 +472,8 @@ void log_note_entries(struct raft_group *g, uint64_t first, const struct raft_en
 /* Start with what is in g->load_*. False: the group failed. */
 bool instance_start(struct raft_group *g);
 void instance_close(struct raft_group *g);
+/* The log in memory has @bytes now. */
+void instance_log_bytes(struct raft_group *g, size_t bytes);
 /* Close, cut the log from @cut_from on (0: nothing), load again (G9, G13, G14, G16). */
 bool instance_reload(struct raft_group *g, uint64_t cut_from);
 /* At process start: base and replayed suffix. */
@@ -582,6 +589,7 @@ void pull_on_chunk(struct raft_group *g, const struct frame_item *it);
 void pull_on_nak(struct raft_group *g, const struct frame_item *it);
 void pull_job_done(struct host_job *job, int status);
 void pull_tick(struct raft_group *g);
+void pull_node_down(struct raft_group *g, uint64_t node_id);
 void pull_forget_job(struct host_job *job);
 
 /* ---- elect.c ---- */

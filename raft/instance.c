@@ -128,6 +128,13 @@ static int io_set_vote(struct raft_io *io, raft_id id)
     return 0;
 }
 
+void instance_log_bytes(struct raft_group *g, size_t bytes)
+{
+    g->host->log_bytes += bytes;
+    g->host->log_bytes -= g->log_bytes;
+    g->log_bytes = bytes;
+}
+
 static int io_append(struct raft_io *io, struct raft_io_append *req,
                      const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
 {
@@ -139,9 +146,11 @@ static int io_append(struct raft_io *io, struct raft_io_append *req,
     a->last = g->next_index + n - 1;
     a->lsn = log_put_entries(g, RECORD_APPEND, a->first, entries, n);
     g->next_index += n;
+    size_t bytes = g->log_bytes;
     for (unsigned i = 0; i < n; i++) {
-        g->log_bytes += entries[i].buf.len;
+        bytes += entries[i].buf.len;
     }
+    instance_log_bytes(g, bytes);
     list_init(&a->link);
     list_init(&a->host_link);
     list_push_back(&g->appends, &a->link);
@@ -240,7 +249,7 @@ static bool must_hold(struct raft_group *g)
     const struct raft_host *h = g->host;
     if (!IS_ON(h, T2) || r->state != RAFT_LEADER ||
         compat_log_count(r) >= h->opt.log_hold_entries_max ||
-        g->log_bytes >= h->opt.log_hold_bytes_max) {
+        g->log_bytes >= h->opt.log_hold_bytes_max || h->log_bytes >= h->opt.node_log_bytes_max) {
         return false;
     }
     for (unsigned i = 0; i < r->configuration.n; i++) {
@@ -348,10 +357,11 @@ bool instance_start(struct raft_group *g)
         group_fail(g, "its log contradicts itself");
         return false;
     }
-    g->log_bytes = 0;
+    size_t bytes = 0;
     for (size_t i = 0; i < g->load_count; i++) {
-        g->log_bytes += g->load_entries[i].buf.len;
+        bytes += g->load_entries[i].buf.len;
     }
+    instance_log_bytes(g, bytes);
     instance_reset(g);
     g->r = xcalloc(1, sizeof *g->r);
     g->io = (struct raft_io){.version = 1,
@@ -414,7 +424,7 @@ void instance_close(struct raft_group *g)
     g->is_closing = false;
     free(r);
     g->r = NULL;
-    g->log_bytes = 0;
+    instance_log_bytes(g, 0);
     group_fail_proposals(g);
 }
 

@@ -142,12 +142,15 @@ static bool is_stub_due(const struct raft_group *g, const struct cutoffs *c)
            is_base_told_once(g, c) || (c->is_over && g->stub_kept != 0 && g->stub_kept < c->stubs);
 }
 
-/* Of the entries in memory, most of which the WAL has to keep. */
+/* About how much of what is in memory the WAL has to keep: what is above the durable bases. */
 static uint64_t live_bytes(const struct raft_host *h)
 {
     uint64_t sum = 0;
     for (const struct raft_group *g = h->groups; g != NULL; g = g->hh.next) {
-        sum += g->log_bytes;
+        uint64_t count = g->r == NULL ? 0 : compat_log_count(g->r);
+        uint64_t last = count == 0 ? 0 : compat_log_last(g->r);
+        uint64_t above = last > g->base.index ? last - g->base.index : 0;
+        sum += above >= count ? g->log_bytes : g->log_bytes / count * above;
     }
     return sum;
 }

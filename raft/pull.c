@@ -162,10 +162,27 @@ static void stage_begin(struct pull *p)
     next_part(p);
 }
 
+/* Whether an offer is to be answered now. Of two leaders' offers the newer one counts; what is
+ * past fetching is finished all the same, and who offers meanwhile is told to try again, or it
+ * would wait until its offer is silent for too long. */
+static bool is_free_for(struct raft_group *g, uint64_t node_id, const struct frame_item *it)
+{
+    struct pull *p = g->pull;
+    if (p != NULL && p->offer_id != it->seq && p->phase <= PULL_PARTS && it->term > p->term &&
+        IS_ON(g->host, C8)) {
+        give_up(p);
+    } else if (p != NULL) {
+        if (p->offer_id != it->seq) {
+            catchup_say(g, FRAME_DONE, it->from, node_id, it->seq, 1);
+        }
+        return false;
+    }
+    return g->r != NULL;
+}
+
 void pull_on_offer(struct raft_group *g, uint64_t node_id, const struct frame_item *it)
 {
-    if (g->pull != NULL || g->r == NULL || g->fsm.stage_open == NULL ||
-        it->term < g->r->current_term) {
+    if (g->fsm.stage_open == NULL || it->term < g->term || !is_free_for(g, node_id, it)) {
         return;
     }
     if (is_contained(g, it->index, it->index_term) && g->appends_count == 0) {
@@ -371,6 +388,15 @@ void pull_tick(struct raft_group *g)
         give_up(p);
     } else if (p->phase >= PULL_QUIET) {
         pull_durable(g);
+    }
+}
+
+/* Nobody will send the rest of it. */
+void pull_node_down(struct raft_group *g, uint64_t node_id)
+{
+    struct pull *p = g->pull;
+    if (p != NULL && p->phase <= PULL_PARTS && p->node_id == node_id && IS_ON(g->host, C8)) {
+        give_up(p);
     }
 }
 

@@ -19,6 +19,8 @@
 #include "storage/base/err.h"
 #include "storage/wal_scan.h"
 
+#define RAW_BYTES_MAX (192u << 20) /* Of segments in memory at once. */
+
 struct recovery {
     struct wal *w;
     const struct wal_replay *replay;
@@ -171,6 +173,21 @@ static int list_files(struct recovery *r)
 
 /* ---- 2. What they hold ---- */
 
+/* Keep what was read of segment @i and those before for handing out, so that each is read once:
+ * those with records above the floor, as long as memory allows. */
+static void keep_raw(struct recovery *r, size_t i)
+{
+    uint64_t sum = 0;
+    for (size_t k = 0; k <= i; k++) {
+        struct wal_scan *s = &r->scans[k];
+        if (s->seg.last_lsn < r->floor || sum + s->raw_bytes > RAW_BYTES_MAX) {
+            free(s->raw);
+            s->raw = NULL;
+        }
+        sum += s->raw == NULL ? 0 : s->raw_bytes;
+    }
+}
+
 static int scan_all(struct recovery *r)
 {
     uint64_t expected = 0;
@@ -183,6 +200,7 @@ static int scan_all(struct recovery *r)
         expected = s->end_lsn != 0 ? s->end_lsn : expected;
         r->durable_lsn = s->durable_lsn > r->durable_lsn ? s->durable_lsn : r->durable_lsn;
         r->floor = s->trim_lsn > r->floor ? s->trim_lsn : r->floor;
+        keep_raw(r, i);
     }
     uint64_t limit = UINT64_MAX;
     for (size_t i = r->n; i-- > 0;) {
@@ -342,6 +360,9 @@ static int replay_all(struct recovery *r)
             s.seg.last_lsn < r->start) {
             continue;
         }
+        s.raw = r->scans[i].raw;
+        s.raw_bytes = r->scans[i].raw_bytes;
+        r->scans[i].raw = NULL;
         int rv = wal_scan_segment(r->w, 0, 0, &s, on_record, r);
         bool is_same = s.seg.last_lsn == r->scans[i].seg.last_lsn;
         wal_scan_close(&s);

@@ -275,14 +275,16 @@ int wal_scan_segment(struct wal *w, uint64_t expected, uint64_t relogged, struct
                      wal_scan_cb cb, void *arg)
 {
     struct reading r = {.s = s, .cb = cb, .arg = arg};
-    uint64_t size;
-    int rv = read_file(w, s->seg.path, s->seg.size, &r.ptr, &size);
+    int rv = s->raw != NULL ? 0 : read_file(w, s->seg.path, s->seg.size, &s->raw, &s->raw_bytes);
     if (rv != 0) {
         return rv;
     }
     struct wal_segment seg = s->seg;
+    uint64_t size = s->raw_bytes;
+    r.ptr = s->raw;
+    s->raw = NULL;
     wal_scan_close(s);
-    *s = (struct wal_scan){.seg = seg};
+    *s = (struct wal_scan){.seg = seg, .raw = r.ptr, .raw_bytes = size};
     s->seg.first_lsn = s->seg.last_lsn = 0;
     r.len = size / WAL_BLOCK_BYTES * WAL_BLOCK_BYTES;
     s->is_short = size < seg.size;
@@ -298,14 +300,15 @@ int wal_scan_segment(struct wal *w, uint64_t expected, uint64_t relogged, struct
         }
         s->end_lsn = expected;
     }
-    free(r.ptr);
     return 0;
 }
 
 void wal_scan_close(struct wal_scan *s)
 {
     free(s->runs);
+    free(s->raw);
     gid_set_close(&s->footer_gids);
     s->runs = NULL;
     s->runs_count = 0;
+    s->raw = NULL;
 }

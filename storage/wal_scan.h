@@ -27,6 +27,8 @@ struct wal_scan {
     uint64_t end_lsn; /* Expected after it. */
     uint64_t durable_lsn, trim_lsn;
     struct gid_set footer_gids;
+    uint8_t *raw; /* What was read, for the next time; the caller may free it and set it to NULL. */
+    uint64_t raw_bytes;
 };
 
 /* Read a file's header. ERR_CORRUPT: not good; ERR_VERSION; ERR_IO; ERR_EXISTS: another node's. */
@@ -36,7 +38,8 @@ int wal_scan_header(struct wal *w, const char *path, struct wal_segment *ret);
 typedef void (*wal_scan_cb)(void *arg, uint64_t lsn, uint8_t type, uint64_t gid,
                             struct slice payload);
 
-/* Read @s->seg whole and fill the rest of @s, which wal_scan_close frees. What was written into it
+/* Read @s->seg whole, unless @s->raw is there, and fill the rest of @s, which wal_scan_close frees.
+ * What was written into it
  * first had LSN @expected (0: not known), or @relogged if recovery began the segment. @cb may be
  * NULL. Returns 0 or ERR_IO. */
 int wal_scan_segment(struct wal *w, uint64_t expected, uint64_t relogged, struct wal_scan *s,

@@ -45,8 +45,9 @@ bool a_dead_member_goes_before_a_new_one_comes(uint64_t off);                /* 
 bool a_leader_that_is_to_go_hands_over_first(uint64_t off);                  /* M10 */
 
 /* guard_image.c: catch-up. */
-bool a_failed_catch_up_is_offered_again_soon(uint64_t off);        /* C2 */
-bool an_image_never_replaces_a_log_that_contains_it(uint64_t off); /* C3 */
-bool an_abandoned_pull_makes_room_for_the_next(uint64_t off);      /* C8 */
-bool a_crash_in_the_middle_of_a_switch_is_healed(uint64_t off);    /* T5 */
+bool a_failed_catch_up_is_offered_again_soon(uint64_t off);           /* C2 */
+bool an_image_never_replaces_a_log_that_contains_it(uint64_t off);    /* C3 */
+bool an_abandoned_pull_makes_room_for_the_next(uint64_t off);         /* C8 */
+bool a_new_leaders_image_replaces_the_old_ones_at_once(uint64_t off); /* C8 */
+bool a_crash_in_the_middle_of_a_switch_is_healed(uint64_t off);       /* T5 */
 #endif

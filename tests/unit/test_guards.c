@@ -44,6 +44,7 @@ static const struct guard_check checks[] = {
     {HOST_GUARD_C2, a_failed_catch_up_is_offered_again_soon, 0, false},
     {HOST_GUARD_C3, an_image_never_replaces_a_log_that_contains_it, 0, false},
     {HOST_GUARD_C8, an_abandoned_pull_makes_room_for_the_next, 0, false},
+    {HOST_GUARD_C8, a_new_leaders_image_replaces_the_old_ones_at_once, 0, false},
     {HOST_GUARD_SUCCESSOR, a_survivor_campaigns_at_once, 0, false},
     {HOST_GUARD_M1, members_wait_for_the_barrier_of_the_leader, 0, false},
     {HOST_GUARD_M3, no_newcomer_is_promoted_before_all_are_level, 0, false},

@@ -406,7 +406,7 @@ Test(raft_host, a_follower_left_behind_is_caught_up_by_an_image)
     world_crash(&w, late);
     world_tell_down(&w, late);
     cr_assert(world_propose(&w, 1, 500, 10));
-    world_run(&w, 4000);
+    world_run(&w, 11000); /* Longer than it is waited for. */
     cr_assert(world_propose(&w, 1, 100, 10));
     world_start(&w, late);
     cr_assert(world_level(&w, 1, 622, 500)); /* Not a heartbeat later. */

@@ -269,3 +269,18 @@ PLAY(acks_before_the_own_disk_commit_nothing)
     puppet_settle(&p);
     return !is_early && puppet_status(&p).commit_index == s.last_index + 1 && p.own == 1;
 }
+
+/* What is fetched already is put in place; who offers meanwhile must not wait in silence. */
+PLAY(an_offer_during_a_switch_is_sent_back)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 0, 0, 0, 0, "");
+    p.is_stage_held = true;
+    puppet_offer(&p, 2, 2, 7, 20, 2);
+    puppet_serve(&p, 2, 7);
+    must(p.stage_job != NULL);
+    puppet_forget(&p);
+    puppet_offer(&p, 3, 3, 9, 25, 3);
+    const struct frame_item *done = puppet_heard(&p, FRAME_DONE, 3);
+    return done != NULL && done->seq == 9 && done->flags == 1;
+}
