@@ -26,6 +26,7 @@ def fall_behind(c, js, victim, rounds=1):
     wait_until("a publish", lambda: Js(others[0]).publish("s.0", b"x", timeout=9), 20)
     for _ in range(rounds):
         entries(others[0], "s.k", 1500)
+    entries(others[0], "s.big", 60, b"y" * 900_000)  # More than 48 MiB.
     time.sleep(6)  # A flush pass: what is dirty is written after 5 s.
     return others
 
@@ -99,7 +100,7 @@ def test_a_stream_is_deleted_while_its_image_travels():
                 entries(others[0], "s.k", 1200)
             js = Js(others[0])
             p = Publisher(others[0])
-            for i in range(300):
+            for i in range(900):  # More than is kept in memory.
                 p.send("s.big", b"z" * 65536)
             p.drain(60)
             p.close()
