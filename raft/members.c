@@ -119,7 +119,8 @@ static bool is_dead(const struct raft_group *g, uint64_t raft_id)
 }
 
 /* M5: a change is logged only if a quorum of the voters after it answers now, and never one after
- * which another voter is alone. @role -1: removed. */
+ * which another voter is alone. An answer counts if it came after the last change, so that of a
+ * member that died meanwhile no more than one change is made on its account. @role -1: removed. */
 static bool may_change(const struct raft_group *g, const struct conf *c, uint64_t raft_id, int role)
 {
     unsigned voters = 0, answered = 0;
@@ -136,7 +137,8 @@ static bool may_change(const struct raft_group *g, const struct conf *c, uint64_
         voters++;
         is_own = is_own || m->raft_id == g->raft_id;
         answered += m->raft_id == g->raft_id ||
-                    has_answered(g, m->raft_id, g->host->opt.election_timeout_ms / 2);
+                    (has_answered(g, m->raft_id, g->host->opt.election_timeout_ms / 2) &&
+                     compat_match_index(g->r, m->raft_id) >= g->r->configuration_index);
     }
     return voters > 0 && (voters > 1 || is_own) && answered >= voters / 2 + 1;
 }

@@ -4,6 +4,7 @@
  *   sim_node.c     a node: process, WAL on virtual time, the host's environment
  *   sim_files.c    its disk: where the newest WAL frames lie, and damage to them
  *   sim_tap.c      what the oracles are told of records and frames
+ *   sim_members.c  who is to replicate the groups, as meta would decide it
  *   sim_replica.c  one group's state machine, flushes and images
  *   sim_state.c    its state: the stream machine, or the small one; encoded and back
  *   sim_client.c   what is published, the origin lanes and the leader's open batch
@@ -132,9 +133,24 @@ struct sim_history {
 struct sim_replica {
     struct sim_node *node;
     unsigned group;
-    uint64_t raft_id;
+    uint64_t raft_id; /* 0: no replica here. */
+    uint64_t lost_id; /* The last that was lost with its disk. */
     bool is_stream;
     bool was_born;
+    uint64_t create_lsn;  /* Of this incarnation; 0: found in the WAL. */
+    uint64_t incarnation; /* Moves when another replica takes the place. */
+    /* What the node knows of meta's decision. Survives. */
+    struct group_member known[SIM_NODES_MAX];
+    unsigned known_count;
+    uint64_t known_version;
+    /* Its members by the newest configuration, committed, while it proves that it leads. */
+    bool is_proving;
+    bool is_target_proven;
+    uint64_t proving_version;
+    uint64_t proving_index;
+    uint64_t proven_index;
+    struct group_member proving[HOST_MEMBERS_MAX];
+    unsigned proving_count;
 
     struct sim_state_image durable; /* Survives. */
 
@@ -178,6 +194,23 @@ struct sim_node {
     struct sim_replica replicas[SIM_GROUPS_MAX];
 };
 
+#define SIM_IDS_MAX 1000u
+/* What meta has decided of one group. */
+struct sim_members {
+    struct group_member want[SIM_NODES_MAX];
+    unsigned count;
+    uint64_t version; /* Of want; 0: as at birth. */
+    uint64_t reached; /* The version whose members are all there, and no others. */
+    uint64_t next_id;
+    uint64_t gone_at[SIM_IDS_MAX];  /* By raft id, from the group's first on: no member by this
+                                     * configuration, the newest that is committed. */
+    uint64_t living[SIM_NODES_MAX]; /* The id given last to each node, unless it was lost. */
+    int64_t since_us;
+    int64_t quiet_until_us;
+    struct group_member first[SIM_NODES_MAX]; /* At birth. */
+    unsigned first_count;
+};
+
 struct sim_run {
     const struct sim_plan *plan;
     const struct sim_run_options *options;
@@ -190,14 +223,17 @@ struct sim_run {
     struct sim_rng rng_client;
     struct sim_rng rng_fsm;
     struct sim_rng rng_fault;
+    struct sim_rng rng_members;
     unsigned streams; /* Bits: these groups are stream machines. */
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_history histories[SIM_GROUPS_MAX];
+    struct sim_members members[SIM_GROUPS_MAX];
     uint64_t next_token;
     uint64_t next_value;
     uint64_t calm_token; /* Later tokens were given after the faults. */
     int64_t quiet_until_us;
     bool is_damage_planted;
+    bool is_closing;
     bool is_calm;
     bool is_stopped;                   /* Clients publish no more. */
     int64_t served_us[SIM_GROUPS_MAX]; /* First ack of what was published after the faults. */
@@ -214,6 +250,8 @@ void sim_node_close(struct sim_node *n);
 void sim_node_start(struct sim_node *n);
 /* The process ends; with @is_machine also what its disk had not synced. */
 void sim_node_crash(struct sim_node *n, bool is_machine);
+/* Its disk is lost; the process is down. */
+void sim_node_new_disk(struct sim_node *n);
 /* Something happened on the node: a turn follows, and the oracles look. */
 void sim_node_touch(struct sim_node *n);
 /* In an event of life @life: false if the process is another; if it gets no processor, the event
@@ -232,7 +270,24 @@ void sim_tap_record(struct sim_node *n, uint64_t lsn, uint8_t type, uint64_t gid
                     struct slice payload);
 void sim_tap_frame(struct sim_node *n, struct slice frame);
 
+/* ---- sim_members.c ---- */
+void sim_members_init(struct sim_run *run);
+/* Open, create or give up the replica, as the node starts. */
+void sim_members_open(struct sim_replica *r);
+/* Its disk or its records are gone: it is replaced under a new raft id. */
+void sim_members_lost(struct sim_replica *r);
+/* The node loses its disk; false when that would be more than any rule can bear. */
+bool sim_members_wipe(struct sim_node *n);
+/* Other members are wanted; @dice says which, and may say that it is too early. */
+void sim_members_goal(struct sim_run *run, unsigned group, unsigned dice);
+void sim_members_read_done(struct sim_replica *r, bool is_ok);
+/* What is wanted is there, and nothing else. */
+bool sim_members_is_level(struct sim_run *run, unsigned group);
+bool sim_members_is_here(const struct sim_run *run, unsigned node, unsigned group);
+
 /* ---- sim_replica.c ---- */
+/* Another incarnation begins with nothing. The lane is the node's, and stays. */
+void sim_replica_reset(struct sim_replica *r);
 void sim_replica_options(struct sim_replica *r, struct group_options *ret_options);
 /* Memory begins with what is durable; and ends. */
 void sim_replica_load(struct sim_replica *r);

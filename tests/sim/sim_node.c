@@ -54,6 +54,22 @@ int64_t sim_node_disk_us(struct sim_node *n)
 
 /* ---- What the oracles see ---- */
 
+/* The configuration that its log ends with: which voters there are, and on which nodes. */
+static void view_voters(const struct sim_run *run, unsigned group, const struct group_status *s,
+                        struct sim_view *view)
+{
+    for (unsigned i = 0; i < s->members_count; i++) {
+        const struct group_member *m = &s->members[i].member;
+        if (m->role != GROUP_VOTER) {
+            continue;
+        }
+        view->voters_count++;
+        const struct sim_replica *r = &run->nodes[m->node_id - 1].replicas[group];
+        view->voters |= (uint32_t)(r->raft_id == m->raft_id) << (m->node_id - 1);
+        view->voters_lost |= (uint32_t)(r->lost_id == m->raft_id) << (m->node_id - 1);
+    }
+}
+
 static void look(struct sim_node *n)
 {
     for (unsigned g = 0; n->is_up && g < n->run->plan->groups_count; g++) {
@@ -66,6 +82,7 @@ static void look(struct sim_node *n)
                                 .term = s.role.term,
                                 .voted_for = s.voted_for,
                                 .commit_index = s.commit_index};
+        view_voters(n->run, g, &s, &view);
         if (s.state == GROUP_FAILED) {
             sim_fail(n->run, "FAILED", "node %u group %u: stopped", n->number, g);
         }
@@ -242,20 +259,31 @@ static void env_alarm(void *ctx, uint64_t gid, const char *text)
 
 /* ---- Life ---- */
 
-void sim_node_init(struct sim_run *run, unsigned number)
+static void disk_begin(struct sim_node *n)
 {
-    struct sim_node *n = &run->nodes[number];
-    *n = (struct sim_node){.run = run, .number = number};
-    n->disk = sim_disk_new(sim_fold(run->plan->seed, 100 + number));
+    struct sim_run *run = n->run;
+    n->disk = sim_disk_new(sim_fold(run->plan->seed, 100 + n->number + n->boot));
     sim_disk_set_direct(n->disk, sim_rng_one_in(&run->rng_disk, 2));
     sim_files_init(&n->files, sim_disk_ops(n->disk));
     n->files.ops.mkdir(n->files.ops.ctx, WAL_DIR);
     n->files.ops.sync_dir(n->files.ops.ctx, "/");
+}
+
+void sim_node_new_disk(struct sim_node *n)
+{
+    sim_disk_free(n->disk);
+    disk_begin(n);
+}
+
+void sim_node_init(struct sim_run *run, unsigned number)
+{
+    struct sim_node *n = &run->nodes[number];
+    *n = (struct sim_node){.run = run, .number = number};
+    disk_begin(n);
     for (unsigned g = 0; g < run->plan->groups_count; g++) {
         struct sim_replica *r = &n->replicas[g];
         r->node = n;
         r->group = g;
-        r->raft_id = (g + 1) * 100 + number + 1;
         r->is_stream = (run->streams >> g & 1) != 0;
     }
 }
@@ -268,6 +296,9 @@ static void forget(struct sim_node *n)
     for (unsigned i = 0; i < SIM_NODES_MAX; i++) {
         buf_close(&n->outs[i]);
     }
+    struct host_stats stats;
+    host_stats(n->host, &stats);
+    n->run->result->stats.changes += stats.changes;
     host_close(n->host);
     wal_close(n->wal);
     n->host = NULL;
@@ -360,43 +391,6 @@ static bool open_wal(struct sim_node *n)
     return true;
 }
 
-struct found {
-    uint64_t gid;
-    bool is_found;
-};
-
-static void note_found(void *arg, const struct group_found *g)
-{
-    struct found *f = arg;
-    f->is_found = f->is_found || g->gid == f->gid;
-}
-
-static void open_group(struct sim_node *n, struct sim_replica *r)
-{
-    struct sim_run *run = n->run;
-    struct found found = {r->group + 1, false};
-    struct group_options options;
-    int rv;
-    host_each_group(n->host, note_found, &found);
-    sim_replica_options(r, &options);
-    if (found.is_found) {
-        rv = group_open(n->host, &options, &r->g);
-        r->was_born = true;
-    } else if (r->was_born || r->durable.base.index > 0) {
-        rv = ERR_NOTFOUND;
-    } else {
-        struct group_member members[SIM_NODES_MAX];
-        for (unsigned i = 0; i < run->plan->nodes_count; i++) {
-            members[i] = (struct group_member){(r->group + 1) * 100 + i + 1, i + 1, GROUP_VOTER};
-        }
-        rv = group_create(n->host, &options, members, run->plan->nodes_count, &r->g);
-    }
-    if (rv != 0) {
-        sim_fail(run, "GROUP", "node %u group %u does not open: %s", n->number, r->group,
-                 err_text(rv));
-    }
-}
-
 void sim_node_start(struct sim_node *n)
 {
     struct sim_run *run = n->run;
@@ -420,7 +414,7 @@ void sim_node_start(struct sim_node *n)
     }
     host_open(n->host, n->wal, sim_node_now_ms(n));
     for (unsigned g = 0; g < run->plan->groups_count; g++) {
-        open_group(n, &n->replicas[g]);
+        sim_members_open(&n->replicas[g]);
     }
     sim_clock_at(&run->clock, run->clock.now_us, tick_event, n, n->life, 0);
     sim_net_node_up(run->net, n->number);

@@ -9,12 +9,20 @@
 #include "storage/base/list.h"
 #include "tests/sim/sim_rng.h"
 
+/* Who votes: the nodes where the voters still are, and how many there are. */
+struct voters {
+    uint32_t nodes;
+    uint32_t lost; /* What is gone with their disks was acknowledged, and counts. */
+    unsigned count;
+};
+
 /* An entry somebody knew to be committed. */
 struct committed {
     struct sim_entry entry; /* term 0: nobody did yet. */
     uint64_t state_hash;    /* After it; 0: not applied by anyone yet. */
     uint64_t term;          /* Of the first who knew. */
     uint64_t acked_hash;    /* What a client was told is here; 0: nothing. */
+    struct voters voters;   /* Of the first who knew. */
 };
 
 struct leadership {
@@ -33,6 +41,8 @@ struct replica {
     struct sim_log queued;  /* As the host believes it, with what is not on the disk yet. */
     struct sim_log durable; /* On the disk. */
     struct sim_log rotted;  /* On the disk before the last damage: what it acknowledged counts. */
+    struct sim_log lost;    /* Of the one here whose disk was lost last. */
+    uint64_t lost_base;
     uint64_t queued_term;
     uint64_t queued_vote;
     uint64_t durable_term;
@@ -43,6 +53,8 @@ struct replica {
     uint64_t seen_term;
     uint64_t seen_vote;
     bool is_leader;
+    bool is_changed; /* Destroyed since the last start: nothing is expected back. */
+    struct voters voters;
 };
 
 struct group {
@@ -50,6 +62,7 @@ struct group {
     uint64_t history_cap;
     uint64_t committed_max;
     uint64_t acked_max;
+    struct voters voters;       /* Of the last commit. */
     struct leadership *leaders; /* [term] */
     uint64_t leaders_cap;
     struct replica replicas[SIM_NODES_MAX];
@@ -112,6 +125,7 @@ void sim_oracle_free(struct sim_oracle *o)
             sim_log_close(&o->groups[g].replicas[n].queued);
             sim_log_close(&o->groups[g].replicas[n].durable);
             sim_log_close(&o->groups[g].replicas[n].rotted);
+            sim_log_close(&o->groups[g].replicas[n].lost);
             sim_log_close(&o->nodes[n].expected[g]);
         }
         free(o->groups[g].history);
@@ -231,6 +245,9 @@ static void record_apply(struct sim_oracle *o, unsigned node, struct sim_log *lo
         }
         sim_log_reset(log, r->index, r->term);
         break;
+    case SIM_RECORD_DELETE:
+        sim_log_truncate(log, 0);
+        break;
     case SIM_RECORD_BASE:
     case SIM_RECORD_VOTE:
         break;
@@ -239,7 +256,9 @@ static void record_apply(struct sim_oracle *o, unsigned node, struct sim_log *lo
 
 static void vote_apply(uint64_t *term, uint64_t *vote, const struct sim_record *r)
 {
-    if (r->kind == SIM_RECORD_VOTE) {
+    if (r->kind == SIM_RECORD_DELETE) {
+        *term = *vote = 0;
+    } else if (r->kind == SIM_RECORD_VOTE) {
         *term = r->term;
         *vote = r->vote;
     }
@@ -260,6 +279,40 @@ static void check_vote(struct sim_oracle *o, unsigned node, const struct replica
     }
 }
 
+/* Another replica takes the place. */
+static void begin_anew(struct replica *p)
+{
+    p->base_index = p->base_term = 0;
+    p->commit_index = 0;
+    p->seen_term = p->seen_vote = 0;
+    p->is_leader = false;
+    p->is_changed = true;
+    sim_log_truncate(&p->rotted, 0);
+}
+
+static void voters_lose(struct voters *v, unsigned node)
+{
+    v->lost |= v->nodes & 1u << node;
+    v->nodes &= ~(1u << node);
+}
+
+void sim_oracle_forget(struct sim_oracle *o, unsigned node, unsigned group)
+{
+    struct group *g = &o->groups[group];
+    struct replica *p = replica_of(o, node, group);
+    for (uint64_t i = 0; i < g->history_cap; i++) {
+        voters_lose(&g->history[i].voters, node);
+    }
+    voters_lose(&g->voters, node);
+    sim_log_copy(&p->lost, &p->durable);
+    p->lost_base = p->base_index;
+    begin_anew(p);
+    sim_log_truncate(&p->queued, 0);
+    sim_log_truncate(&p->durable, 0);
+    p->queued_term = p->queued_vote = 0;
+    p->durable_term = p->durable_vote = 0;
+}
+
 void sim_oracle_record(struct sim_oracle *o, unsigned node, struct sim_record r)
 {
     struct replica *p = replica_of(o, node, r.group);
@@ -273,6 +326,9 @@ void sim_oracle_record(struct sim_oracle *o, unsigned node, struct sim_record r)
         return;
     }
     check_vote(o, node, p, &r);
+    if (r.kind == SIM_RECORD_DELETE) {
+        begin_anew(p);
+    }
     record_apply(o, node, &p->queued, &r, true);
     vote_apply(&p->queued_term, &p->queued_vote, &r);
     struct pending *pending = xmalloc(sizeof *pending);
@@ -400,11 +456,13 @@ void sim_oracle_replay_end(struct sim_oracle *o, unsigned node, bool is_damaged)
     struct node *n = &o->nodes[node];
     n->is_replaying = false;
     for (unsigned g = 0; g < o->groups_count; g++) {
+        struct replica *p = replica_of(o, node, g);
         if (is_damaged) {
-            sim_log_copy(&replica_of(o, node, g)->rotted, &n->expected[g]);
-        } else {
+            sim_log_copy(&p->rotted, &n->expected[g]);
+        } else if (!p->is_changed) {
             check_replayed(o, node, g);
         }
+        p->is_changed = false;
     }
 }
 
@@ -450,26 +508,28 @@ static void look_leader(struct sim_oracle *o, unsigned node, unsigned group,
     }
 }
 
-static bool is_same(const struct sim_log *log, uint64_t index, struct sim_entry entry)
+static bool holds(const struct sim_log *log, uint64_t base_index, uint64_t index,
+                  struct sim_entry entry)
 {
     struct sim_entry e = sim_log_get(log, index);
-    return e.term == entry.term && e.hash == entry.hash;
+    return index <= base_index || (e.term == entry.term && e.hash == entry.hash);
 }
 
 /* How many replicas hold this entry on their disks, or did before the damage: their acknowledgement
  * may have been under way. The first one is written by everybody at birth, and is committed by
  * that. */
 static unsigned durable_count(struct sim_oracle *o, unsigned group, uint64_t index,
-                              struct sim_entry entry)
+                              struct sim_entry entry, struct voters voters)
 {
     unsigned count = 0;
     if (index == 1) {
-        return o->nodes_count;
+        return voters.count;
     }
     for (unsigned n = 0; n < o->nodes_count; n++) {
         struct replica *p = replica_of(o, n, group);
-        count += index <= p->base_index || is_same(&p->durable, index, entry) ||
-                 is_same(&p->rotted, index, entry);
+        count += (voters.nodes >> n & 1) != 0 && (holds(&p->durable, p->base_index, index, entry) ||
+                                                  holds(&p->rotted, 0, index, entry));
+        count += (voters.lost >> n & 1) != 0 && holds(&p->lost, p->lost_base, index, entry);
     }
     return count;
 }
@@ -491,14 +551,15 @@ static void commit_one(struct sim_oracle *o, unsigned node, unsigned group, uint
     if (c->entry.term == 0) {
         c->entry = e;
         c->term = term;
+        c->voters = g->voters = p->voters;
         o->result->stats.entries++;
         if (index > g->committed_max) {
             g->committed_max = index;
         }
-        unsigned count = durable_count(o, group, index, e);
-        if (count <= o->nodes_count / 2) {
-            sim_oracle_fail(o, "COMMIT", "node %u group %u commits %llu, on the disks of %u", node,
-                            group, (ull)index, count);
+        unsigned count = durable_count(o, group, index, e, p->voters);
+        if (count <= p->voters.count / 2) {
+            sim_oracle_fail(o, "COMMIT", "node %u group %u commits %llu, on the disks of %u of %u",
+                            node, group, (ull)index, count, p->voters.count);
         }
     } else if (c->entry.term != e.term || (e.hash != 0 && c->entry.hash != e.hash)) {
         sim_oracle_fail(o, "DIVERGED",
@@ -511,6 +572,10 @@ void sim_oracle_look(struct sim_oracle *o, unsigned node, unsigned group,
                      const struct sim_view *view)
 {
     struct replica *p = replica_of(o, node, group);
+    p->voters = (struct voters){view->voters, view->voters_lost, view->voters_count};
+    if (view->voters_count == 0) {
+        p->voters = (struct voters){(1u << o->nodes_count) - 1, 0, o->nodes_count};
+    }
     if (view->term < p->seen_term) {
         sim_oracle_fail(o, "TERM", "node %u group %u: term %llu after %llu", node, group,
                         (ull)view->term, (ull)p->seen_term);
@@ -575,6 +640,21 @@ void sim_oracle_image(struct sim_oracle *o, unsigned node, unsigned group, uint6
     }
 }
 
+/* The entry is on the disks of a majority of the configuration that committed it, or of a later
+ * one. */
+static bool is_kept(struct sim_oracle *o, unsigned node, unsigned group, uint64_t index)
+{
+    struct group *g = &o->groups[group];
+    struct committed *c = history_at(g, index);
+    const struct voters all[] = {c->voters, g->voters, replica_of(o, node, group)->voters};
+    for (unsigned i = 0; i < 3 && c->entry.term != 0; i++) {
+        if (durable_count(o, group, index, c->entry, all[i]) > all[i].count / 2) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void sim_oracle_ack(struct sim_oracle *o, unsigned node, unsigned group, uint64_t index,
                     struct sim_entry entry)
 {
@@ -586,10 +666,9 @@ void sim_oracle_ack(struct sim_oracle *o, unsigned node, unsigned group, uint64_
                         node, group, (ull)index);
         return;
     }
-    unsigned count = durable_count(o, group, index, entry);
-    if (count <= o->nodes_count / 2) {
-        sim_oracle_fail(o, "ACK", "node %u group %u acks %llu, on the disks of %u", node, group,
-                        (ull)index, count);
+    if (!is_kept(o, node, group, index)) {
+        sim_oracle_fail(o, "ACK", "node %u group %u acks %llu, on the disks of too few", node,
+                        group, (ull)index);
     }
     if (c->acked_hash != 0) {
         sim_oracle_fail(o, "ACK", "group %u: %llu is acked twice", group, (ull)index);
@@ -601,12 +680,11 @@ void sim_oracle_ack(struct sim_oracle *o, unsigned node, unsigned group, uint64_
 void sim_oracle_promise(struct sim_oracle *o, unsigned node, unsigned group, uint64_t index)
 {
     struct group *g = &o->groups[group];
-    struct committed *c = history_at(g, index);
     o->result->stats.acks++;
-    unsigned count = c->entry.term == 0 ? 0 : durable_count(o, group, index, c->entry);
-    if (count <= o->nodes_count / 2) {
-        sim_oracle_fail(o, "ACK", "node %u group %u acks what entry %llu holds, on the disks of %u",
-                        node, group, (ull)index, count);
+    if (!is_kept(o, node, group, index)) {
+        sim_oracle_fail(o, "ACK",
+                        "node %u group %u acks what entry %llu holds, on the disks of too few",
+                        node, group, (ull)index);
     }
     g->acked_max = index > g->acked_max ? index : g->acked_max;
 }

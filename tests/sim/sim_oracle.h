@@ -24,6 +24,7 @@ enum sim_record_kind {
     SIM_RECORD_VOTE,     /* term, vote. */
     SIM_RECORD_BASE,     /* index, term: the store holds all up to here. */
     SIM_RECORD_RESET,    /* index, term: an image replaced the log. */
+    SIM_RECORD_DELETE,   /* The replica is destroyed; another may follow. */
 };
 
 struct sim_record {
@@ -59,6 +60,8 @@ void sim_oracle_base(struct sim_oracle *o, unsigned node, unsigned group, uint64
                      uint64_t term, uint64_t hash);
 /* @node gives up all records below @lsn. */
 void sim_oracle_trim(struct sim_oracle *o, unsigned node, uint64_t lsn);
+/* The disk of @node lost all of @group, and nobody expects it back. */
+void sim_oracle_forget(struct sim_oracle *o, unsigned node, unsigned group);
 /* The process ended; what was only queued may be gone. */
 void sim_oracle_crash(struct sim_oracle *o, unsigned node);
 /* Recovery reads: the records it gives are fed between begin and end. Unless damage was planted,
@@ -73,6 +76,11 @@ struct sim_view {
     uint64_t term;
     uint64_t voted_for; /* 0: nobody. */
     uint64_t commit_index;
+    /* Of the configuration its log ends with: the nodes where its voters still are, and how many
+     * voters it has. 0 of them: all nodes. */
+    uint32_t voters;
+    uint32_t voters_lost; /* Were, until their disks were lost. */
+    unsigned voters_count;
 };
 
 void sim_oracle_look(struct sim_oracle *o, unsigned node, unsigned group,

@@ -216,6 +216,30 @@ static void draw_lossy(struct sim_plan *plan, struct sim_rng *rng, enum sim_faul
     }
 }
 
+/* Chaos, of which a part is new goals, and a little lost disks. */
+static void draw_members(struct sim_plan *plan, struct sim_rng *rng)
+{
+    int64_t gap_max_us = sim_rng_range(rng, 300, 4000) * MS;
+    int64_t at_us = 2 * SECOND;
+    plan->nodes_count = 5;
+    plan->groups_count = 1 + (unsigned)sim_rng_below(rng, 2);
+    plan->members_count = 1 + (unsigned)sim_rng_below(rng, 5);
+    plan->faults_us = sim_rng_range(rng, 40, 90) * SECOND;
+    while (at_us < plan->faults_us) {
+        unsigned dice = (unsigned)sim_rng_below(rng, 100);
+        struct sim_fault f = draw_fault(plan, rng, at_us);
+        if (dice < 35) {
+            f.kind = SIM_FAULT_GOAL;
+            f.arg = (unsigned)sim_rng_below(rng, plan->groups_count);
+            f.peer = (unsigned)sim_rng_below(rng, 1 << 20);
+        } else if (dice < 45) {
+            f.kind = SIM_FAULT_WIPE;
+        }
+        add(plan, f);
+        at_us += sim_rng_range(rng, 20 * MS, gap_max_us);
+    }
+}
+
 static int64_t log_range(struct sim_rng *rng, int64_t min, int64_t max)
 {
     int64_t v = min;
@@ -316,6 +340,9 @@ void sim_plan_draw(struct sim_plan *plan, uint64_t seed, int scenario)
         break;
     case SIM_SHORTER:
         draw_lossy(plan, &rng, SIM_FAULT_SHORTEN);
+        break;
+    case SIM_MEMBERS:
+        draw_members(plan, &rng);
         break;
     case SIM_SCENARIOS_COUNT:
         assert(false);

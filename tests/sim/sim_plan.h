@@ -21,7 +21,8 @@
     X(STALLS, "stalls")   /* Disks that stall longer than an election takes. */                    \
     X(CLOSE, "close")     /* Connections close, nothing else: no leader may change. */             \
     X(ROTTEN, "rotten")   /* A node's last synced frame rots while it is down. */                  \
-    X(SHORTER, "shorter") /* An idle follower loses its last synced frame. */
+    X(SHORTER, "shorter") /* An idle follower loses its last synced frame. */                      \
+    X(MEMBERS, "members") /* Members come and go, disks are lost; with all of chaos. */
 
 enum sim_scenario {
 #define SIM_SCENARIO_ENUM(name, text) SIM_##name,
@@ -44,7 +45,9 @@ enum sim_scenario {
     X(MOVE)      /* The leader of group `arg` is asked to move to `node`. */                       \
     X(ROT)       /* `node` crashes, its newest WAL frame is damaged, it is back. */                \
     X(SHORTEN)   /* `node` crashes, its newest WAL frame is gone, it is back. */                   \
-    X(QUIET)     /* No client proposes anything. */
+    X(QUIET)     /* No client proposes anything. */                                                \
+    X(GOAL)      /* Other members are wanted for group `arg`; `peer` says which. */                \
+    X(WIPE)      /* `node` loses its disk, and is back. */
 
 enum sim_fault_kind {
 #define SIM_FAULT_ENUM(name) SIM_FAULT_##name,
@@ -67,7 +70,8 @@ struct sim_plan {
     enum sim_scenario scenario;
     unsigned nodes_count;
     unsigned groups_count;
-    int64_t faults_us; /* They end here; then everything must heal. */
+    unsigned members_count; /* Nodes that have a replica of each group at first; 0: all. */
+    int64_t faults_us;      /* They end here; then everything must heal. */
     struct sim_net_options net;
 
     int64_t tick_us;

@@ -124,6 +124,13 @@ static void fsm_role(void *ctx, const struct group_role *role)
     sim_client_role(ctx, role);
 }
 
+static void fsm_read_done(void *ctx, uint64_t token, bool is_ok, uint64_t index)
+{
+    (void)token;
+    (void)index;
+    sim_members_read_done(ctx, is_ok);
+}
+
 static struct group_base fsm_base(void *ctx)
 {
     return ((struct sim_replica *)ctx)->durable.base;
@@ -219,6 +226,27 @@ void sim_replica_unload(struct sim_replica *r)
     r->state_life++;
 }
 
+void sim_replica_reset(struct sim_replica *r)
+{
+    sim_client_close(r);
+    sim_machine_close(&r->m);
+    stream_free(r->stream);
+    r->stream = NULL;
+    stream_effects_close(&r->effects);
+    r->effects = (struct stream_effects){0};
+    buf_close(&r->flushing.bytes);
+    r->flushing = (struct sim_state_image){0};
+    buf_close(&r->durable.bytes);
+    r->durable = (struct sim_state_image){0};
+    r->is_flush_due = false;
+    r->is_flushing = false;
+    r->was_born = false;
+    r->incarnation++;
+    r->state_life++;
+    sim_state_birth(r);
+    sim_client_open(r);
+}
+
 /* ---- Jobs of the host ---- */
 
 enum job_kind { JOB_IMAGE_OPEN, JOB_IMAGE_READ, JOB_STAGE_WRITE, JOB_STAGE_VERIFY, JOB_SWITCH };
@@ -236,6 +264,7 @@ struct job {
     struct sim_replica *r;
     struct host_job *job;
     struct parts *parts;
+    uint64_t incarnation;
     uint64_t index_min;
     uint32_t part;
     uint64_t off;
@@ -281,6 +310,7 @@ static struct job *job_new(struct sim_replica *r, enum job_kind kind, struct hos
     j->kind = kind;
     j->r = r;
     j->job = host_job;
+    j->incarnation = r->incarnation;
     job_later(j, sim_node_disk_us(r->node));
     return j;
 }
@@ -355,6 +385,11 @@ static void job_run(struct job *j)
     int rv = 0;
     switch (j->kind) {
     case JOB_IMAGE_OPEN:
+        if (j->incarnation != j->r->incarnation) {
+            host_image_opened(j->job, ERR_CANCELED, NULL, (struct group_base){0, 0}, NULL, 0);
+            free(j);
+            return;
+        }
         if (!image_open(j)) {
             job_later(j, 20 * MS);
             return;
@@ -372,7 +407,9 @@ static void job_run(struct job *j)
         buf_close(&whole);
         break;
     case JOB_SWITCH:
-        stage_switch(j->r, j->parts);
+        if (j->incarnation == j->r->incarnation) {
+            stage_switch(j->r, j->parts);
+        }
         parts_free(j->parts);
         break;
     }
@@ -483,6 +520,7 @@ void sim_replica_options(struct sim_replica *r, struct group_options *ret_option
         .fsm = {.apply = fsm_apply,
                 .lost = fsm_lost,
                 .role_changed = fsm_role,
+                .read_done = fsm_read_done,
                 .base = fsm_base,
                 .image_open = fsm_image_open,
                 .image_read = fsm_image_read,

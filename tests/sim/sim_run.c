@@ -200,6 +200,14 @@ static void fault_event(void *arg, uint64_t at, uint64_t unused)
     case SIM_FAULT_QUIET:
         max_us(&run->quiet_until_us, until_us);
         break;
+    case SIM_FAULT_GOAL:
+        sim_members_goal(run, f.arg, f.peer);
+        break;
+    case SIM_FAULT_WIPE:
+        if (sim_members_wipe(n)) {
+            restart_after(n, f.duration_us);
+        }
+        break;
     case SIM_FAULTS_COUNT:
         break;
     }
@@ -248,7 +256,7 @@ static bool is_group_level(struct sim_run *run, unsigned group)
     for (unsigned i = 0; i < run->plan->nodes_count; i++) {
         struct sim_node *n = &run->nodes[i];
         struct sim_replica *r = &n->replicas[group];
-        if (n->is_off) {
+        if (n->is_off || !sim_members_is_here(run, i, group)) {
             continue;
         }
         if (!n->is_up || r->g == NULL) {
@@ -256,7 +264,7 @@ static bool is_group_level(struct sim_run *run, unsigned group)
         }
         struct group_status s;
         group_status(r->g, &s);
-        if (s.state != GROUP_ACTIVE || s.last_index != r->m.applied.index ||
+        if (s.state != GROUP_ACTIVE || s.last_index == 0 || s.last_index != r->m.applied.index ||
             s.stored_index != s.last_index || (at != 0 && at != s.last_index)) {
             return false;
         }
@@ -267,7 +275,7 @@ static bool is_group_level(struct sim_run *run, unsigned group)
         }
         hash = own;
     }
-    return at > 0 && sim_leader(run, group) >= 0;
+    return at > 0 && sim_leader(run, group) >= 0 && sim_members_is_level(run, group);
 }
 
 static bool is_level(struct sim_run *run, unsigned *ret_group)
@@ -307,6 +315,13 @@ static void dump(struct sim_run *run)
                      (ull)r->m.applied.index, (ull)s.last_index, (ull)s.last_term,
                      (ull)s.stored_index, (ull)s.log_first_index, (ull)s.base.index,
                      (ull)r->durable.base.index, r->lane.count);
+            for (unsigned k = 0; k < s.members_count; k++) {
+                const struct group_member_status *m = &s.members[k];
+                sim_note(&run->clock, "  by %llu%s: %llu on node %llu, role %d, match %llu%s",
+                         (ull)s.configuration_index, s.is_configuration_uncommitted ? "?" : "",
+                         (ull)m->member.raft_id, (ull)m->member.node_id - 1, (int)m->member.role,
+                         (ull)m->match_index, m->is_recent ? "" : ", silent");
+            }
         }
     }
 }
@@ -367,7 +382,8 @@ static void check_streams(struct sim_run *run)
         }
         for (unsigned i = 0; (run->streams >> g & 1) != 0 && i < run->plan->nodes_count; i++) {
             struct sim_node *n = &run->nodes[i];
-            if (n->is_up && stream_last_seq(n->replicas[g].stream) != h->last_seq) {
+            if (n->is_up && sim_members_is_here(run, i, g) &&
+                stream_last_seq(n->replicas[g].stream) != h->last_seq) {
                 sim_fail(run, "LOST", "node %u group %u ends at sequence %llu of %llu", i, g,
                          (ull)stream_last_seq(n->replicas[g].stream), (ull)h->last_seq);
             }
@@ -386,6 +402,7 @@ static void run_open(struct sim_run *run, const struct sim_plan *plan,
     sim_rng_init(&run->rng_client, plan->seed, 4);
     sim_rng_init(&run->rng_fsm, plan->seed, 5);
     sim_rng_init(&run->rng_fault, plan->seed, 6);
+    sim_rng_init(&run->rng_members, plan->seed, 8);
     /* The first group is always a stream, the others now and then. */
     run->streams = 1u | (unsigned)(sim_mix(plan->seed) & 2);
     run->oracle = sim_oracle_new(plan, &run->clock, result);
@@ -401,6 +418,7 @@ static void run_open(struct sim_run *run, const struct sim_plan *plan,
 static void run_close(struct sim_run *run)
 {
     run->is_stopped = true;
+    run->is_closing = true;
     for (unsigned i = 0; i < run->plan->nodes_count; i++) {
         sim_node_crash(&run->nodes[i], false);
         run->nodes[i].is_off = true;
@@ -428,6 +446,7 @@ void sim_run(const struct sim_plan *plan, const struct sim_run_options *options,
     for (unsigned i = 0; i < plan->nodes_count; i++) {
         sim_node_init(run, i);
     }
+    sim_members_init(run);
     for (unsigned i = 0; i < plan->nodes_count; i++) {
         restart_after(&run->nodes[i], sim_rng_range(&run->rng_fault, 0, 300 * MS));
     }

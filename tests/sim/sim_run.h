@@ -24,6 +24,10 @@
     X(peer_downs)  /* Node-down signals. */                                                        \
     X(closes)      /* Connections closed by a fault. */                                            \
     X(frames)      /* Sent between nodes. */                                                       \
+    X(goals)       /* Other members wanted. */                                                     \
+    X(joins)       /* Replicas that began empty. */                                                \
+    X(wipes)       /* Disks lost. */                                                               \
+    X(changes)     /* Of members, proposed. */                                                     \
     X(level_ms)    /* From the end of the faults until all were level. */
 
 struct sim_stats {

@@ -87,10 +87,12 @@ void sim_tap_record(struct sim_node *n, uint64_t lsn, uint8_t type, uint64_t gid
         to.index = rec.base.index;
         to.term = rec.base.term;
         break;
+    case RECORD_DELETE:
+        to.kind = SIM_RECORD_DELETE;
+        break;
     case RECORD_BASE:
     case RECORD_IMAGE:
     case RECORD_CREATE:
-    case RECORD_DELETE:
     case RECORD_SUSPECT:
         return;
     }
