@@ -7,7 +7,8 @@
 #include "tests/sim/sim_machine.h"
 #include "tests/sim/sim_net.h"
 #include "tests/sim/sim_oracle.h"
-#include "tests/sim/sim_plan.h"
+#include "tests/sim/sim_plan_file.h"
+#include "tests/sim/sim_shrink.h"
 
 struct order {
     uint64_t seen[8];
@@ -49,6 +50,73 @@ Test(sim_plan, one_seed_is_one_plan)
     cr_expect_eq(memcmp(&x, &y, sizeof x), 0);
     sim_plan_draw(&y, 8, -1);
     cr_expect_neq(memcmp(&x, &y, sizeof x), 0);
+}
+
+Test(sim_plan, a_plan_is_what_was_written_of_it)
+{
+    static struct sim_plan plan, again;
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        FILE *f = tmpfile();
+        sim_plan_draw(&plan, seed, -1);
+        sim_plan_write(&plan, f);
+        rewind(f);
+        cr_assert_eq(sim_plan_read(f, &again), 0);
+        fclose(f);
+        cr_assert_eq(plan.faults_count, again.faults_count);
+        memset(plan.faults + plan.faults_count, 0,
+               (SIM_FAULTS_MAX - plan.faults_count) * sizeof plan.faults[0]);
+        memset(again.faults + again.faults_count, 0,
+               (SIM_FAULTS_MAX - again.faults_count) * sizeof again.faults[0]);
+        for (unsigned i = 0; i < plan.faults_count; i++) {
+            cr_assert_eq(memcmp(&plan.faults[i], &again.faults[i], sizeof plan.faults[i]), 0);
+        }
+        cr_assert_eq(memcmp(&plan, &again, offsetof(struct sim_plan, faults)), 0);
+    }
+}
+
+Test(sim_plan, a_line_that_makes_no_sense_is_named)
+{
+    static struct sim_plan plan;
+    static const char *const texts[] = {"seed 1\nnodes 3\n", "seed 1\nfault 1 CRASH 0\n",
+                                        "seed 1\nscenario nothing\n", "seed 1\nnodes_count x\n"};
+    for (unsigned i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        FILE *f = tmpfile();
+        fputs(texts[i], f);
+        rewind(f);
+        cr_expect_eq(sim_plan_read(f, &plan), 2, "%u", i);
+        fclose(f);
+    }
+}
+
+/* It takes the third fault and the seventh, and two groups. */
+static bool takes_two(void *ctx, const struct sim_plan *plan)
+{
+    const struct sim_plan *whole = ctx;
+    unsigned found = 0;
+    for (unsigned i = 0; i < plan->faults_count; i++) {
+        found += plan->faults[i].at_us == whole->faults[2].at_us;
+        found += plan->faults[i].at_us == whole->faults[6].at_us;
+    }
+    return found == 2 && plan->groups_count >= 2;
+}
+
+Test(sim_shrink, what_a_failure_takes_is_left)
+{
+    static struct sim_plan plan, whole;
+    sim_plan_draw(&plan, 1, SIM_CHAOS);
+    cr_assert_gt(plan.faults_count, 10);
+    plan.groups_count = 4;
+    whole = plan;
+    unsigned tries = sim_shrink(&plan, 1000, takes_two, &whole);
+    cr_expect_lt(tries, 200);
+    cr_assert_eq(plan.faults_count, 2);
+    cr_expect_eq(plan.faults[0].at_us, whole.faults[2].at_us);
+    cr_expect_eq(plan.faults[1].at_us, whole.faults[6].at_us);
+    cr_expect_eq(plan.groups_count, 2);
+    cr_expect_leq(plan.faults_us, whole.faults_us);
+    /* Not more runs than allowed. */
+    plan = whole;
+    cr_expect_eq(sim_shrink(&plan, 3, takes_two, &whole), 3);
 }
 
 /* Two nodes that only count. */

@@ -17,10 +17,13 @@
 #include "raft/host.h"
 #include "storage/base/buf.h"
 #include "storage/base/log.h"
+#include "tests/sim/sim_plan_file.h"
 #include "tests/sim/sim_run.h"
+#include "tests/sim/sim_shrink.h"
 
 #define JOBS_MAX 64
 #define SEED_SECONDS_MAX 120 /* Of real time: then it hangs. */
+#define SHRINK_TRIES_MAX 600
 
 struct options {
     uint64_t first;
@@ -34,7 +37,10 @@ struct options {
     int scenario;
     uint64_t guards_off;
     const char *guards_text;
-    const char *skips; /* Seeds with a known, listed reason. */
+    const char *skips;           /* Seeds with a known, listed reason. */
+    const char *plan_path;       /* Instead of a seed. */
+    const char *shrink_path;     /* Where the shrunk plan goes. */
+    const struct sim_plan *plan; /* Read from plan_path, or being shrunk. */
 };
 
 static const char *const guard_names[] = {
@@ -84,7 +90,11 @@ static void run_seed(const struct options *o, uint64_t seed, bool is_trace_on,
 {
     struct sim_plan *plan = xcalloc(1, sizeof *plan);
     struct sim_run_options run = {.guards_off = o->guards_off, .is_trace_on = is_trace_on};
-    sim_plan_draw(plan, seed, o->scenario);
+    if (o->plan != NULL) {
+        *plan = *o->plan;
+    } else {
+        sim_plan_draw(plan, seed, o->scenario);
+    }
     if (is_trace_on) {
         sim_plan_print(plan);
     }
@@ -103,7 +113,11 @@ static void run_seed(const struct options *o, uint64_t seed, bool is_trace_on,
 
 static void print_repeat(const struct options *o, uint64_t seed)
 {
-    printf("  repeat: scripts/sim --seed %" PRIu64, seed);
+    if (o->plan_path != NULL) {
+        printf("  repeat: scripts/sim --plan %s", o->plan_path);
+    } else {
+        printf("  repeat: scripts/sim --seed %" PRIu64, seed);
+    }
     if (o->scenario >= 0) {
         printf(" --scenario %s", sim_scenario_text((enum sim_scenario)o->scenario));
     }
@@ -172,7 +186,7 @@ static void add_stats(struct sim_stats *to, const struct sim_stats *from)
 #undef SIM_STAT_ADD
 }
 
-static void end_child(const struct options *o, struct child *c, int status, struct tally *t)
+static struct sim_result result_of(struct child *c, int status)
 {
     struct sim_result r = {0};
     if (read(c->fd, &r, sizeof r) != (ssize_t)sizeof r) {
@@ -184,6 +198,12 @@ static void end_child(const struct options *o, struct child *c, int status, stru
     }
     close(c->fd);
     c->pid = 0;
+    return r;
+}
+
+static void end_child(const struct options *o, struct child *c, int status, struct tally *t)
+{
+    struct sim_result r = result_of(c, status);
     t->done++;
     add_stats(&t->stats, &r.stats);
     if (!r.is_failed) {
@@ -311,11 +331,90 @@ static int replay(const struct options *o)
     return 0;
 }
 
+/* ---- Shrinking ---- */
+
+static struct sim_result run_apart(const struct options *o, const struct sim_plan *plan)
+{
+    struct options one = *o;
+    struct child c;
+    int status = 0;
+    one.plan = plan;
+    start_child(&one, plan->seed, &c);
+    (void)waitpid(c.pid, &status, 0);
+    return result_of(&c, status);
+}
+
+struct failure {
+    const struct options *options;
+    char oracle[32];
+};
+
+static bool fails_alike(void *ctx, const struct sim_plan *plan)
+{
+    const struct failure *f = ctx;
+    struct sim_result r = run_apart(f->options, plan);
+    return r.is_failed && strcmp(r.oracle, f->oracle) == 0;
+}
+
+static int shrink(const struct options *o)
+{
+    struct sim_plan *plan = xcalloc(1, sizeof *plan);
+    if (o->plan != NULL) {
+        *plan = *o->plan;
+    } else {
+        sim_plan_draw(plan, o->first, o->scenario);
+    }
+    struct sim_result r = run_apart(o, plan);
+    if (!r.is_failed) {
+        printf("it does not fail\n");
+        free(plan);
+        return 1;
+    }
+    struct failure f = {.options = o};
+    snprintf(f.oracle, sizeof f.oracle, "%s", r.oracle);
+    unsigned before = plan->faults_count;
+    unsigned tries = sim_shrink(plan, SHRINK_TRIES_MAX, fails_alike, &f);
+    r = run_apart(o, plan);
+    FILE *out = fopen(o->shrink_path, "w");
+    if (out == NULL) {
+        perror(o->shrink_path);
+        free(plan);
+        return 2;
+    }
+    fprintf(out, "# %s: %s\n", r.oracle, r.text);
+    sim_plan_write(plan, out);
+    fclose(out);
+    printf("%s: %u faults of %u after %u runs\n  repeat: scripts/sim --plan %s\n", r.oracle,
+           plan->faults_count, before, tries, o->shrink_path);
+    free(plan);
+    return 0;
+}
+
+static struct sim_plan *read_plan(const char *path)
+{
+    struct sim_plan *plan = xcalloc(1, sizeof *plan);
+    FILE *in = fopen(path, "r");
+    if (in == NULL) {
+        perror(path);
+        exit(2);
+    }
+    unsigned line = sim_plan_read(in, plan);
+    fclose(in);
+    if (line != 0) {
+        fprintf(stderr, "%s:%u: no plan\n", path, line);
+        exit(2);
+    }
+    return plan;
+}
+
 static void usage(FILE *out)
 {
     fprintf(out,
             "usage: weir_sim [--seeds N] [--first K] [-j JOBS]   run seeds K to K + N - 1\n"
             "       weir_sim --seed K                           repeat one seed with its trace\n"
+            "       weir_sim --plan FILE                        the same with a plan from a file\n"
+            "       weir_sim --seed K --shrink FILE             the smallest plan that fails so, "
+            "to a file\n"
             "       weir_sim --ablate [--seeds N]               each guard off in turn, and all\n"
             "  --scenario NAME      only this one (--power-cuts: power)\n"
             "  --guards-off NAMES   leave out these guards, or all\n"
@@ -340,6 +439,8 @@ int main(int argc, char **argv)
         {"twice", no_argument, NULL, 't'},
         {"failures", required_argument, NULL, 'x'},
         {"skip", required_argument, NULL, 'k'},
+        {"plan", required_argument, NULL, 'P'},
+        {"shrink", required_argument, NULL, 'S'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
@@ -397,6 +498,13 @@ int main(int argc, char **argv)
         case 'k':
             o.skips = optarg;
             break;
+        case 'P':
+            o.is_replay = true;
+            o.plan_path = optarg;
+            break;
+        case 'S':
+            o.shrink_path = optarg;
+            break;
         case 'h':
             usage(stdout);
             return 0;
@@ -406,11 +514,18 @@ int main(int argc, char **argv)
         }
     }
     o.jobs = o.jobs < 1 ? 1 : o.jobs > JOBS_MAX ? JOBS_MAX : o.jobs;
-    if (o.is_replay) {
+    struct sim_plan *plan = o.plan_path == NULL ? NULL : read_plan(o.plan_path);
+    o.plan = plan;
+    o.first = plan == NULL ? o.first : plan->seed;
+    int rv;
+    if (o.is_replay && o.shrink_path == NULL) {
         struct log_options log = {.level_max = LOG_LEVEL_INF};
         (void)log_open(&log);
-        return replay(&o);
+        rv = replay(&o);
+    } else {
+        quiet();
+        rv = o.shrink_path != NULL ? shrink(&o) : o.is_ablation ? ablate(&o) : many(&o);
     }
-    quiet();
-    return o.is_ablation ? ablate(&o) : many(&o);
+    free(plan);
+    return rv;
 }
