@@ -221,6 +221,14 @@ static bool take_item(struct js *js, uint64_t node_id, uint8_t type, struct slic
     case JS_ITEM_DIGEST:
         take_digest(js, node_id, &r);
         break;
+    case JS_ITEM_MOVE: {
+        uint64_t gid = reader_u64(&r);
+        uint64_t to = reader_u64(&r);
+        if (!r.failed) {
+            js_spread_asked(js, gid, to);
+        }
+        break;
+    }
     default:
         return false;
     }

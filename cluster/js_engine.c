@@ -124,6 +124,7 @@ static int on_frame(void *ctx, uint64_t node_id, enum peers_lane lane, struct sl
 static void on_peer_up(void *ctx, uint64_t node_id)
 {
     struct js *js = ctx;
+    js->liveness_ms = loop_now_ms(js->loop);
     js_lock(js);
     host_peer_up(js->host, node_id);
     js_unlock(js);
@@ -160,6 +161,7 @@ static void on_peer_paused(void *ctx, uint64_t node_id, bool is_paused)
 static void on_peer_down(void *ctx, uint64_t node_id)
 {
     struct js *js = ctx;
+    js->liveness_ms = loop_now_ms(js->loop);
     js_lock(js);
     host_peer_down(js->host, node_id);
     js_unlock(js);
@@ -193,6 +195,7 @@ static void on_tick(void *arg)
     js_meta_image_tick(js);
     js_leader_tick(js);
     js_move_tick(js);
+    js_spread_tick(js);
     js_lane_tick(js);
     js_pull_tick(js);
     js_api_tick(js);

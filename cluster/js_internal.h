@@ -8,6 +8,7 @@
  *   js_stream.c   one replica of a stream: log entries into the machine, effects into the store
  *   js_leader.c   what only the leader of a stream does: deliveries, administration, effects
  *   js_move.c     leaderships handed over: to whom, and all of them before a stop
+ *   js_spread.c   leaders spread again after nodes came and went
  *   js_propose.c  its ops become entries: open batch, what waits behind it, publishes of lanes
  *   js_send.c     messages on their way out
  *   js_image.c    catch-up of a replica by image
@@ -72,6 +73,7 @@ enum js_item_type {
     JS_ITEM_ACK = 6,     /* a message on an ack subject */
     JS_ITEM_DELIVER = 7, /* a message of a stream for a subscriber at the receiver */
     JS_ITEM_DIGEST = 8,  /* gid, index, machine version, hash of the sender's replica there */
+    JS_ITEM_MOVE = 9,    /* gid, node: meta's leader asks the stream's to hand over to it */
 };
 
 /* ---- A stream on this node ---- */
@@ -164,6 +166,8 @@ struct js_leader {
     uint64_t gid;
     uint64_t node_id; /* 0: nobody known. */
     uint64_t term;
+    uint64_t since_ms;   /* As known here. */
+    uint64_t refused_ms; /* When a move away came to nothing, on meta's leader; 0: never. */
     UT_hash_handle hh;
 };
 
@@ -223,6 +227,7 @@ struct js {
     bool is_meta_leader;
     uint64_t meta_leader_id; /* 0: unknown. */
     uint64_t meta_leader_term;
+    uint64_t meta_led_ms; /* Since when this node leads it. */
     bool is_meta_flushing;
     bool is_meta_failed;
     int64_t meta_dirty_since_ms;
@@ -253,6 +258,12 @@ struct js {
     unsigned moves_under_way;
     unsigned leaderships_left; /* While all are given away: still to go, */
     unsigned leaderships_kept; /* and those that nobody can take. */
+
+    /* js_spread.c */
+    uint64_t liveness_ms; /* When a node came or went last. */
+    uint64_t spread_gid;  /* The move under way; 0: none. */
+    uint64_t spread_to;
+    uint64_t spread_ms;
 
     /* js_pull.c */
     struct js_pull *pulls; /* By inbox. */
@@ -397,7 +408,16 @@ enum js_move {
 enum js_move js_move_away(struct js *js, struct raft_group *group);
 /* To the voter on @node_id, by the caller's choice. */
 enum js_move js_move_to(struct js *js, struct raft_group *group, uint64_t node_id);
+/* Is the replica on @node_id a voter with all of the log, on a node that is up, stays and is not
+ * slow? On the leader. */
+bool js_move_is_fit(struct js *js, struct raft_group *group, uint64_t node_id);
+/* How many streams the node leads, as far as known here. */
+size_t js_move_load(struct js *js, uint64_t node_id);
 void js_move_tick(struct js *js);
+
+/* ---- js_spread.c ---- */
+void js_spread_tick(struct js *js);
+void js_spread_asked(struct js *js, uint64_t gid, uint64_t to);
 
 /* ---- js_propose.c ---- */
 /* A leadership begins: LEAD is the first op. What was gathered before is void. */

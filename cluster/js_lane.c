@@ -339,6 +339,8 @@ void js_lane_leader(struct js *js, uint64_t gid, uint64_t node_id, uint64_t term
     }
     known->node_id = node_id;
     known->term = term;
+    known->since_ms = loop_now_ms(js->loop);
+    known->refused_ms = 0;
     js_pull_leader(js, gid, node_id);
     struct js_lane *l = lane_find(js, gid);
     if (l != NULL) {

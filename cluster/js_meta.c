@@ -284,6 +284,7 @@ static void fsm_role(void *ctx, const struct group_role *role)
     if (role->is_leader && !js->is_meta_leader) {
         log_inf("JetStream cluster new metadata leader: %s/%s", js->ctx->server_name,
                 js->ctx->cluster_name);
+        js->meta_led_ms = loop_now_ms(js->loop);
     }
     js->is_meta_leader = role->is_leader;
     js->meta_leader_id = role->leader_node_id;

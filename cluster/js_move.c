@@ -52,17 +52,31 @@ struct choice {
     size_t leaders;
 };
 
+/* A voter elsewhere, on a node that is up and stays. */
+static bool is_present(const struct js *js, const struct group_member_status *m,
+                       struct peers_info *ret_info)
+{
+    return m->member.role == GROUP_VOTER && m->member.node_id != js->ctx->node_id &&
+           peers_get(js->ctx->peers, m->member.node_id, ret_info) && ret_info->is_up &&
+           !ret_info->is_leaving;
+}
+
+/* It answers, and has all of the log or will before it is told. */
+static bool is_current(const struct group_status *status, const struct group_member_status *m)
+{
+    return m->is_recent && m->match_index + LAG_MAX >= status->last_index;
+}
+
 static void consider(struct js *js, const struct group_status *status,
                      const struct group_member_status *m, struct choice *best)
 {
     uint64_t id = m->member.node_id;
     struct peers_info info;
-    if (m->member.role != GROUP_VOTER || id == js->ctx->node_id ||
-        !peers_get(js->ctx->peers, id, &info) || !info.is_up || info.is_leaving) {
+    if (!is_present(js, m, &info)) {
         return;
     }
     best->is_present = true;
-    if (!m->is_recent || m->match_index + LAG_MAX < status->last_index) {
+    if (!is_current(status, m)) {
         return;
     }
     size_t leaders = load_of(js, id)->leaders;
@@ -73,6 +87,26 @@ static void consider(struct js *js, const struct group_status *status,
     if (is_better) {
         *best = (struct choice){true, id, info.is_disk_slow, leaders};
     }
+}
+
+bool js_move_is_fit(struct js *js, struct raft_group *group, uint64_t node_id)
+{
+    struct group_status status;
+    struct peers_info info;
+    group_status(group, &status);
+    for (unsigned i = 0; i < status.members_count; i++) {
+        const struct group_member_status *m = &status.members[i];
+        if (m->member.node_id == node_id && is_present(js, m, &info)) {
+            return is_current(&status, m) && !info.is_disk_slow;
+        }
+    }
+    return false;
+}
+
+size_t js_move_load(struct js *js, uint64_t node_id)
+{
+    count_loads(js);
+    return load_of(js, node_id)->leaders;
 }
 
 enum js_move js_move_to(struct js *js, struct raft_group *group, uint64_t node_id)

@@ -98,6 +98,34 @@ def test_a_rolling_restart_of_lame_ducks_fails_no_ack():
         finish_load(c, loads, "rolling restart of lame ducks")
 
 
+def leads(nodes):
+    return [len(led_by(n)) for n in nodes]
+
+
+def test_leaders_spread_again_after_a_node_returns():
+    """It gets its share back, one stream at a time, and then nothing moves any more."""
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        loads = start_load(c, rate=300)
+        for k in range(STREAMS, 9):
+            js.create("S%d" % k, ["s%d" % k], 3)
+        wait_until("leaders of all", lambda: sum(leads(c.nodes)) == 9)
+        before = leads(c.nodes)
+        back = c.nodes[1]
+        back.kill()
+        time.sleep(1)
+        back.start()
+        c.wait_ready(timeout=30)
+        assert leads(c.nodes)[1] == 0, "at once: %s" % leads(c.nodes)
+        wait_until("it to lead its share", lambda: sum(leads(c.nodes)) == 9
+                   and max(leads(c.nodes)) - min(leads(c.nodes)) <= 1, 60, 0.5)
+        after = leads(c.nodes)
+        terms = {r["stream"]: r["term"] for r in back.json("/replicaz")["replicas"]}
+        time.sleep(5)
+        assert terms == {r["stream"]: r["term"] for r in back.json("/replicaz")["replicas"]}, "it goes on"
+        finish_load(c, loads, "leaders %s, without one node 0, then %s" % (before, after))
+
+
 def ends_within(node, signum, seconds):
     began = time.monotonic()
     node.signal(signum)
