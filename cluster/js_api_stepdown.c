@@ -54,11 +54,11 @@ static enum js_move move(struct js *js, const struct js_api_call *call, struct r
     uint64_t node_id = member_named(js, status, s->preferred);
     if (node_id == 0) {
         refuse_preferred(js, call, s->preferred, "not known");
-        return JS_MOVE_NOT_LED;
+        return JS_MOVE_NONE;
     }
     if (node_id == js->ctx->node_id) {
         refuse_preferred(js, call, s->preferred, "is already leader");
-        return JS_MOVE_NOT_LED;
+        return JS_MOVE_NONE;
     }
     bool is_up = peers_get(js->ctx->peers, node_id, &info) && info.is_up;
     return is_up ? js_move_to(js, group, node_id) : JS_MOVE_NOBODY;
@@ -95,7 +95,7 @@ void js_api_stepdown(struct js *js, const struct js_api_call *call, struct raft_
     case JS_MOVE_LATER:
         refuse(js, call, API_ERROR_RAFT_GENERAL, "no other replica has all of the log yet");
         break;
-    case JS_MOVE_NOT_LED:
+    case JS_MOVE_NONE:
         break; /* Refused already. */
     }
 }

@@ -399,7 +399,7 @@ bool js_leader_is_busy(const struct js_stream *st);
 
 /* ---- js_move.c ---- */
 enum js_move {
-    JS_MOVE_NOT_LED,
+    JS_MOVE_NONE,   /* Not led here, or it has no other member. */
     JS_MOVE_NOBODY, /* No other node could take it. */
     JS_MOVE_LATER,  /* Nobody can now. */
     JS_MOVE_BEGUN,  /* Now, or before. */

@@ -126,11 +126,11 @@ enum js_move js_move_away(struct js *js, struct raft_group *group)
     struct group_status status;
     struct choice best = {0};
     if (group == NULL || js->ctx->peers == NULL) {
-        return JS_MOVE_NOBODY;
+        return JS_MOVE_NONE;
     }
     group_status(group, &status);
-    if (!status.is_core_leader) {
-        return JS_MOVE_NOT_LED;
+    if (!status.is_core_leader || status.members_count <= 1) {
+        return JS_MOVE_NONE;
     }
     count_loads(js);
     for (unsigned i = 0; i < status.members_count; i++) {
@@ -159,7 +159,7 @@ static void give(struct js *js, struct raft_group *group)
     case JS_MOVE_NOBODY:
         js->leaderships_kept++;
         break;
-    case JS_MOVE_NOT_LED:
+    case JS_MOVE_NONE:
         break;
     }
 }
@@ -183,7 +183,9 @@ void js_move_tick(struct js *js)
 void js_leave(struct js *js)
 {
     js_move_tick(js);
-    log_inf("JetStream hands %u leaderships over to other nodes", js->leaderships_left);
+    if (js->leaderships_left > 0) {
+        log_inf("JetStream hands %u leaderships over to other nodes", js->leaderships_left);
+    }
 }
 
 unsigned js_leave_left(const struct js *js, unsigned *ret_kept)

