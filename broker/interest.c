@@ -57,6 +57,14 @@ struct cached {
     struct found found;
 };
 
+/* Of two neighbouring slots of the cache, by the upper half of the hash: what is in them, and what
+ * was missed there last. Apart from the slots, so that a miss, the lot of every reply subject,
+ * touches one line of memory. */
+struct cache_marks {
+    uint32_t held[2];
+    uint32_t missed[2];
+};
+
 struct interest {
     struct interest_options options;
     struct interest_node *root;
@@ -67,7 +75,7 @@ struct interest {
     uint64_t generation; /* Of the cache: raised when a pattern with wildcards comes or goes. */
     struct cached *cache;
     uint64_t cache_mask;
-    uint32_t *asked; /* By hash: the upper half of that of the last subject missed. */
+    struct cache_marks *marks; /* Half as many. */
     uint64_t cache_hits;
     uint64_t cache_misses;
     struct found scratch; /* The result of what is not cached. */
@@ -269,11 +277,19 @@ static void invalidate(struct interest *in, struct slice subject)
     }
 }
 
+static uint32_t mark_of(uint64_t hash)
+{
+    return (uint32_t)(hash >> 32);
+}
+
 static struct cached *cache_find(struct interest *in, struct slice subject, uint64_t hash)
 {
+    const struct cache_marks *marks = &in->marks[(hash & in->cache_mask) / 2];
     for (uint64_t way = 0; way < 2; way++) {
-        struct cached *c = &in->cache[(hash & in->cache_mask) ^ way];
-        if (c->hash == hash && c->generation == in->generation &&
+        uint64_t slot = (hash & in->cache_mask) ^ way;
+        struct cached *c = &in->cache[slot];
+        if (marks->held[slot & 1] == mark_of(hash) && c->hash == hash &&
+            c->generation == in->generation &&
             slice_eq(slice_of(c->subject, c->subject_len), subject)) {
             return c;
         }
@@ -285,10 +301,9 @@ static struct cached *cache_find(struct interest *in, struct slice subject, uint
  * cost more than to find it, and push out what is asked for again. */
 static bool is_asked_again(struct interest *in, uint64_t hash)
 {
-    uint32_t *last = &in->asked[hash & in->cache_mask];
-    uint32_t mark = (uint32_t)(hash >> 32);
-    bool is_again = *last == mark;
-    *last = mark;
+    uint32_t *last = &in->marks[(hash & in->cache_mask) / 2].missed[hash & 1];
+    bool is_again = *last == mark_of(hash);
+    *last = mark_of(hash);
     return is_again;
 }
 
@@ -298,11 +313,14 @@ static const struct interest_result *cache_store(struct interest *in, struct sli
 {
     struct cached *c = &in->cache[hash & in->cache_mask];
     struct cached *other = &in->cache[(hash & in->cache_mask) ^ 1];
+    uint32_t *held = in->marks[(hash & in->cache_mask) / 2].held;
     if (c->generation == in->generation) {
         struct cached moved = *other;
         *other = *c;
         *c = moved;
+        held[(hash & 1) ^ 1] = mark_of(other->hash);
     }
+    held[hash & 1] = mark_of(hash);
     if (c->subject_cap < subject.len) {
         c->subject = xrealloc(c->subject, subject.len);
         c->subject_cap = (uint32_t)subject.len;
@@ -512,9 +530,7 @@ static void walk(const struct interest *in, const struct slice *tokens, uint32_t
         uint32_t depth;
     } stack[INTEREST_TOKENS_MAX + 2];
     uint64_t hashes[INTEREST_TOKENS_MAX];
-    for (uint32_t i = 0; i < count; i++) {
-        hashes[i] = hash_bytes(in, tokens[i]);
-    }
+    uint32_t hashes_count = 0;
     uint32_t top = 0;
     stack[top++] = (struct step){in->root, 0};
     while (top > 0) {
@@ -529,12 +545,18 @@ static void walk(const struct interest *in, const struct slice *tokens, uint32_t
         if (at.node->star != NULL) {
             stack[top++] = (struct step){at.node->star, at.depth + 1};
         }
-        const struct interest_node *child =
-            at.node->children_count == 0
-                ? NULL
-                : find_child(in, at.node, tokens[at.depth], hashes[at.depth]);
-        if (child != NULL) {
-            stack[top++] = (struct step){child, at.depth + 1};
+        uint32_t literals =
+            at.node->children_count - (at.node->star != NULL) - (at.node->tail != NULL);
+        if (literals > 0) {
+            while (hashes_count <= at.depth) {
+                hashes[hashes_count] = hash_bytes(in, tokens[hashes_count]);
+                hashes_count++;
+            }
+            const struct interest_node *child =
+                find_child(in, at.node, tokens[at.depth], hashes[at.depth]);
+            if (child != NULL) {
+                stack[top++] = (struct step){child, at.depth + 1};
+            }
         }
         assert(top <= count + 1);
     }
@@ -709,7 +731,7 @@ struct interest *interest_new(const struct interest_options *options)
             slots *= 2;
         }
         in->cache = xcalloc(slots, sizeof *in->cache);
-        in->asked = xcalloc(slots, sizeof *in->asked);
+        in->marks = xcalloc(slots / 2, sizeof *in->marks);
         in->cache_mask = slots - 1;
     }
     return in;
@@ -730,7 +752,7 @@ void interest_free(struct interest *in)
         found_close(&in->cache[i].found);
     }
     free(in->cache);
-    free(in->asked);
+    free(in->marks);
     found_close(&in->scratch);
     free(in->nodes.slots);
     free(in->sets.slots);

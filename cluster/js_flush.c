@@ -162,8 +162,8 @@ void js_flush_tick(struct js *js)
         is_due = st->dirty_since_ms != 0 && now - st->dirty_since_ms >= JS_FLUSH_AFTER_MS;
     }
     /* Files that wait for their unlinking are no hurry. */
-    if (!is_due && store_flush_is_due(js->store)) {
-        is_due = loop_now_ms(js->loop) - js->flush_began_ms >= JS_FLUSH_AFTER_MS;
+    if (!is_due && loop_now_ms(js->loop) - js->flush_began_ms >= JS_FLUSH_AFTER_MS) {
+        is_due = store_flush_is_due(js->store);
     }
     if (is_due) {
         js_flush_now(js);

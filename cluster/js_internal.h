@@ -37,6 +37,7 @@
 #include "cluster/peers.h"
 #include "cluster/router.h"
 #include "raft/host.h"
+#include "storage/base/arena.h"
 #include "storage/base/list.h"
 #include "storage/store.h"
 #include "storage/wal_thread.h"
@@ -250,6 +251,7 @@ struct js {
     struct js_lane *lanes; /* By gid. */
     struct js_leader *leaders;
     uint64_t lane_bytes;
+    struct arena lane_memory;
 
     /* js_move.c */
     struct js_load loads[PEERS_MAX + 1]; /* Counted in loads_turn. */

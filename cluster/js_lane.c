@@ -100,7 +100,7 @@ static void message_free(struct js *js, struct js_lane *l, struct lane_message *
     l->count--;
     l->bytes -= message_bytes(m);
     js->lane_bytes -= message_bytes(m);
-    free(m);
+    arena_free(&js->lane_memory, m);
 }
 
 /* Tell the publisher that nobody stores it. What was sent may be stored by now: only a message
@@ -230,8 +230,8 @@ bool js_lane_publish(struct js *js, const struct meta_stream *s, const struct ro
         pause_client(js, l, origin->id);
     }
     const struct slice parts[] = {msg->subject, msg->reply, msg->header, msg->payload};
-    struct lane_message *m =
-        xmalloc(sizeof *m + parts[0].len + parts[1].len + parts[2].len + parts[3].len);
+    struct lane_message *m = arena_alloc(&js->lane_memory, sizeof *m + parts[0].len + parts[1].len +
+                                                               parts[2].len + parts[3].len);
     *m = (struct lane_message){.since_ms = loop_now_ms(js->loop),
                                .subject_bytes = (uint32_t)parts[0].len,
                                .reply_bytes = (uint32_t)parts[1].len,
@@ -455,6 +455,7 @@ void js_lane_close(struct js *js)
     {
         lane_free(js, l);
     }
+    arena_close(&js->lane_memory);
     struct js_leader *k;
     struct js_leader *next_k;
     HASH_ITER(hh, js->leaders, k, next_k)

@@ -72,6 +72,7 @@ struct router *router_new(uint64_t seed)
     };
     r->interest = interest_new(&options);
     options.local_cb = NULL;
+    options.cache_max = 0; /* Few patterns, and subjects that seldom come twice. */
     r->hidden = interest_new(&options);
     r->random = seed | 1u;
     list_init(&r->internals);

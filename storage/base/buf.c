@@ -158,18 +158,6 @@ void buf_consume(struct buf *b, size_t n)
     b->len -= n;
 }
 
-struct slice reader_bytes(struct reader *r, size_t len)
-{
-    if (r->failed || len > r->len) {
-        r->failed = true;
-        return SLICE_EMPTY;
-    }
-    struct slice s = {r->ptr, len};
-    r->ptr += len;
-    r->len -= len;
-    return s;
-}
-
 static uint64_t read_le(struct reader *r, size_t bytes)
 {
     struct slice s = reader_bytes(r, bytes);
@@ -178,11 +166,6 @@ static uint64_t read_le(struct reader *r, size_t bytes)
         v |= (uint64_t)s.ptr[i] << (8 * i);
     }
     return v;
-}
-
-uint8_t reader_u8(struct reader *r)
-{
-    return (uint8_t)read_le(r, 1);
 }
 
 uint16_t reader_u16(struct reader *r)

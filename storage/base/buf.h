@@ -59,13 +59,29 @@ static inline struct reader reader_of(struct slice s)
     return (struct reader){s.ptr, s.len, false};
 }
 
-uint8_t reader_u8(struct reader *r);
+/* A view of the next @len bytes, or empty with `failed` set. */
+static inline struct slice reader_bytes(struct reader *r, size_t len)
+{
+    if (r->failed || len > r->len) {
+        r->failed = true;
+        return SLICE_EMPTY;
+    }
+    struct slice s = {r->ptr, len};
+    r->ptr += len;
+    r->len -= len;
+    return s;
+}
+
+static inline uint8_t reader_u8(struct reader *r)
+{
+    struct slice s = reader_bytes(r, 1);
+    return s.len == 0 ? 0 : s.ptr[0];
+}
+
 uint16_t reader_u16(struct reader *r);
 uint32_t reader_u32(struct reader *r);
 uint64_t reader_u64(struct reader *r);
 uint64_t reader_varint(struct reader *r);
-/* A view of the next @len bytes, or empty with `failed` set. */
-struct slice reader_bytes(struct reader *r, size_t len);
 
 /* malloc, calloc and strndup that stop the process with a message when memory is out. */
 void *xmalloc(size_t size);
