@@ -44,6 +44,8 @@ const char *http_param(const struct http_request *req, const char *name);
 int http_param_bool(struct http_request *req, const char *name, bool *ret_value);
 /* A number; absent leaves @ret_value. Else as http_param_bool. */
 int http_param_u64(struct http_request *req, const char *name, uint64_t *ret_value);
+/* The same for an offset or a limit, which the reference refuses in other words. */
+int http_param_count(struct http_request *req, const char *name, uint64_t *ret_value);
 
 void http_respond(struct http_request *req, int status, const char *content_type,
                   struct slice body);

@@ -33,16 +33,20 @@ static void fill_cluster(struct js_stream *st, struct api_cluster *ret_cluster,
 {
     struct js *js = st->js;
     struct group_status status;
-    if (js->ctx->peers == NULL) {
+    if (js->ctx->peers == NULL || st->group == NULL) {
         return;
     }
     ret_cluster->name = js->ctx->cluster_name;
-    ret_cluster->leader = js->ctx->server_name;
+    uint64_t leader = st->is_led ? js->ctx->node_id : js_lane_leader_of(js, st->gid);
+    ret_cluster->leader = leader == 0 ? "" : js_node_name(js, leader);
     group_status(st->group, &status);
     if (status.members_count <= 1) {
         return;
     }
     ret_cluster->raft_group = st->group_name;
+    if (!st->is_led) {
+        return; /* Only the leader knows how far the others are. */
+    }
     for (unsigned i = 0; i < status.members_count && i < META_REPLICAS_MAX; i++) {
         const struct group_member_status *m = &status.members[i];
         struct peers_info info = {0};
@@ -380,22 +384,27 @@ void js_api_print_consumer(struct js_stream *st, struct slice name, struct buf *
     if (c == NULL) {
         return; /* Deleted by the very entry that made it; nobody will miss it. */
     }
-    delivery_get_info(st->delivery, c->id, &i);
-    struct api_consumer_info info = {.stream_name = st->name,
-                                     .name = c->name,
-                                     .config = &c->config,
-                                     .created_ns = c->created_ns,
-                                     .now_ns = js_now_ns(st->js),
-                                     .delivered_consumer_seq = i.delivered.consumer_seq,
-                                     .delivered_stream_seq = i.delivered.stream_seq,
-                                     .delivered_active_ns = time_or_never(i.delivered_ns),
-                                     .floor_consumer_seq = i.floor.consumer_seq,
-                                     .floor_stream_seq = i.floor.stream_seq,
-                                     .floor_active_ns = time_or_never(i.acked_ns),
-                                     .ack_pending_count = i.num_ack_pending,
-                                     .redelivered_count = i.num_redelivered,
-                                     .waiting_count = delivery_num_waiting(st->delivery, c->id),
-                                     .pending_count = i.num_pending};
+    if (st->delivery != NULL) {
+        delivery_get_info(st->delivery, c->id, &i);
+    } else {
+        consumer_get_info(c, stream_index(st->machine), &i);
+    }
+    struct api_consumer_info info = {
+        .stream_name = st->name,
+        .name = c->name,
+        .config = &c->config,
+        .created_ns = c->created_ns,
+        .now_ns = js_now_ns(st->js),
+        .delivered_consumer_seq = i.delivered.consumer_seq,
+        .delivered_stream_seq = i.delivered.stream_seq,
+        .delivered_active_ns = time_or_never(i.delivered_ns),
+        .floor_consumer_seq = i.floor.consumer_seq,
+        .floor_stream_seq = i.floor.stream_seq,
+        .floor_active_ns = time_or_never(i.acked_ns),
+        .ack_pending_count = i.num_ack_pending,
+        .redelivered_count = i.num_redelivered,
+        .waiting_count = st->delivery == NULL ? 0 : delivery_num_waiting(st->delivery, c->id),
+        .pending_count = i.num_pending};
     fill_cluster(st, &info.cluster, peers, ids);
     api_print_consumer_info(out, &info);
 }

@@ -522,7 +522,8 @@ void js_api_reply_arrived(struct js *js, uint64_t for_node_id, struct slice inbo
                           uint64_t meta_index, struct slice header, struct slice payload);
 /* The meta index moved, or a leader is known: see to what waits. */
 void js_api_wake(struct js *js);
-/* Info of a stream this node leads, into an open reply. */
+/* Info of a stream with a replica here, into an open reply. Of a stream that another node leads it
+ * is what this replica knows. */
 struct api_paging;
 void js_api_print_stream(struct js_stream *st, struct buf *out, const struct api_paging *detail);
 void js_api_print_consumer(struct js_stream *st, struct slice name, struct buf *out);
@@ -535,4 +536,5 @@ bool js_limits_leave_room(struct js *js, const struct stream_config *c);
 
 /* ---- js_monitor.c ---- */
 void js_monitor_start(struct js *js, struct monitor *m);
+void js_jsz_start(struct js *js, struct monitor *m);
 #endif

@@ -1,4 +1,4 @@
-/* /jsz and /replicaz, and what /varz and /healthz say of JetStream. */
+/* /replicaz, and what /healthz says of JetStream. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,147 +15,6 @@
 static json_t *u64(uint64_t v)
 {
     return json_integer((json_int_t)v);
-}
-
-/* ---- Figures ---- */
-
-struct totals {
-    uint64_t streams, streams_leader, consumers, messages, bytes, memory, storage;
-};
-
-static struct totals count(struct js *js)
-{
-    struct totals t = {0};
-    for (struct js_stream *st = js->streams; st != NULL; st = st->hh.next) {
-        struct stream_info s;
-        if (st->machine == NULL) {
-            continue;
-        }
-        stream_get_info(st->machine, &s);
-        t.streams++;
-        t.streams_leader += st->is_led;
-        t.consumers += s.consumer_count;
-        t.messages += s.messages;
-        t.bytes += s.bytes;
-        bool is_memory = stream_get_config(st->machine)->storage == STORAGE_MEMORY;
-        t.memory += is_memory ? s.bytes : 0;
-        t.storage += is_memory ? 0 : s.bytes;
-    }
-    return t;
-}
-
-static json_t *config_json(const struct js *js)
-{
-    const struct node_options *o = js->ctx->options;
-    return json_pack("{s:I, s:I, s:s, s:I}", "max_memory", (json_int_t)o->max_memory_bytes,
-                     "max_storage", (json_int_t)o->max_file_bytes, "store_dir",
-                     js->ctx->options->store_dir, "sync_interval", (json_int_t)0);
-}
-
-static json_t *api_json(const struct js *js)
-{
-    return json_pack("{s:i, s:o, s:o}", "level", NODE_API_LEVEL, "total", u64(js->api_total),
-                     "errors", u64(js->api_errors));
-}
-
-static json_t *meta_json(struct js *js)
-{
-    struct group_status status;
-    json_t *replicas = json_array();
-    const char *leader = js->meta_leader_id == 0 ? "" : js_node_name(js, js->meta_leader_id);
-    unsigned size = 1;
-    if (js->meta_group != NULL) {
-        group_status(js->meta_group, &status);
-        size = status.members_count;
-        for (unsigned i = 0; i < status.members_count && js->is_meta_leader; i++) {
-            const struct group_member_status *m = &status.members[i];
-            struct peers_info info = {0};
-            char peer[9];
-            if (m->member.node_id == js->ctx->node_id) {
-                continue;
-            }
-            js_peer_id(js, m->member.node_id, peer);
-            if (js->ctx->peers != NULL) {
-                peers_get(js->ctx->peers, m->member.node_id, &info);
-            }
-            json_array_append_new(
-                replicas,
-                json_pack(
-                    "{s:s, s:b, s:I, s:o, s:s}", "name", js_node_name(js, m->member.node_id),
-                    "current", m->is_recent, "active", (json_int_t)info.active_ns, "lag",
-                    u64(status.last_index -
-                        (m->match_index < status.last_index ? m->match_index : status.last_index)),
-                    "peer", peer));
-        }
-    }
-    char self[9];
-    js_peer_id(js, js->ctx->node_id, self);
-    json_t *j = json_pack("{s:s, s:s, s:s, s:i}", "name", js->ctx->cluster_name, "leader", leader,
-                          "peer", self, "cluster_size", (int)size);
-    if (json_array_size(replicas) > 0) {
-        json_object_set(j, "replicas", replicas);
-    }
-    json_decref(replicas);
-    return j;
-}
-
-static void fill_varz(void *arg, json_t *j)
-{
-    struct js *js = arg;
-    struct totals t = count(js);
-    json_object_set_new(j, "config", config_json(js));
-    json_object_set_new(j, "stats",
-                        json_pack("{s:o, s:o, s:i, s:i, s:i, s:o, s:o}", "memory", u64(t.memory),
-                                  "storage", u64(t.storage), "reserved_memory", 0,
-                                  "reserved_storage", 0, "accounts", 1, "ha_assets", u64(t.streams),
-                                  "api", api_json(js)));
-    if (js->ctx->peers != NULL) {
-        json_object_set_new(j, "meta", meta_json(js));
-    }
-}
-
-static void on_jsz(void *arg, struct http_request *req)
-{
-    struct js *js = arg;
-    struct totals t = count(js);
-    bool has_streams = false;
-    if (http_param_bool(req, "streams", &has_streams) != 0) {
-        return;
-    }
-    json_t *j = json_pack("{s:o, s:o, s:i, s:i, s:i, s:o, s:o}", "memory", u64(t.memory), "storage",
-                          u64(t.storage), "reserved_memory", 0, "reserved_storage", 0, "accounts",
-                          1, "ha_assets", u64(t.streams), "api", api_json(js));
-    json_object_set_new(j, "server_id", json_string(js->ctx->server_id));
-    json_object_set_new(j, "now", monitor_time_json(js_now_ns(js)));
-    json_object_set_new(j, "config", config_json(js));
-    json_object_set_new(j, "streams", u64(t.streams));
-    json_object_set_new(j, "streams_leader", u64(t.streams_leader));
-    json_object_set_new(j, "consumers", u64(t.consumers));
-    json_object_set_new(j, "messages", u64(t.messages));
-    json_object_set_new(j, "bytes", u64(t.bytes));
-    if (js->ctx->peers != NULL) {
-        json_object_set_new(j, "meta_cluster", meta_json(js));
-    }
-    if (has_streams) {
-        json_t *list = json_array();
-        for (struct js_stream *st = js->streams; st != NULL; st = st->hh.next) {
-            struct stream_info s;
-            if (st->machine == NULL) {
-                continue;
-            }
-            stream_get_info(st->machine, &s);
-            json_array_append_new(
-                list,
-                json_pack("{s:s, s:o, s:{s:o, s:o, s:o, s:o, s:o}}", "name", st->name, "created",
-                          monitor_time_json(s.created_ns), "state", "messages", u64(s.messages),
-                          "bytes", u64(s.bytes), "first_seq", u64(s.first_seq), "last_seq",
-                          u64(s.last_seq), "consumer_count", u64(s.consumer_count)));
-        }
-        json_object_set_new(
-            j, "account_details",
-            json_pack("[{s:s, s:s, s:o}]", "name", "$G", "id", "$G", "stream_detail", list));
-    }
-    http_respond_json(req, 200, j);
 }
 
 /* ---- One replica, as it is here ---- */
@@ -326,8 +185,23 @@ static void on_replicaz(void *arg, struct http_request *req)
 
 /* ---- Health ---- */
 
-const char *js_health(struct js *js, bool only_meta)
+/* Why a replica here is not current, or NULL. */
+static const char *stream_lag(const struct js_stream *st)
 {
+    struct group_status g;
+    if (st->group == NULL || st->state != JS_STREAM_OK) {
+        return "stopped";
+    }
+    group_status(st->group, &g);
+    return g.role.leader_node_id == 0           ? "group has no leader"
+           : g.is_catching_up || !g.is_level    ? "catching up"
+           : st->applied_index < g.commit_index ? "applying"
+                                                : NULL;
+}
+
+static const char *meta_health(struct js *js)
+{
+    struct group_status g;
     if (js->is_meta_failed) {
         return "JetStream meta layer is not running";
     }
@@ -339,49 +213,91 @@ const char *js_health(struct js *js, bool only_meta)
     if (js->meta_leader_id == 0) {
         return "JetStream has not established contact with a meta leader";
     }
-    struct group_status g;
     group_status(js->meta_group, &g);
     if (!g.is_level) {
         return "JetStream is not current with the meta leader"; /* Which may know more streams. */
     }
-    for (struct js_stream *st = js->streams; st != NULL && !only_meta; st = st->hh.next) {
-        if (st->group == NULL || st->state != JS_STREAM_OK) {
-            snprintf(js->health_text, sizeof js->health_text,
-                     "JetStream stream '$G > %s' is not current: stopped", st->name);
-            return js->health_text;
-        }
-        group_status(st->group, &g);
-        const char *why = g.role.leader_node_id == 0           ? "group has no leader"
-                          : g.is_catching_up || !g.is_level    ? "catching up"
-                          : st->applied_index < g.commit_index ? "applying"
-                                                               : NULL;
-        if (why != NULL) {
-            snprintf(js->health_text, sizeof js->health_text,
-                     "JetStream stream '$G > %s' is not current: %s", st->name, why);
-            return js->health_text;
-        }
-    }
     return NULL;
+}
+
+/* Of the replica that is not current, or of no replica. */
+static const char *stream_health(struct js *js, struct js_stream *st)
+{
+    const char *why = stream_lag(st);
+    if (why == NULL) {
+        return NULL;
+    }
+    snprintf(js->health_text, sizeof js->health_text,
+             "JetStream stream '$G > %s' is not current: %s", st->name, why);
+    return js->health_text;
+}
+
+const char *js_health(struct js *js, bool only_meta)
+{
+    const char *why = meta_health(js);
+    for (struct js_stream *st = js->streams; why == NULL && st != NULL && !only_meta;
+         st = st->hh.next) {
+        why = stream_health(js, st);
+    }
+    return why;
+}
+
+/* The asset that was asked for, found or not; true: the question is answered. */
+static bool check_named(struct js *js, struct monitor_health *h)
+{
+    char text[sizeof h->error];
+    if (strcmp(h->account, "$G") != 0) {
+        snprintf(text, sizeof text, "JetStream account \"%.200s\" not found", h->account);
+        monitor_health_fail(h, 404, "ACCOUNT", NULL, text);
+        return true;
+    }
+    if (h->stream == NULL) {
+        return false;
+    }
+    const struct meta_stream *s = meta_stream_find(js->meta, slice_str(h->stream));
+    struct js_stream *st = s == NULL ? NULL : js_stream_find(js, s->gid);
+    if (s == NULL) {
+        snprintf(text, sizeof text, "JetStream stream \"%.200s\" not found on account \"$G\"",
+                 h->stream);
+        monitor_health_fail(h, 404, "STREAM", h->stream, text);
+    } else if (st != NULL && stream_health(js, st) != NULL) {
+        monitor_health_fail(h, 503, "STREAM", h->stream, js->health_text);
+    } else if (h->consumer != NULL && st != NULL && st->machine != NULL &&
+               consumers_by_name(stream_get_consumers(st->machine), slice_str(h->consumer)) ==
+                   NULL) {
+        snprintf(text, sizeof text,
+                 "JetStream consumer \"%.150s\" not found for stream \"%.150s\" on account \"$G\"",
+                 h->consumer, h->stream);
+        monitor_health_fail(h, 404, "CONSUMER", h->stream, text);
+    }
+    return true;
 }
 
 static void check_health(void *arg, struct monitor_health *h)
 {
     struct js *js = arg;
-    const char *why = h->is_js_enabled_only ? NULL : js_health(js, h->is_js_meta_only);
+    const char *why = h->is_js_enabled_only ? NULL : meta_health(js);
     if (why != NULL) {
-        h->status = 503;
-        snprintf(h->error, sizeof h->error, "%s", why);
-        if (h->has_details) {
-            json_array_append_new(h->errors,
-                                  json_pack("{s:s, s:s}", "type", "JETSTREAM", "error", why));
+        monitor_health_fail(h, 503, "JETSTREAM", NULL, why);
+        return;
+    }
+    if (h->is_js_enabled_only || h->is_js_meta_only || (h->account != NULL && check_named(js, h))) {
+        return;
+    }
+    for (struct js_stream *st = js->streams; st != NULL; st = st->hh.next) {
+        why = stream_health(js, st);
+        if (why != NULL) {
+            monitor_health_fail(h, 503, "STREAM", st->name, why);
+            if (!h->has_details) {
+                return;
+            }
         }
     }
 }
 
 void js_monitor_start(struct js *js, struct monitor *m)
 {
-    http_handle(js->ctx->http, "/jsz", "JetStream", on_jsz, js);
+    js_jsz_start(js, m);
     http_handle(js->ctx->http, "/replicaz", "Replicas", on_replicaz, js);
-    monitor_set_varz_hook(m, fill_varz, js);
     monitor_set_health_hook(m, check_health, js);
 }

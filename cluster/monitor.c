@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "broker/subject.h"
 #include "cluster/auth.h"
 #include "cluster/clients.h"
 #include "cluster/http.h"
@@ -48,6 +49,13 @@ static void set_int(json_t *j, const char *key, int64_t value)
 static void set_str(json_t *j, const char *key, const char *value)
 {
     json_object_set_new(j, key, json_string(value == NULL ? "" : value));
+}
+
+/* NULL also when it is empty. */
+static const char *param_text(const struct http_request *req, const char *name)
+{
+    const char *text = http_param(req, name);
+    return text == NULL || text[0] == '\0' ? NULL : text;
 }
 
 static int64_t resident_bytes(void)
@@ -254,8 +262,8 @@ static void on_connz(void *arg, struct http_request *req)
     }
     if (http_param_bool(req, "auth", &q.is_auth) != 0 ||
         parse_subs(req, &q.has_subs, &q.has_subs_detail) != 0 ||
-        http_param_u64(req, "offset", &q.offset) != 0 ||
-        http_param_u64(req, "limit", &q.limit) != 0 || http_param_u64(req, "cid", &q.cid) != 0) {
+        http_param_count(req, "offset", &q.offset) != 0 ||
+        http_param_count(req, "limit", &q.limit) != 0 || http_param_u64(req, "cid", &q.cid) != 0) {
         return;
     }
     if (q.limit == 0) {
@@ -287,7 +295,7 @@ static void on_routez(void *arg, struct http_request *req)
     set_str(j, "server_name", m->ctx->server_name);
     json_object_set_new(j, "now", monitor_time_json(loop_clock_ns(m->ctx->loop)));
     json_t *routes =
-        m->ctx->peers == NULL ? json_array() : peers_routez(m->ctx->peers, has_subs || has_detail);
+        m->ctx->peers == NULL ? json_array() : peers_routez(m->ctx->peers, has_subs, has_detail);
     set_int(j, "num_routes", (int64_t)json_array_size(routes));
     json_object_set_new(j, "routes", routes);
     http_respond_json(req, 200, j);
@@ -299,58 +307,75 @@ static void on_subsz(void *arg, struct http_request *req)
     bool has_subs, has_detail;
     uint64_t offset = 0, limit = LIMIT_DEFAULT;
     if (parse_subs(req, &has_subs, &has_detail) != 0 ||
-        http_param_u64(req, "offset", &offset) != 0 || http_param_u64(req, "limit", &limit) != 0) {
+        http_param_count(req, "offset", &offset) != 0 ||
+        http_param_count(req, "limit", &limit) != 0) {
         return;
     }
-    const char *test = http_param(req, "test");
+    const char *test = param_text(req, "test");
+    if (test != NULL && !subject_is_valid_publish(slice_str(test))) {
+        char text[256];
+        snprintf(text, sizeof text, "invalid test subject, must be valid publish subject: %.150s",
+                 test);
+        http_respond_error(req, 400, text);
+        return;
+    }
     struct router_stats rs = router_stats(m->ctx->router);
     json_t *j = json_object();
     set_str(j, "server_id", m->ctx->server_id);
     json_object_set_new(j, "now", monitor_time_json(loop_clock_ns(m->ctx->loop)));
     set_int(j, "num_subscriptions", (int64_t)rs.subs);
-    set_int(j, "num_cache", (int64_t)rs.cache_misses);
     set_int(j, "num_inserts", (int64_t)rs.inserts);
     set_int(j, "num_removes", (int64_t)rs.removes);
     set_int(j, "num_matches", (int64_t)rs.matches);
     uint64_t looked = rs.cache_hits + rs.cache_misses;
     json_object_set_new(j, "cache_hit_rate",
                         json_real(looked == 0 ? 0 : (double)rs.cache_hits / (double)looked));
-    set_int(j, "max_fanout", 0);
-    json_object_set_new(j, "avg_fanout", json_real(0));
     uint64_t total = 0;
-    json_t *list = clients_subsz(m->ctx->clients, test, offset, limit, &total);
+    if (has_subs || has_detail || test != NULL) {
+        json_object_set_new(j, "subscriptions_list",
+                            clients_subsz(m->ctx->clients, test, offset, limit, &total));
+    }
     set_int(j, "total", (int64_t)total);
     set_int(j, "offset", (int64_t)offset);
     set_int(j, "limit", (int64_t)limit);
-    if (has_subs || has_detail || test != NULL) {
-        json_object_set(j, "subscriptions_list", list);
-    }
-    json_decref(list);
     http_respond_json(req, 200, j);
 }
 
 /* ---- /healthz ---- */
 
+void monitor_health_fail(struct monitor_health *h, int status, const char *type, const char *stream,
+                         const char *text)
+{
+    if (h->status == 200) {
+        h->status = status;
+        snprintf(h->error, sizeof h->error, "%s", text);
+    }
+    json_t *e = json_object();
+    bool is_asset = stream != NULL || strcmp(type, "ACCOUNT") == 0;
+    set_str(e, "type", type);
+    if (is_asset) {
+        set_str(e, "account", h->account == NULL ? "$G" : h->account);
+    }
+    if (stream != NULL) {
+        set_str(e, "stream", stream);
+    }
+    if (strcmp(type, "CONSUMER") == 0) {
+        set_str(e, "consumer", h->consumer);
+    }
+    set_str(e, "error", text);
+    json_array_append_new(h->errors, e);
+}
+
 static void respond_health(struct http_request *req, struct monitor_health *h)
 {
     json_t *j = json_object();
     bool is_ok = h->status == 200;
-    if (h->has_details) {
-        set_str(j, "status", is_ok ? "ok" : "error");
-        if (!is_ok) {
-            if (json_array_size(h->errors) == 0) {
-                json_array_append_new(h->errors,
-                                      json_pack("{s:s,s:s}", "type",
-                                                h->status == 500 ? "CONNECTION" : "JETSTREAM",
-                                                "error", h->error));
-            }
-            json_object_set(j, "errors", h->errors);
-        }
-    } else {
-        set_str(j, "status", is_ok ? "ok" : h->status == 500 ? "error" : "unavailable");
-        if (!is_ok) {
-            set_str(j, "error", h->error);
-        }
+    bool is_unavailable = !h->has_details && h->status != 400 && h->status != 500;
+    set_str(j, "status", is_ok ? "ok" : is_unavailable ? "unavailable" : "error");
+    if (!is_ok && h->has_details) {
+        json_object_set(j, "errors", h->errors);
+    } else if (!is_ok) {
+        set_str(j, "error", h->error);
     }
     json_decref(h->errors);
     char *text = json_dumps(j, JSON_COMPACT);
@@ -374,10 +399,11 @@ static void check_listeners(const struct node_context *ctx, struct monitor_healt
     bool has_server = clients_is_listening(ctx->clients);
     bool has_route = ctx->peers == NULL || peers_is_listening(ctx->peers);
     if (!has_server || !has_route) {
-        h->status = 500;
-        snprintf(h->error, sizeof h->error, "failed to be ready for connections after 1ms: %s%s%s",
+        char text[128];
+        snprintf(text, sizeof text, "failed to be ready for connections after 1ms: %s%s%s",
                  has_server ? "" : "server", !has_server && !has_route ? ", " : "",
                  has_route ? "" : "route");
+        monitor_health_fail(h, 500, "CONNECTION", NULL, text);
     }
 }
 
@@ -394,18 +420,16 @@ static void on_healthz(void *arg, struct http_request *req)
         return;
     }
     h.is_js_enabled_only = h.is_js_enabled_only || is_enabled_old;
-    h.account = http_param(req, "account");
-    h.stream = http_param(req, "stream");
-    h.consumer = http_param(req, "consumer");
+    h.account = param_text(req, "account");
+    h.stream = param_text(req, "stream");
+    h.consumer = param_text(req, "consumer");
     h.errors = json_array();
     if (h.stream != NULL && h.account == NULL) {
-        h.status = 400;
-        snprintf(h.error, sizeof h.error, "%s",
-                 "\"account\" must not be empty when checking stream health");
+        monitor_health_fail(&h, 400, "BAD_REQUEST", NULL,
+                            "\"account\" must not be empty when checking stream health");
     } else if (h.consumer != NULL && h.stream == NULL) {
-        h.status = 400;
-        snprintf(h.error, sizeof h.error, "%s",
-                 "\"stream\" must not be empty when checking consumer health");
+        monitor_health_fail(&h, 400, "BAD_REQUEST", NULL,
+                            "\"stream\" must not be empty when checking consumer health");
     } else {
         check_listeners(m->ctx, &h);
     }

@@ -30,8 +30,12 @@ struct monitor_health {
 
     int status;      /* 200 on entry. */
     char error[512]; /* When it is not. */
-    json_t *errors;  /* With details: append {type, account, stream, consumer, error}. */
+    json_t *errors;  /* With details: {type, account, stream, consumer, error}. */
 };
+/* Something is wrong: the first time makes the status and the error, with details each is listed.
+ * @stream NULL: it concerns no stream. */
+void monitor_health_fail(struct monitor_health *h, int status, const char *type, const char *stream,
+                         const char *text);
 typedef void (*monitor_health_cb)(void *arg, struct monitor_health *h);
 void monitor_set_health_hook(struct monitor *m, monitor_health_cb cb, void *arg);
 
@@ -41,4 +45,5 @@ json_t *monitor_duration_json(int64_t ns); /* A Go duration: "1.5ms". */
 json_t *monitor_uptime_json(int64_t ns);   /* "1d2h3m4s" */
 json_t *monitor_sub_json(struct slice subject, struct slice queue, struct slice sid, uint64_t msgs,
                          uint64_t max, uint64_t cid);
+json_t *monitor_text_json(struct slice s); /* "?" when it is not UTF-8. */
 #endif

@@ -53,7 +53,7 @@ json_t *monitor_uptime_json(int64_t ns)
     return json_string(text);
 }
 
-static json_t *text_json(struct slice s)
+json_t *monitor_text_json(struct slice s)
 {
     json_t *j = json_stringn((const char *)s.ptr, s.len);
     return j == NULL ? json_string("?") : j; /* Not UTF-8. */
@@ -63,12 +63,11 @@ json_t *monitor_sub_json(struct slice subject, struct slice queue, struct slice 
                          uint64_t max, uint64_t cid)
 {
     json_t *j = json_object();
-    json_object_set_new(j, "account", json_string("$G"));
-    json_object_set_new(j, "subject", text_json(subject));
+    json_object_set_new(j, "subject", monitor_text_json(subject));
     if (queue.len > 0) {
-        json_object_set_new(j, "qgroup", text_json(queue));
+        json_object_set_new(j, "qgroup", monitor_text_json(queue));
     }
-    json_object_set_new(j, "sid", text_json(sid));
+    json_object_set_new(j, "sid", monitor_text_json(sid));
     json_object_set_new(j, "msgs", json_integer((json_int_t)msgs));
     if (max > 0) {
         json_object_set_new(j, "max", json_integer((json_int_t)max));

@@ -140,7 +140,7 @@ void peers_announce_lame_duck(struct peers *p);
 /* Append the client URLs of the nodes that are up. */
 void peers_client_urls(struct peers *p, json_t *array);
 /* The body of /routez. */
-json_t *peers_routez(struct peers *p, bool has_subs);
+json_t *peers_routez(struct peers *p, bool has_subs, bool has_detail);
 struct peers_stats {
     uint64_t connections; /* Route connections open. */
     uint64_t remotes;     /* Nodes connected. */

@@ -78,7 +78,23 @@ void peers_client_urls(struct peers *p, json_t *array)
     }
 }
 
-static json_t *route_json(struct peers *p, const struct peer_conn *c, bool has_subs)
+static json_t *route_subs_json(const struct peer *peer, bool is_detail)
+{
+    json_t *list = json_array();
+    for (const struct peer_sub *s = peer->subs; s != NULL; s = s->hh.next) {
+        json_t *subject = monitor_text_json(interest_subject(&s->sub.interest));
+        struct slice queue = interest_queue(&s->sub.interest);
+        json_t *j = is_detail ? json_pack("{s:o}", "subject", subject) : subject;
+        if (is_detail && queue.len > 0) {
+            json_object_set_new(j, "qgroup", monitor_text_json(queue));
+        }
+        json_array_append_new(list, j);
+    }
+    return list;
+}
+
+static json_t *route_json(struct peers *p, const struct peer_conn *c, bool has_subs,
+                          bool has_detail)
 {
     const struct peer *peer = c->peer;
     int64_t now_ns = loop_clock_ns(p->ctx->loop);
@@ -102,25 +118,23 @@ static json_t *route_json(struct peers *p, const struct peer_conn *c, bool has_s
     json_object_set_new(j, "in_bytes", json_integer((json_int_t)c->in_bytes));
     json_object_set_new(j, "out_bytes", json_integer((json_int_t)c->out_bytes));
     json_object_set_new(j, "subscriptions", json_integer(is_client ? peer->subs_count : 0));
-    if (has_subs && is_client) {
-        json_t *list = json_array();
-        for (const struct peer_sub *s = peer->subs; s != NULL; s = s->hh.next) {
-            struct slice subject = interest_subject(&s->sub.interest);
-            json_array_append_new(list, json_stringn((const char *)subject.ptr, subject.len));
-        }
-        json_object_set_new(j, "subscriptions_list", list);
+    json_object_set_new(j, "compression", json_string("off"));
+    if (has_detail && is_client) {
+        json_object_set_new(j, "subscriptions_list_detail", route_subs_json(peer, true));
+    } else if (has_subs && is_client) {
+        json_object_set_new(j, "subscriptions_list", route_subs_json(peer, false));
     }
     return j;
 }
 
-json_t *peers_routez(struct peers *p, bool has_subs)
+json_t *peers_routez(struct peers *p, bool has_subs, bool has_detail)
 {
     json_t *list = json_array();
     LIST_FOR(it, &p->conns)
     {
         const struct peer_conn *c = container_of(it, struct peer_conn, link);
         if (c->is_bound && c->peer->lanes[c->lane] == c) {
-            json_array_append_new(list, route_json(p, c, has_subs));
+            json_array_append_new(list, route_json(p, c, has_subs, has_detail));
         }
     }
     return list;

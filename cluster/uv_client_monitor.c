@@ -80,7 +80,7 @@ static json_t *subs_list(const struct client *c, bool is_detail)
     for (const struct client_sub *s = c->subs; s != NULL; s = s->hh.next) {
         struct slice subject = interest_subject(&s->sub.interest);
         if (!is_detail) {
-            json_array_append_new(list, json_stringn((const char *)subject.ptr, subject.len));
+            json_array_append_new(list, monitor_text_json(subject));
             continue;
         }
         json_array_append_new(list, monitor_sub_json(subject, interest_queue(&s->sub.interest),
@@ -130,7 +130,9 @@ static json_t *record_json(const struct client_record *r, const struct clients_c
         json_object_set_new(j, "version", json_string(r->version));
     }
     if (q->is_auth) {
-        json_object_set_new(j, "account", json_string("$G"));
+        if (r->client != NULL) {
+            json_object_set_new(j, "name_tag", json_string("$G"));
+        }
         if (r->user != NULL) {
             json_object_set_new(j, "authorized_user", json_string(r->user));
         }
@@ -253,10 +255,12 @@ json_t *clients_subsz(struct clients *cs, const char *test, uint64_t offset, uin
                 continue;
             }
             if (total >= offset && total - offset < limit) {
-                json_array_append_new(list,
-                                      monitor_sub_json(subject, interest_queue(&s->sub.interest),
-                                                       slice_of(s->sid, s->sid_len), s->delivered,
-                                                       s->max, c->cid));
+                json_t *j =
+                    monitor_sub_json(subject, interest_queue(&s->sub.interest),
+                                     slice_of(s->sid, s->sid_len), s->delivered, s->max, c->cid);
+                json_object_set_new(j, "account", json_string("$G"));
+                json_object_set_new(j, "account_tag", json_string("$G"));
+                json_array_append_new(list, j);
             }
             total++;
         }

@@ -122,6 +122,10 @@ static void handle_connect(struct client *c, struct slice json)
         client_doom(c, PROTOCOL_ERROR_MALFORMED);
         return;
     }
+    if (c->rtt_ns == 0) {
+        /* From INFO to CONNECT: an estimate until the first PONG. */
+        c->rtt_ns = (uint64_t)(loop_clock_ns(c->cs->ctx->loop) - c->start_ns);
+    }
     const char *hash, *secret;
     enum auth_result result = check_auth(c, &hash, &secret);
     if (c->connect.is_account) {

@@ -392,10 +392,13 @@ const char *http_param(const struct http_request *req, const char *name)
     return NULL;
 }
 
-static int refuse_param(struct http_request *req, const char *name, const char *kind)
+static int refuse_param(struct http_request *req, const char *name, const char *kind,
+                        const char *parser)
 {
     char text[256];
-    snprintf(text, sizeof text, "Error decoding %s for '%.100s': invalid value", kind, name);
+    snprintf(text, sizeof text,
+             "Error decoding %s for '%.50s': strconv.%s: parsing \"%.100s\": invalid syntax", kind,
+             name, parser, http_param(req, name));
     http_respond_error(req, 400, text);
     return ERR_INVALID;
 }
@@ -415,10 +418,11 @@ int http_param_bool(struct http_request *req, const char *name, bool *ret_value)
             return 0;
         }
     }
-    return refuse_param(req, name, "boolean");
+    return refuse_param(req, name, "boolean", "ParseBool");
 }
 
-int http_param_u64(struct http_request *req, const char *name, uint64_t *ret_value)
+static int param_number(struct http_request *req, const char *name, const char *kind,
+                        const char *parser, uint64_t *ret_value)
 {
     const char *value = http_param(req, name);
     if (value == NULL || value[0] == '\0') {
@@ -428,10 +432,20 @@ int http_param_u64(struct http_request *req, const char *name, uint64_t *ret_val
     errno = 0;
     unsigned long long n = strtoull(value, &end, 10);
     if (errno != 0 || *end != '\0' || value[0] == '-' || n > INT64_MAX) {
-        return refuse_param(req, name, "uint64");
+        return refuse_param(req, name, kind, parser);
     }
     *ret_value = n;
     return 0;
+}
+
+int http_param_u64(struct http_request *req, const char *name, uint64_t *ret_value)
+{
+    return param_number(req, name, "uint64", "ParseUint", ret_value);
+}
+
+int http_param_count(struct http_request *req, const char *name, uint64_t *ret_value)
+{
+    return param_number(req, name, "int", "Atoi", ret_value);
 }
 
 /* ---- Requests ---- */
