@@ -54,6 +54,7 @@ struct http_request {
     bool is_chunked; /* HTTP/1.1 stream; otherwise its end is the connection's. */
     http_drained_cb drained;
     void *drained_arg;
+    bool is_writing; /* In a call of the handler, which hears of a lost connection from it. */
 };
 
 struct http_conn {
@@ -139,7 +140,7 @@ static void conn_close(struct http_conn *c)
     c->is_closing = true;
     if (c->req != NULL) {
         c->req->conn = NULL;
-        if (c->req->drained != NULL) {
+        if (c->req->drained != NULL && !c->req->is_writing) {
             c->req->drained(c->req->drained_arg); /* Lets it notice. */
         }
     }
@@ -285,6 +286,14 @@ void http_respond_error(struct http_request *req, int status, const char *text)
     http_respond(req, status, "text/plain; charset=utf-8", slice_str(text));
 }
 
+/* A failure does not call the handler back while it writes: it might free what it writes from. */
+static void stream_write(struct http_request *req, struct buf buf)
+{
+    req->is_writing = true;
+    conn_write(req->conn, buf);
+    req->is_writing = false;
+}
+
 void http_stream_begin(struct http_request *req, const char *content_type, http_drained_cb drained,
                        void *arg)
 {
@@ -302,7 +311,7 @@ void http_stream_begin(struct http_request *req, const char *content_type, http_
     }
     buf_printf(&out, "Connection: %s\r\n\r\n", req->is_keep_alive ? "keep-alive" : "close");
     uv_timer_start(&req->conn->timer, on_timeout, HTTP_WRITE_TIMEOUT_MS, 0);
-    conn_write(req->conn, out);
+    stream_write(req, out);
 }
 
 int http_stream_write(struct http_request *req, struct slice piece)
@@ -321,7 +330,7 @@ int http_stream_write(struct http_request *req, struct slice piece)
     if (req->is_chunked) {
         buf_append_str(&out, "\r\n");
     }
-    conn_write(req->conn, out);
+    stream_write(req, out);
     return req->conn == NULL ? ERR_CLOSED : 0;
 }
 

@@ -5,11 +5,13 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
 
 from weir_cluster import Client, Node, Single, binary, run, wait_until
+from weir_js import Js
 
 
 BCRYPT_OF_TWO = "$2b$04$abcdefghijklmnopqrstuuIHDRnKw4Zdb/3/EAZQMg/2vwJPJBL7u"
@@ -463,6 +465,24 @@ def test_monitoring_paths():
         status, body = n.http("/")
         assert status == 200 and "/varz" in body
         assert n.json("/routez")["num_routes"] == 0
+
+
+def test_a_long_answer_is_whole_and_may_be_given_up():
+    with tempfile.TemporaryDirectory(prefix="weir-") as store, Single("-js", "-sd", store) as n:
+        js = Js(n)
+        for k in range(120):
+            js.create("S%d" % k, ["s%d.>" % k], metadata={"m": "x" * 4000})
+            js.consumer("S%d" % k, "C")
+        details = n.json("/jsz?consumers=1&config=1")["account_details"][0]["stream_detail"]
+        assert sorted(d["name"] for d in details) == sorted("S%d" % k for k in range(120))
+        assert all(len(d["consumer_detail"]) == 1 and d["config"]["metadata"]["m"] for d in details)
+        assert not any("config" in d for d in n.json("/jsz?streams=1")["account_details"][0]["stream_detail"])
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", n.http_port)) as gone:
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                gone.sendall(b"GET /jsz?consumers=1&config=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+                gone.recv(100)
+        assert n.json("/jsz")["streams"] == 120
 
 
 def test_the_monitoring_port_survives_bad_requests():
