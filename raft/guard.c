@@ -269,10 +269,29 @@ void guard_release(struct raft_group *g)
     }
 }
 
+/* A configuration is written once more, in a later frame, with what came with it. If the first one
+ * rots after the store went past it, nobody would send it again: the replica would begin anew at
+ * the store's state under the configuration before, and count votes by that. */
+static void keep_change(struct raft_group *g, const struct append *a)
+{
+    bool has_change = false;
+    for (uint64_t i = a->first; i <= a->last; i++) {
+        const struct raft_entry *e = compat_entry(g->r, i);
+        if (e == NULL) {
+            return;
+        }
+        has_change = has_change || e->type == RAFT_CHANGE;
+    }
+    for (uint64_t i = a->first; has_change && i <= a->last; i++) {
+        log_put_entries(g, RECORD_CARRY, i, compat_entry(g->r, i), 1);
+    }
+}
+
 void guard_append_done(struct raft_group *g, struct append *a)
 {
     list_remove(&a->link);
     g->appends_count--;
+    keep_change(g, a);
     if (g->host->opt.pipeline_max > 1 && IS_ON(g->host, G10)) {
         list_push_back(&g->held, &a->link);
         g->held_count++;

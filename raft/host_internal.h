@@ -519,7 +519,7 @@ bool vote_suspect_knows_terms(struct raft_group *g);
 void vote_suspect_learn(struct raft_group *g);
 /* G11: no append is in flight, and the instance about to be loaded again. */
 void vote_suspect_raise(struct raft_group *g);
-/* G11: ask the voters that told nothing yet. */
+/* G11: ask the voters that told nothing yet; and forget a silent leader. */
 void vote_suspect_tick(struct raft_group *g);
 /* G11: may it vote for somebody with this log, may it campaign? */
 bool vote_suspect_may_vote(struct raft_group *g, uint64_t last_term, uint64_t last_index);

@@ -111,11 +111,25 @@ void vote_suspect_raise(struct raft_group *g)
     }
 }
 
+/* Its own timer does not run: nothing else ends the claim of a leader that fell silent. */
+static void forget_silent_leader(struct raft_group *g)
+{
+    if (g->leader_id != 0 &&
+        g->host->now_ms - g->leader_seen_ms > g->host->opt.election_timeout_ms) {
+        compat_forget_leader(g->r);
+        g->leader_id = g->leader_node = 0;
+        guard_post(g);
+    }
+}
+
 void vote_suspect_tick(struct raft_group *g)
 {
     vote_suspect_learn(g);
+    if (g->r != NULL && g->is_suspect && g->r->state != RAFT_LEADER) {
+        forget_silent_leader(g);
+    }
     const struct raft *r = g->r;
-    for (unsigned i = 0; r != NULL && g->has_old_terms && i < r->configuration.n; i++) {
+    for (unsigned i = 0; r != NULL && g->is_suspect && i < r->configuration.n; i++) {
         const struct raft_server *s = &r->configuration.servers[i];
         const struct replica *rep = group_replica(g, s->id);
         if (s->role == RAFT_VOTER && (rep == NULL || rep->told_term == 0)) {

@@ -189,10 +189,23 @@ static void draw_close(struct sim_plan *plan, struct sim_rng *rng)
     }
 }
 
-/* One node, and only that one, loses what it had synced. The others crash and part in between. */
+/* Another goal, of three members or more: a damaged one must not be the half of all. */
+static void draw_goal(struct sim_plan *plan, struct sim_rng *rng, int64_t at_us)
+{
+    struct sim_fault f = {.at_us = at_us, .kind = SIM_FAULT_GOAL};
+    f.arg = (unsigned)sim_rng_below(rng, plan->groups_count);
+    f.peer = 8 * (5 * (unsigned)sim_rng_below(rng, 1000) + 2 + (unsigned)sim_rng_below(rng, 3));
+    f.peer += (unsigned)sim_rng_below(rng, 8);
+    add(plan, f);
+}
+
+/* One node, and only that one, loses what it had synced. The others crash and part in between, and
+ * members may come and go. */
 static void draw_lossy(struct sim_plan *plan, struct sim_rng *rng, enum sim_fault_kind kind)
 {
-    plan->nodes_count = plan->nodes_count == 5 ? 5 : 3;
+    bool has_goals = kind == SIM_FAULT_ROT && sim_rng_one_in(rng, 3);
+    plan->nodes_count = plan->nodes_count == 5 || has_goals ? 5 : 3;
+    plan->members_count = has_goals ? 3 + (unsigned)sim_rng_below(rng, 3) : 0;
     unsigned node = any_node(plan, rng);
     int64_t at_us = 4 * SECOND;
     while (at_us < plan->faults_us) {
@@ -211,6 +224,9 @@ static void draw_lossy(struct sim_plan *plan, struct sim_rng *rng, enum sim_faul
             struct sim_fault extra =
                 draw_fault(plan, rng, at_us + sim_rng_range(rng, 0, 3000) * MS);
             add(plan, extra);
+        }
+        for (unsigned i = 0; has_goals && i < 3; i++) {
+            draw_goal(plan, rng, at_us + sim_rng_range(rng, -1000, 3000) * MS);
         }
         at_us += sim_rng_range(rng, 5, 12) * SECOND;
     }

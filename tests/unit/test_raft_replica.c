@@ -84,6 +84,56 @@ PLAY(after_damage_a_groups_stub_is_written_again)
     return puppet_restart(&p) == 0;
 }
 
+/* The store may be past it when it rots, and then no leader sends it again. */
+PLAY(a_configuration_that_rots_is_known_from_another_frame)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_entries(&p, 2, 2, 1, 1, 1, 2,
+                   (struct puppet_entry[]){{.term = 2, .type = COMMAND, .text = "rots away"},
+                                           {.term = 2, .type = CHANGE, .voters = 3}});
+    puppet_commands(&p, 2, 2, 3, 2, 3, 0, "");
+    must(p.applied.index == 3);
+    p.base = p.applied; /* A crash between the store's checkpoint and BASE. */
+    puppet_crash(&p);
+    must(puppet_rot(&p, "rots away"));
+    must(puppet_restart(&p) == 0);
+    must(puppet_status(&p).state == GROUP_SUSPECT);
+    return puppet_status(&p).last_index == 3 && puppet_status(&p).members_count == 2;
+}
+
+/* Both voters are needed, and its own timer does not run. */
+PLAY(a_suspect_forgets_a_leader_that_fell_silent)
+{
+    puppet_open(&p, 3, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 1, "kept");
+    puppet_commands(&p, 2, 2, 2, 2, 2, 1, "rots away");
+    puppet_crash(&p);
+    must(puppet_rot(&p, "rots away"));
+    must(puppet_restart(&p) == 0);
+    puppet_table(&p, 2, 2, 3, 2);
+    puppet_commands(&p, 2, 2, 2, 2, 1, 0, "");
+    puppet_vote(&p, 2, 3, 3, 2, PUPPET_PRE);
+    must(!is_granted(2, 3)); /* It was heard just now. */
+    puppet_run(&p, 5000);
+    puppet_vote(&p, 2, 3, 3, 2, PUPPET_PRE);
+    return puppet_status(&p).state == GROUP_SUSPECT && is_granted(2, 3);
+}
+
+/* It knew of all terms before that voter came. */
+PLAY(a_suspect_asks_a_new_voter_for_its_term_too)
+{
+    lose_entry_3(off);
+    others_told_their_terms();
+    puppet_entries(&p, 2, 3, 2, 2, 2, 1,
+                   (struct puppet_entry[]){{.term = 3, .type = CHANGE, .voters = 15}});
+    host_peer_up(p.host, 4);
+    puppet_settle(&p);
+    puppet_forget(&p);
+    puppet_run(&p, 2000);
+    const struct frame_item *table = puppet_heard(&p, FRAME_TABLE, 4);
+    return table != NULL && (table->flags & FRAME_TABLE_ASKING) != 0;
+}
+
 PLAY(a_suspect_that_leads_is_none_any_more)
 {
     lose_entry_3(off);
