@@ -374,10 +374,6 @@ int api_check_stream_update(const struct stream_config *old, const struct stream
     if (old->deny_purge && !wanted->deny_purge) {
         return invalid_config(ret_error, "stream configuration update can not cancel deny purge");
     }
-    if (old->replicas_count != wanted->replicas_count) {
-        return invalid_config(
-            ret_error, "changing the number of replicas is not supported by this server yet");
-    }
     return 0;
 }
 
@@ -555,6 +551,37 @@ static const struct field stepdown_fields[] = {
      .offset = offsetof(struct api_stepdown, tags),
      .count_offset = offsetof(struct api_stepdown, tags_count)},
 };
+
+static const struct field peer_fields[] = {
+    {.name = "peer", .kind = FIELD_STRING, .offset = offsetof(struct api_peer_request, peer)},
+    {.name = "peer_id", .kind = FIELD_STRING, .offset = offsetof(struct api_peer_request, peer_id)},
+};
+
+int api_read_peer_request(struct slice body, struct api_peer_request *ret_request,
+                          struct api_error *ret_error)
+{
+    struct api_peer_request p = {0};
+    if (api_is_empty_body(body)) {
+        return api_error_set(ret_error, API_ERROR_BAD_REQUEST, NULL);
+    }
+    int rv =
+        read_json_fields(body, peer_fields, 2, "JSApiStreamRemovePeerRequest", &p, NULL, ret_error);
+    if (rv == 0 && (p.peer == NULL || *p.peer == 0) && (p.peer_id == NULL || *p.peer_id == 0)) {
+        rv = api_error_set(ret_error, API_ERROR_BAD_REQUEST, NULL);
+    }
+    if (rv != 0) {
+        api_peer_request_close(&p);
+        return rv;
+    }
+    *ret_request = p;
+    return 0;
+}
+
+void api_peer_request_close(struct api_peer_request *p)
+{
+    fields_close(peer_fields, 2, p);
+    *p = (struct api_peer_request){0};
+}
 
 int api_read_stepdown(struct slice body, struct api_stepdown *ret_stepdown,
                       struct api_error *ret_error)

@@ -96,6 +96,15 @@ struct api_msg_get {
 int api_read_msg_get(struct slice body, struct api_msg_get *ret_get, struct api_error *ret_error);
 void api_msg_get_close(struct api_msg_get *g);
 
+/* Body of STREAM.PEER.REMOVE and SERVER.REMOVE: a server's name, or the id it has in replies. */
+struct api_peer_request {
+    char *peer; /* One of them may be NULL. */
+    char *peer_id;
+};
+int api_read_peer_request(struct slice body, struct api_peer_request *ret_request,
+                          struct api_error *ret_error);
+void api_peer_request_close(struct api_peer_request *p);
+
 /* The body of LEADER.STEPDOWN: where leadership is to go. Strings are owned. */
 struct api_stepdown {
     char *preferred; /* A server's name; NULL: as the rest says. */

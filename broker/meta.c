@@ -1,33 +1,10 @@
-#include "broker/meta.h"
-
 #include <assert.h>
-#include <jansson.h>
 #include <stdlib.h>
-#include <xxhash.h>
 
 #include "broker/json_fields.h"
+#include "broker/meta_internal.h"
 #include "broker/subject.h"
 #include "storage/base/err.h"
-
-#define U64(v) ((unsigned long long)(v))
-
-/* A key whose item changed since the last checkpoint. */
-struct dirty_key {
-    char *key;
-    UT_hash_handle hh;
-};
-
-struct meta {
-    struct meta_events events;
-    struct meta_stream *streams;
-    struct meta_stream *by_gid;
-    struct meta_node *nodes;
-    struct dirty_key *dirty;
-    uint64_t applied_index;
-    int64_t time_ns;
-    uint64_t next_gid;
-    uint64_t next_raft_id;
-};
 
 struct meta *meta_new(const struct meta_events *events)
 {
@@ -45,7 +22,7 @@ static void stream_free(struct meta_stream *s)
     free(s);
 }
 
-static void dirty_clear(struct meta *m)
+void meta_dirty_clear(struct meta *m)
 {
     struct dirty_key *d;
     struct dirty_key *next;
@@ -78,11 +55,11 @@ void meta_free(struct meta *m)
         free(n->name);
         free(n);
     }
-    dirty_clear(m);
+    meta_dirty_clear(m);
     free(m);
 }
 
-static void mark_dirty(struct meta *m, const char *prefix, const char *rest)
+void meta_mark_dirty(struct meta *m, const char *prefix, const char *rest)
 {
     struct buf key = BUF_EMPTY;
     buf_printf(&key, "%s%s", prefix, rest);
@@ -100,7 +77,7 @@ static void mark_node_dirty(struct meta *m, uint64_t node_id)
 {
     char id[24];
     snprintf(id, sizeof id, "%llu", U64(node_id));
-    mark_dirty(m, "node/", id);
+    meta_mark_dirty(m, "node/", id);
 }
 
 /* ---- Looking ---- */
@@ -134,6 +111,36 @@ bool meta_is_gone(const struct meta *m, uint64_t gid)
 uint64_t meta_next_gid(const struct meta *m)
 {
     return m->next_gid;
+}
+
+uint64_t meta_next_raft_id(const struct meta *m)
+{
+    return m->next_raft_id;
+}
+
+uint64_t meta_raft_id_on(const struct meta_stream *s, uint64_t node_id)
+{
+    for (size_t i = 0; i < s->peers_count; i++) {
+        if (s->peers[i].node_id == node_id) {
+            return s->peers[i].raft_id;
+        }
+    }
+    return 0;
+}
+
+bool meta_is_member(const struct meta_stream *s, uint64_t raft_id)
+{
+    for (size_t i = 0; i < s->peers_count; i++) {
+        if (s->peers[i].raft_id == raft_id) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < s->old_count; i++) {
+        if (s->old[i].raft_id == raft_id) {
+            return true;
+        }
+    }
+    return false;
 }
 
 size_t meta_streams_count(const struct meta *m)
@@ -192,118 +199,9 @@ bool meta_subjects_overlap(const struct meta *m, const struct stream_config *con
     return false;
 }
 
-struct candidate {
-    uint64_t node_id;
-    size_t replicas;
-    size_t leaders;
-};
-
-static int by_load(const void *a, const void *b)
-{
-    const struct candidate *x = a;
-    const struct candidate *y = b;
-    if (x->replicas != y->replicas) {
-        return x->replicas < y->replicas ? -1 : 1;
-    }
-    if (x->leaders != y->leaders) {
-        return x->leaders < y->leaders ? -1 : 1;
-    }
-    return (x->node_id > y->node_id) - (x->node_id < y->node_id);
-}
-
-int meta_place(const struct meta *m, const uint64_t *candidates, size_t candidates_count,
-               size_t count, uint64_t *ret_node_ids)
-{
-    if (count == 0 || candidates_count < count) {
-        return ERR_FULL;
-    }
-    struct candidate *list = xcalloc(candidates_count, sizeof *list);
-    for (size_t i = 0; i < candidates_count; i++) {
-        list[i].node_id = candidates[i];
-        for (const struct meta_stream *s = m->streams; s != NULL; s = s->hh.next) {
-            for (size_t k = 0; k < s->peers_count; k++) {
-                list[i].replicas += s->peers[k].node_id == candidates[i];
-            }
-            list[i].leaders += s->preferred_node_id == candidates[i];
-        }
-    }
-    qsort(list, candidates_count, sizeof *list, by_load);
-    /* Among the chosen the one with the fewest leaders leads. */
-    size_t first = 0;
-    for (size_t i = 1; i < count; i++) {
-        first = list[i].leaders < list[first].leaders ? i : first;
-    }
-    ret_node_ids[0] = list[first].node_id;
-    for (size_t i = 0, at = 1; i < count; i++) {
-        if (i != first) {
-            ret_node_ids[at++] = list[i].node_id;
-        }
-    }
-    free(list);
-    return 0;
-}
-
-/* ---- Encoding ---- */
-
-static void encode_begin(struct buf *out, int64_t time_ns, const char *op)
-{
-    buf_printf(out, "{\"v\":%d,\"t\":%lld,\"op\":\"%s\"", META_MACHINE_VERSION, (long long)time_ns,
-               op);
-}
-
-static void encode_asker(struct buf *out, const struct meta_asker *asker)
-{
-    if (asker != NULL && asker->inbox.len > 0) {
-        buf_printf(out, ",\"asker\":\"%llu\",\"inbox\":", U64(asker->node_id));
-        json_print_string(out, asker->inbox);
-    }
-    buf_append_u8(out, '}');
-}
-
-void meta_encode_node(struct buf *out, int64_t time_ns, uint64_t node_id, struct slice name,
-                      uint64_t boot_count, bool has_jetstream)
-{
-    encode_begin(out, time_ns, "node");
-    buf_printf(out, ",\"node\":\"%llu\",\"boot\":%llu,\"js\":%s,\"name\":", U64(node_id),
-               U64(boot_count), has_jetstream ? "true" : "false");
-    json_print_string(out, name);
-    buf_append_u8(out, '}');
-}
-
-void meta_encode_create(struct buf *out, int64_t time_ns, const struct stream_config *config,
-                        const uint64_t *node_ids, size_t nodes_count,
-                        const struct meta_asker *asker)
-{
-    encode_begin(out, time_ns, "create");
-    for (size_t i = 0; i < nodes_count; i++) {
-        buf_printf(out, "%s\"%llu\"", i == 0 ? ",\"nodes\":[" : ",", U64(node_ids[i]));
-    }
-    buf_append_str(out, nodes_count == 0 ? ",\"nodes\":[],\"config\":" : "],\"config\":");
-    stream_config_print(config, out);
-    encode_asker(out, asker);
-}
-
-void meta_encode_update(struct buf *out, int64_t time_ns, const struct stream_config *config,
-                        const struct meta_asker *asker)
-{
-    encode_begin(out, time_ns, "update");
-    buf_append_str(out, ",\"config\":");
-    stream_config_print(config, out);
-    encode_asker(out, asker);
-}
-
-void meta_encode_delete(struct buf *out, int64_t time_ns, struct slice name,
-                        const struct meta_asker *asker)
-{
-    encode_begin(out, time_ns, "delete");
-    buf_append_str(out, ",\"name\":");
-    json_print_string(out, name);
-    encode_asker(out, asker);
-}
-
 /* ---- Applying ---- */
 
-static char *config_json(const struct stream_config *c)
+char *meta_config_json(const struct stream_config *c)
 {
     struct buf b = BUF_EMPTY;
     stream_config_print(c, &b);
@@ -312,14 +210,13 @@ static char *config_json(const struct stream_config *c)
     return text;
 }
 
-/* 64-bit ids are strings: JSON integers end at 2^63 for our parser. 0 is no id. */
-static uint64_t member_id(const json_t *v)
+uint64_t meta_id_of(const json_t *v)
 {
     const char *text = json_string_value(v);
     return text == NULL ? 0 : strtoull(text, NULL, 10);
 }
 
-static int member_config(const json_t *entry, const char *key, struct stream_config *ret_config)
+int meta_config_of(const json_t *entry, const char *key, struct stream_config *ret_config)
 {
     char *text = json_dumps(json_object_get(entry, key), JSON_COMPACT);
     if (text == NULL) {
@@ -332,7 +229,7 @@ static int member_config(const json_t *entry, const char *key, struct stream_con
 
 static int apply_node(struct meta *m, const json_t *entry)
 {
-    uint64_t node_id = member_id(json_object_get(entry, "node"));
+    uint64_t node_id = meta_id_of(json_object_get(entry, "node"));
     const json_t *name = json_object_get(entry, "name");
     if (node_id == 0 || !json_is_string(name)) {
         return ERR_CORRUPT;
@@ -361,7 +258,7 @@ static int apply_create(struct meta *m, uint64_t index, const json_t *entry,
     struct stream_config c;
     const json_t *nodes = json_object_get(entry, "nodes");
     size_t count = json_array_size(nodes);
-    if (count == 0 || count > META_REPLICAS_MAX || member_config(entry, "config", &c) != 0) {
+    if (count == 0 || count > META_REPLICAS_MAX || meta_config_of(entry, "config", &c) != 0) {
         return ERR_CORRUPT;
     }
     struct api_error error = {0};
@@ -383,21 +280,24 @@ static int apply_create(struct meta *m, uint64_t index, const json_t *entry,
     }
     struct meta_stream *s = xcalloc(1, sizeof *s);
     s->config = c;
-    s->born_json = config_json(&c);
+    s->born_json = meta_config_json(&c);
     s->gid = m->next_gid++;
     s->sid = s->gid;
     s->created_ns = m->time_ns;
     s->version = index;
     s->peers_count = count;
     for (size_t i = 0; i < count; i++) {
-        s->peers[i].node_id = member_id(json_array_get(nodes, i));
+        s->peers[i].node_id = meta_id_of(json_array_get(nodes, i));
         s->peers[i].raft_id = m->next_raft_id++;
     }
+    memcpy(s->born, s->peers, sizeof s->born);
+    s->born_count = count;
+    s->placed = index;
     s->preferred_node_id = s->peers[0].node_id;
     HASH_ADD_KEYPTR(hh, m->streams, s->config.name, strlen(s->config.name), s);
     HASH_ADD(hh_gid, m->by_gid, gid, sizeof s->gid, s);
-    mark_dirty(m, "stream/", s->config.name);
-    mark_dirty(m, "counters", "");
+    meta_mark_dirty(m, "stream/", s->config.name);
+    meta_mark_dirty(m, "counters", "");
     m->events.created(m->events.arg, s, asker, index);
     return 0;
 }
@@ -407,7 +307,7 @@ static int apply_update(struct meta *m, uint64_t index, const json_t *entry,
 {
     static const char type[] = "stream_update_response";
     struct stream_config c;
-    if (member_config(entry, "config", &c) != 0) {
+    if (meta_config_of(entry, "config", &c) != 0) {
         return ERR_CORRUPT;
     }
     struct api_error error = {0};
@@ -417,6 +317,19 @@ static int apply_update(struct meta *m, uint64_t index, const json_t *entry,
         api_error_set(&error, API_ERROR_STREAM_NOT_FOUND, NULL);
     } else if (meta_subjects_overlap(m, &c)) {
         api_error_set(&error, API_ERROR_STREAM_SUBJECT_OVERLAP, NULL);
+    }
+    const json_t *nodes = json_object_get(entry, "nodes");
+    struct meta_peer peers[META_REPLICAS_MAX];
+    size_t count = 0;
+    if (error.err_code == 0 && json_array_size(nodes) > 0) {
+        if (!meta_read_nodes(m, s, nodes, peers, &count)) {
+            stream_config_close(&c);
+            return ERR_CORRUPT;
+        }
+        if (!meta_set_peers(m, s, index, peers, count, false)) {
+            api_error_set(&error, API_ERROR_STREAM_UPDATE,
+                          "too many changes of replicas under way");
+        }
     }
     if (error.err_code != 0) {
         m->events.refused(m->events.arg, type, &error, asker, index);
@@ -429,7 +342,10 @@ static int apply_update(struct meta *m, uint64_t index, const json_t *entry,
     s->config = c;
     s->version = index;
     HASH_ADD_KEYPTR(hh, m->streams, s->config.name, strlen(s->config.name), s);
-    mark_dirty(m, "stream/", s->config.name);
+    meta_mark_dirty(m, "stream/", s->config.name);
+    if (count > 0) {
+        m->events.placed(m->events.arg, s, &(struct meta_asker){0}, index);
+    }
     m->events.updated(m->events.arg, s, asker, index);
     return 0;
 }
@@ -451,7 +367,7 @@ static int apply_delete(struct meta *m, uint64_t index, const json_t *entry,
     }
     HASH_DEL(m->streams, s);
     HASH_DELETE(hh_gid, m->by_gid, s);
-    mark_dirty(m, "stream/", s->config.name);
+    meta_mark_dirty(m, "stream/", s->config.name);
     m->events.deleted(m->events.arg, s, asker, index);
     stream_free(s);
     return 0;
@@ -471,7 +387,7 @@ int meta_apply(struct meta *m, uint64_t index, struct slice entry)
         m->time_ns = t > m->time_ns ? t : m->time_ns;
         const json_t *inbox = json_object_get(v, "inbox");
         struct meta_asker asker = {
-            member_id(json_object_get(v, "asker")),
+            meta_id_of(json_object_get(v, "asker")),
             slice_of(json_string_value(inbox), json_string_length(inbox)),
         };
         if (strcmp(op, "node") == 0) {
@@ -482,6 +398,12 @@ int meta_apply(struct meta *m, uint64_t index, struct slice entry)
             rv = apply_update(m, index, v, &asker);
         } else if (strcmp(op, "delete") == 0) {
             rv = apply_delete(m, index, v, &asker);
+        } else if (strcmp(op, "place") == 0) {
+            rv = meta_apply_place(m, index, v, &asker);
+        } else if (strcmp(op, "members") == 0) {
+            rv = meta_apply_members(m, v);
+        } else if (strcmp(op, "lost") == 0) {
+            rv = meta_apply_lost(m, index, v);
         }
     }
     json_decref(v);
@@ -489,162 +411,4 @@ int meta_apply(struct meta *m, uint64_t index, struct slice entry)
         m->applied_index = index;
     }
     return rv;
-}
-
-/* ---- Checkpoints ---- */
-
-static void print_stream_item(const struct meta_stream *s, struct buf *out)
-{
-    buf_printf(out,
-               "{\"gid\":\"%llu\",\"sid\":\"%llu\",\"created\":%lld,\"version\":%llu,"
-               "\"preferred\":\"%llu\",\"peers\":[",
-               U64(s->gid), U64(s->sid), (long long)s->created_ns, U64(s->version),
-               U64(s->preferred_node_id));
-    for (size_t i = 0; i < s->peers_count; i++) {
-        buf_printf(out, "%s\"%llu\",\"%llu\"", i == 0 ? "" : ",", U64(s->peers[i].node_id),
-                   U64(s->peers[i].raft_id));
-    }
-    buf_append_str(out, "],\"born\":");
-    buf_append_str(out, s->born_json);
-    buf_append_str(out, ",\"config\":");
-    stream_config_print(&s->config, out);
-    buf_append_u8(out, '}');
-}
-
-/* The value of @key as it is now; empty when it is gone. */
-static void print_item(const struct meta *m, const char *key, struct buf *out)
-{
-    if (strncmp(key, "stream/", 7) == 0) {
-        const struct meta_stream *s = meta_stream_find(m, slice_str(key + 7));
-        if (s != NULL) {
-            print_stream_item(s, out);
-        }
-    } else if (strncmp(key, "node/", 5) == 0) {
-        const struct meta_node *n = meta_node_find(m, strtoull(key + 5, NULL, 10));
-        if (n != NULL) {
-            buf_printf(out, "{\"boot\":%llu,\"js\":%s,\"name\":", U64(n->boot_count),
-                       n->has_jetstream ? "true" : "false");
-            json_print_string(out, slice_str(n->name));
-            buf_append_u8(out, '}');
-        }
-    } else {
-        buf_printf(out, "{\"gid\":\"%llu\",\"raft_id\":\"%llu\",\"time\":%lld,\"index\":%llu}",
-                   U64(m->next_gid), U64(m->next_raft_id), (long long)m->time_ns,
-                   U64(m->applied_index));
-    }
-}
-
-static void emit(const struct meta *m, const char *key, meta_item_cb cb, void *arg)
-{
-    struct buf value = BUF_EMPTY;
-    print_item(m, key, &value);
-    cb(arg, slice_str(key), buf_slice(&value));
-    buf_close(&value);
-}
-
-void meta_checkpoint(struct meta *m, meta_item_cb cb, void *arg)
-{
-    /* It holds the applied index, which every entry moves. */
-    mark_dirty(m, "counters", "");
-    for (struct dirty_key *d = m->dirty; d != NULL; d = d->hh.next) {
-        emit(m, d->key, cb, arg);
-    }
-    dirty_clear(m);
-}
-
-void meta_checkpoint_all(struct meta *m, meta_item_cb cb, void *arg)
-{
-    struct buf key = BUF_EMPTY;
-    emit(m, "counters", cb, arg);
-    for (const struct meta_node *n = m->nodes; n != NULL; n = n->hh.next) {
-        buf_clear(&key);
-        buf_printf(&key, "node/%llu%c", U64(n->node_id), 0);
-        emit(m, (const char *)key.ptr, cb, arg);
-    }
-    const struct meta_stream **list = meta_streams_sorted(m);
-    for (size_t i = 0; i < meta_streams_count(m); i++) {
-        buf_clear(&key);
-        buf_printf(&key, "stream/%s%c", list[i]->config.name, 0);
-        emit(m, (const char *)key.ptr, cb, arg);
-    }
-    free(list);
-    buf_close(&key);
-}
-
-static int restore_stream(struct meta *m, const json_t *v)
-{
-    const json_t *peers = json_object_get(v, "peers");
-    size_t count = json_array_size(peers) / 2;
-    struct stream_config c;
-    struct stream_config born;
-    if (count == 0 || count > META_REPLICAS_MAX || member_config(v, "born", &born) != 0) {
-        return ERR_CORRUPT;
-    }
-    if (member_config(v, "config", &c) != 0) {
-        stream_config_close(&born);
-        return ERR_CORRUPT;
-    }
-    struct meta_stream *s = xcalloc(1, sizeof *s);
-    s->config = c;
-    s->born_json = config_json(&born);
-    stream_config_close(&born);
-    s->gid = member_id(json_object_get(v, "gid"));
-    s->sid = member_id(json_object_get(v, "sid"));
-    s->created_ns = json_integer_value(json_object_get(v, "created"));
-    s->version = (uint64_t)json_integer_value(json_object_get(v, "version"));
-    s->preferred_node_id = member_id(json_object_get(v, "preferred"));
-    s->peers_count = count;
-    for (size_t i = 0; i < count; i++) {
-        s->peers[i].node_id = member_id(json_array_get(peers, 2 * i));
-        s->peers[i].raft_id = member_id(json_array_get(peers, 2 * i + 1));
-    }
-    HASH_ADD_KEYPTR(hh, m->streams, s->config.name, strlen(s->config.name), s);
-    HASH_ADD(hh_gid, m->by_gid, gid, sizeof s->gid, s);
-    return 0;
-}
-
-int meta_restore_item(struct meta *m, struct slice key, struct slice value)
-{
-    struct field_error error;
-    if (value.len == 0) {
-        return 0;
-    }
-    json_t *v = json_parse(value, &error);
-    int rv = json_is_object(v) ? 0 : ERR_CORRUPT;
-    if (rv == 0 && slice_has_prefix(key, SLICE_LIT("stream/"))) {
-        rv = restore_stream(m, v);
-    } else if (rv == 0 && slice_has_prefix(key, SLICE_LIT("node/"))) {
-        struct meta_node *n = xcalloc(1, sizeof *n);
-        char *id = xslicedup(slice_from(key, 5));
-        n->node_id = strtoull(id, NULL, 10);
-        free(id);
-        const json_t *name = json_object_get(v, "name");
-        n->name = xstrndup(json_string_value(name), json_string_length(name));
-        n->boot_count = (uint64_t)json_integer_value(json_object_get(v, "boot"));
-        n->has_jetstream = json_is_true(json_object_get(v, "js"));
-        HASH_ADD(hh, m->nodes, node_id, sizeof n->node_id, n);
-    } else if (rv == 0 && slice_eq_str(key, "counters")) {
-        m->next_gid = member_id(json_object_get(v, "gid"));
-        m->next_raft_id = member_id(json_object_get(v, "raft_id"));
-        m->time_ns = json_integer_value(json_object_get(v, "time"));
-        m->applied_index = (uint64_t)json_integer_value(json_object_get(v, "index"));
-    } else {
-        rv = ERR_CORRUPT;
-    }
-    json_decref(v);
-    return rv;
-}
-
-/* Independent of the order in which items came: restored machines hash their items elsewhere. */
-static void add_hash(void *arg, struct slice key, struct slice value)
-{
-    uint64_t *sum = arg;
-    *sum += XXH3_64bits_withSeed(value.ptr, value.len, XXH3_64bits(key.ptr, key.len));
-}
-
-uint64_t meta_hash(struct meta *m)
-{
-    uint64_t sum = 0;
-    meta_checkpoint_all(m, add_hash, &sum);
-    return sum;
 }

@@ -4,7 +4,8 @@
  * Pure, like the stream machine: entries in, effects out through callbacks, no clock, no I/O.
  * Entries are rare, so they are JSON, readable in a dump:
  *
- *   {"v":1,"t":<leader time, ns>,"op":"node"|"create"|"update"|"delete", ...}
+ *   {"v":1,"t":<leader time, ns>,"op":"node"|"create"|"update"|"delete"|"place"|"members"|"lost",
+ * ...}
  *
  * Whatever two requests could disagree on (names, overlapping subjects) is decided here, in log
  * order. gids, stream ids and raft ids come from counters in the state and are never reused. */
@@ -18,6 +19,7 @@
 #define META_GID 1u /* The meta group's own gid; streams begin above. */
 #define META_GID_STREAM_MIN 16u
 #define META_REPLICAS_MAX 5
+#define META_OLD_MAX 11 /* A configuration has at most 16 members. */
 #define META_MACHINE_VERSION 1
 
 struct meta_node {
@@ -31,6 +33,7 @@ struct meta_node {
 struct meta_peer {
     uint64_t node_id;
     uint64_t raft_id;
+    bool is_lost; /* Of old ones: its node has lost it. */
 };
 
 struct meta_stream {
@@ -43,6 +46,14 @@ struct meta_stream {
     uint64_t version; /* Meta index of the last change of the configuration. */
     struct meta_peer peers[META_REPLICAS_MAX];
     size_t peers_count;
+    /* Who was to replicate it before, and may still be a member of its group: until its leader has
+     * told that it is not. */
+    struct meta_peer old[META_OLD_MAX];
+    size_t old_count;
+    struct meta_peer born[META_REPLICAS_MAX]; /* Members of its first configuration. */
+    size_t born_count;
+    uint64_t placed;            /* Meta index of the last change of peers. */
+    uint64_t reported;          /* Log index of the configuration that its leader told last. */
     uint64_t preferred_node_id; /* Campaigns first. */
     UT_hash_handle hh;          /* By config.name. */
     UT_hash_handle hh_gid;
@@ -64,6 +75,10 @@ struct meta_events {
     /* The stream's leader puts the new configuration into the stream's log, then answers. */
     void (*updated)(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
                     uint64_t index);
+    /* Its peers have changed: who is new among them starts empty, the leader carries the group's
+     * configuration there. */
+    void (*placed)(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
+                   uint64_t index);
     /* @s is freed when this returns. */
     void (*deleted)(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
                     uint64_t index);
@@ -89,8 +104,21 @@ void meta_encode_node(struct buf *out, int64_t time_ns, uint64_t node_id, struct
 void meta_encode_create(struct buf *out, int64_t time_ns, const struct stream_config *config,
                         const uint64_t *node_ids, size_t nodes_count,
                         const struct meta_asker *asker);
+/* With @nodes_count 0 the replicas stay where they are. */
 void meta_encode_update(struct buf *out, int64_t time_ns, const struct stream_config *config,
+                        const uint64_t *node_ids, size_t nodes_count,
                         const struct meta_asker *asker);
+/* Other nodes are to have the replicas. */
+void meta_encode_place(struct buf *out, int64_t time_ns, struct slice name,
+                       const uint64_t *node_ids, size_t nodes_count,
+                       const struct meta_asker *asker);
+/* The leader of group @gid, which knows the peers of @placed and has proven that it leads, has
+ * these members by the configuration at @conf_index of its log, which is committed. */
+void meta_encode_members(struct buf *out, int64_t time_ns, uint64_t gid, uint64_t placed,
+                         uint64_t conf_index, const struct meta_peer *members,
+                         size_t members_count);
+/* A node has lost this replica: it gets a new one under a new raft id. */
+void meta_encode_lost(struct buf *out, int64_t time_ns, uint64_t gid, uint64_t raft_id);
 void meta_encode_delete(struct buf *out, int64_t time_ns, struct slice name,
                         const struct meta_asker *asker);
 
@@ -101,6 +129,11 @@ const struct meta_stream *meta_stream_by_gid(const struct meta *m, uint64_t gid)
 /* It was a stream's and that stream is deleted: gids are given in order and never again. */
 bool meta_is_gone(const struct meta *m, uint64_t gid);
 uint64_t meta_next_gid(const struct meta *m);
+uint64_t meta_next_raft_id(const struct meta *m);
+/* The raft id of the replica that is to be on the node, 0: none is. */
+uint64_t meta_raft_id_on(const struct meta_stream *s, uint64_t node_id);
+/* May this replica still be a member of its group, or become one? */
+bool meta_is_member(const struct meta_stream *s, uint64_t raft_id);
 /* All streams in the byte order of their names: *ret_list has meta_streams_count entries, the
  * caller frees it. */
 size_t meta_streams_count(const struct meta *m);

@@ -66,6 +66,7 @@ static const struct {
     {"STREAM.LEADER.STEPDOWN.*", JS_API_STREAM_STEPDOWN, false},
     {"CONSUMER.LEADER.STEPDOWN.*.*", JS_API_CONSUMER_STEPDOWN, false},
     {"META.LEADER.STEPDOWN", JS_API_META_STEPDOWN, true},
+    {"STREAM.PEER.REMOVE.*", JS_API_PEER_REMOVE, true},
     /* Ours: one stream's info for the meta leader's STREAM.LIST. */
     {"WEIR.INFO.*", JS_API_LIST_INFO, false},
 };
@@ -93,6 +94,7 @@ static const char *const types[] = {
     [JS_API_STREAM_STEPDOWN] = "stream_leader_stepdown_response",
     [JS_API_CONSUMER_STEPDOWN] = "consumer_leader_stepdown_response",
     [JS_API_META_STEPDOWN] = "meta_leader_stepdown_response",
+    [JS_API_PEER_REMOVE] = "stream_remove_peer_response",
 };
 
 const char *js_api_type(enum js_api_op op)
@@ -110,6 +112,7 @@ static size_t name_position(enum js_api_op op)
     case JS_API_CONSUMER_DURABLE:
     case JS_API_STREAM_STEPDOWN:
     case JS_API_CONSUMER_STEPDOWN:
+    case JS_API_PEER_REMOVE:
         return 3;
     default:
         return 2;

@@ -28,6 +28,7 @@ enum js_api_op {
     JS_API_STREAM_STEPDOWN,
     JS_API_CONSUMER_STEPDOWN,
     JS_API_META_STEPDOWN,
+    JS_API_PEER_REMOVE,
 };
 
 /* A parsed request. Slices are borrowed. */
@@ -56,6 +57,23 @@ void js_api_stream(struct js_stream *st, const struct js_api_call *call);
 /* On the leader of @group, which is asked to hand over. @what names it in the log. */
 void js_api_stepdown(struct js *js, const struct js_api_call *call, struct raft_group *group,
                      const char *what);
+
+/* ---- js_api_place.c ---- */
+/* Nodes for an update of @old to @config: 0 of them if its replicas stay where they are. Returns 0,
+ * or an error is set. */
+int js_api_place_update(struct js *js, const struct meta_stream *old,
+                        const struct stream_config *config,
+                        uint64_t ret_node_ids[META_REPLICAS_MAX], size_t *ret_count,
+                        struct api_error *ret_error);
+void js_api_peer_remove(struct js *js, const struct js_api_call *call);
+/* Who follows the meta group and may get a replica. */
+struct js_candidates {
+    uint64_t ids[HOST_MEMBERS_MAX];
+    size_t count;
+    size_t members_count; /* Also those that are down. */
+};
+/* Those that are about to stop only if there are too few others. */
+void js_api_find_candidates(struct js *js, size_t wanted, struct js_candidates *c);
 
 /* STREAM.LIST asks the leaders: one of their answers; false if @inbox is a client's. */
 bool js_api_list_arrived(struct js *js, struct slice inbox, struct slice payload);

@@ -46,39 +46,6 @@ static void propose(struct js *js, const struct js_api_call *call, struct buf *e
 
 /* ---- Create, update, delete ---- */
 
-struct candidates {
-    uint64_t ids[HOST_MEMBERS_MAX];
-    size_t count;
-    size_t members_count; /* Also those that are down. */
-};
-
-static void add_candidates(struct js *js, const struct group_status *status, bool is_leaving,
-                           struct candidates *c)
-{
-    for (unsigned i = 0; i < status->members_count; i++) {
-        uint64_t id = status->members[i].member.node_id;
-        struct peers_info info = {
-            .is_up = true, .is_jetstream = true, .is_leaving = js->ctx->is_lame_duck};
-        bool is_there = id == js->ctx->node_id || peers_get(js->ctx->peers, id, &info);
-        if (is_there && info.is_up && info.is_jetstream && info.is_leaving == is_leaving) {
-            c->ids[c->count++] = id;
-        }
-    }
-}
-
-/* Who follows the meta group and is up; a node that is no member would never hear of its replica.
- * Those that are about to stop only if there are too few others. */
-static void find_candidates(struct js *js, size_t wanted, struct candidates *c)
-{
-    struct group_status status;
-    group_status(js->meta_group, &status);
-    c->members_count = status.members_count;
-    add_candidates(js, &status, false, c);
-    if (c->count < wanted) {
-        add_candidates(js, &status, true, c);
-    }
-}
-
 static struct api_limits limits_of(const struct js *js)
 {
     return (struct api_limits){.is_clustered = js->ctx->peers != NULL};
@@ -93,10 +60,10 @@ static void create_stream(struct js *js, const struct js_api_call *call)
         js_api_refuse(js, call, &e);
         return;
     }
-    struct candidates found = {.ids = {js->ctx->node_id}, .count = 1};
+    struct js_candidates found = {.ids = {js->ctx->node_id}, .count = 1};
     if (js->ctx->peers != NULL) {
         found.count = 0;
-        find_candidates(js, (size_t)c.replicas_count, &found);
+        js_api_find_candidates(js, (size_t)c.replicas_count, &found);
     }
     uint64_t chosen[META_REPLICAS_MAX];
     const struct meta_stream *old = meta_stream_find(js->meta, call->stream);
@@ -139,15 +106,18 @@ static void update_stream(struct js *js, const struct js_api_call *call)
         return;
     }
     const struct meta_stream *old = meta_stream_find(js->meta, call->stream);
+    uint64_t nodes[META_REPLICAS_MAX];
+    size_t count = 0;
     if (old == NULL) {
         refuse(js, call, API_ERROR_STREAM_NOT_FOUND, NULL);
-    } else if (api_check_stream_update(&old->config, &c, &e) != 0) {
+    } else if (api_check_stream_update(&old->config, &c, &e) != 0 ||
+               js_api_place_update(js, old, &c, nodes, &count, &e) != 0) {
         js_api_refuse(js, call, &e);
     } else {
         struct buf entry = BUF_EMPTY;
         struct meta_asker asker = {call->asker, call->inbox};
         api_seal_stream(&c);
-        meta_encode_update(&entry, js_now_ns(js), &c, &asker);
+        meta_encode_update(&entry, js_now_ns(js), &c, nodes, count, &asker);
         propose(js, call, &entry);
     }
     stream_config_close(&c);
@@ -409,6 +379,9 @@ void js_api_meta(struct js *js, const struct js_api_call *call)
             stream_list(js, call, &page);
         }
         api_paging_close(&page);
+        break;
+    case JS_API_PEER_REMOVE:
+        js_api_peer_remove(js, call);
         break;
     case JS_API_META_STEPDOWN:
         js_api_stepdown(js, call, js->meta_group, "the meta group");

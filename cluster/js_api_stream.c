@@ -47,10 +47,11 @@ static void fill_cluster(struct js_stream *st, struct api_cluster *ret_cluster,
     if (!st->is_led) {
         return; /* Only the leader knows how far the others are. */
     }
-    for (unsigned i = 0; i < status.members_count && i < META_REPLICAS_MAX; i++) {
+    for (unsigned i = 0; i < status.members_count; i++) {
         const struct group_member_status *m = &status.members[i];
         struct peers_info info = {0};
-        if (m->member.node_id == js->ctx->node_id) {
+        if (m->member.node_id == js->ctx->node_id ||
+            ret_cluster->peers_count == META_REPLICAS_MAX) { /* While it moves there may be more. */
             continue;
         }
         size_t at = ret_cluster->peers_count++;

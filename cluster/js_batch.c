@@ -229,6 +229,12 @@ static bool take_item(struct js *js, uint64_t node_id, uint8_t type, struct slic
         }
         break;
     }
+    case JS_ITEM_MEMBERS:
+        js_members_take(js, &r);
+        break;
+    case JS_ITEM_LOST:
+        js_members_take_lost(js, node_id, &r);
+        break;
     default:
         return false;
     }

@@ -194,6 +194,7 @@ static void on_tick(void *arg)
     js_meta_tick(js);
     js_meta_image_tick(js);
     js_leader_tick(js);
+    js_members_tick(js);
     js_move_tick(js);
     js_spread_tick(js);
     js_lane_tick(js);
@@ -422,7 +423,7 @@ void js_free(struct js *js)
     struct js_stream *next;
     HASH_ITER(hh, js->streams, st, next)
     {
-        js_stream_stop(st, false);
+        js_stream_stop(st, JS_STOP_NODE);
     }
     js_meta_stop(js);
     js_birth_close(js);

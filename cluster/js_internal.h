@@ -7,6 +7,7 @@
  *   js_birth.c    how the meta group comes to be
  *   js_stream.c   one replica of a stream: log entries into the machine, effects into the store
  *   js_leader.c   what only the leader of a stream does: deliveries, administration, effects
+ *   js_members.c  replicas that come and go
  *   js_move.c     leaderships handed over: to whom, and all of them before a stop
  *   js_spread.c   leaders spread again after nodes came and went
  *   js_propose.c  its ops become entries: open batch, what waits behind it, publishes of lanes
@@ -66,15 +67,17 @@ struct js_stream;
 /* ---- Items between nodes (js_batch.c) ---- */
 
 enum js_item_type {
-    JS_ITEM_PUBLISH = 1, /* gid, n, subject, reply-less message */
-    JS_ITEM_ANSWER = 2,  /* gid, n, result */
-    JS_ITEM_LEADER = 3,  /* gid, term: the sender leads the stream */
-    JS_ITEM_API = 4,     /* a request for whom the sender thinks responsible */
-    JS_ITEM_REPLY = 5,   /* its reply, for a client of the receiver or of another node */
-    JS_ITEM_ACK = 6,     /* a message on an ack subject */
-    JS_ITEM_DELIVER = 7, /* a message of a stream for a subscriber at the receiver */
-    JS_ITEM_DIGEST = 8,  /* gid, index, machine version, hash of the sender's replica there */
-    JS_ITEM_MOVE = 9,    /* gid, node: meta's leader asks the stream's to hand over to it */
+    JS_ITEM_PUBLISH = 1,  /* gid, n, subject, reply-less message */
+    JS_ITEM_ANSWER = 2,   /* gid, n, result */
+    JS_ITEM_LEADER = 3,   /* gid, term: the sender leads the stream */
+    JS_ITEM_API = 4,      /* a request for whom the sender thinks responsible */
+    JS_ITEM_REPLY = 5,    /* its reply, for a client of the receiver or of another node */
+    JS_ITEM_ACK = 6,      /* a message on an ack subject */
+    JS_ITEM_DELIVER = 7,  /* a message of a stream for a subscriber at the receiver */
+    JS_ITEM_DIGEST = 8,   /* gid, index, machine version, hash of the sender's replica there */
+    JS_ITEM_MOVE = 9,     /* gid, node: meta's leader asks the stream's to hand over to it */
+    JS_ITEM_MEMBERS = 10, /* gid, placement, index, count, members: of a leader, for meta */
+    JS_ITEM_LOST = 11,    /* gid, raft id: the sender has lost this replica */
 };
 
 /* ---- A stream on this node ---- */
@@ -131,6 +134,17 @@ struct js_stream {
     unsigned digest_equal;       /* how many other members have the same hash there, */
     uint64_t agreed_index;       /* and the last index at which all had. */
     bool is_loss_told;
+
+    /* js_members.c */
+    uint64_t target_placed; /* The placement its group was told. */
+    bool is_proving;        /* That it leads, with these members: */
+    uint64_t proving_placed;
+    uint64_t proving_conf;
+    struct meta_peer proving[HOST_MEMBERS_MAX];
+    unsigned proving_count;
+    uint64_t told_placed; /* What meta's leader was told last, */
+    uint64_t told_conf;
+    uint64_t told_ms; /* and when. */
 
     /* Leader only (js_leader.c). */
     bool is_leader; /* By role_changed. */
@@ -235,11 +249,12 @@ struct js {
     struct interest *subjects; /* Of all streams; the owner is the meta_stream. */
     struct js_subjects *stream_subjects;
     struct list actions; /* Replicas to start and to end. */
-    /* A fetched state of meta is in place, but not every replica it brought: those from this gid on
-     * that the WAL does not know are new, not lost. 0: no such time. */
+    /* A fetched state of meta is in place, but not every replica it brought: those from this raft
+     * id on that the WAL does not know are new, not lost. 0: no such time. */
     uint64_t meta_new_from;
     bool is_meta_switching;
     uint64_t node_report_ms;
+    uint64_t members_ms;
 
     struct js_birth *birth; /* js_birth.c; NULL without peers. */
 
@@ -331,6 +346,8 @@ void js_meta_tick(struct js *js);
 /* Create the group: this node is one of the first members, with @raft_id. */
 int js_meta_birth(struct js *js, const struct group_member *members, unsigned members_count,
                   uint64_t raft_id);
+/* The replica here goes, its stream stays: outside of the host's callbacks. */
+void js_meta_leave(struct js *js, uint64_t gid);
 /* Start and end replicas as meta has decided; not from inside a callback of the host. */
 void js_meta_actions(struct js *js);
 /* Every CREATE is durable that meta's durable state may rest on. */
@@ -368,8 +385,13 @@ void js_birth_close(struct js *js);
 /* ---- js_stream.c ---- */
 /* Start the replica of @s that lives here. @is_new: from a meta entry above what is durable. */
 void js_stream_start(struct js *js, const struct meta_stream *s, bool is_new);
-/* Stop it; with @is_deleted its data goes too. */
-void js_stream_stop(struct js_stream *st, bool is_deleted);
+/* Stop it. */
+enum js_stop {
+    JS_STOP_NODE,    /* The node stops. */
+    JS_STOP_DELETED, /* The stream is deleted, and its data with it. */
+    JS_STOP_LEFT,    /* Only the replica here goes, with its data. */
+};
+void js_stream_stop(struct js_stream *st, enum js_stop why);
 struct js_stream *js_stream_find(struct js *js, uint64_t gid);
 void js_stream_dirty(struct js_stream *st);
 
@@ -398,6 +420,16 @@ void js_leader_close(struct js_stream *st);
 void js_leader_answer(struct js_stream *st, const struct effect_reply *e);
 /* So much is under way that a request must be turned away. */
 bool js_leader_is_busy(const struct js_stream *st);
+
+/* ---- js_members.c ---- */
+void js_members_tick(struct js *js);
+/* The leadership of the stream is proven, or not. */
+void js_members_read_done(struct js_stream *st, bool is_ok);
+/* Items for the leader of meta. */
+void js_members_take(struct js *js, struct reader *r);
+void js_members_take_lost(struct js *js, uint64_t node_id, struct reader *r);
+/* The replica is not wanted here, and is no member of its group. */
+bool js_members_may_leave(const struct js_stream *st, const struct meta_stream *s);
 
 /* ---- js_move.c ---- */
 enum js_move {

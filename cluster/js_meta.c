@@ -30,6 +30,7 @@ struct js_action {
     uint64_t gid;
     bool is_start;
     bool is_new;
+    bool is_leave; /* Else, unless is_start: the stream is gone. */
     struct js_request *created_for;
 };
 
@@ -103,14 +104,17 @@ const struct meta_stream *js_meta_stream_of(struct js *js, struct slice subject)
 
 /* ---- Effects ---- */
 
+/* A replica is to be here. */
 static bool is_here(const struct js *js, const struct meta_stream *s)
 {
-    for (size_t i = 0; i < s->peers_count; i++) {
-        if (s->peers[i].node_id == js->ctx->node_id) {
-            return true;
-        }
-    }
-    return false;
+    return meta_raft_id_on(s, js->ctx->node_id) != 0;
+}
+
+/* One is to run: also one that is on its way out, and may be a voter still. */
+static bool is_to_run(struct js *js, const struct meta_stream *s)
+{
+    struct group_found found;
+    return is_here(js, s) || js_group_found(js, s->gid, &found);
 }
 
 static void act(struct js *js, uint64_t gid, bool is_start, bool is_new,
@@ -121,6 +125,19 @@ static void act(struct js *js, uint64_t gid, bool is_start, bool is_new,
         .gid = gid, .is_start = is_start, .is_new = is_new, .created_for = created_for};
     list_push_back(&js->actions, &a->link);
     loop_again(js->loop);
+}
+
+void js_meta_leave(struct js *js, uint64_t gid)
+{
+    LIST_FOR(it, &js->actions)
+    {
+        const struct js_action *a = container_of(it, struct js_action, link);
+        if (a->gid == gid && !a->is_start) {
+            return;
+        }
+    }
+    act(js, gid, false, false, NULL);
+    container_of(js->actions.prev, struct js_action, link)->is_leave = true;
 }
 
 static struct js_request *request_for(const struct meta_asker *asker, const char *type,
@@ -184,6 +201,22 @@ static uint64_t confirming_node(struct js *js, uint64_t gid, const struct meta_a
     return is_up ? leader : asker->node_id;
 }
 
+/* Newcomers start; what is told to the others, and who goes, js_members.c sees by itself. */
+static void on_placed(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
+                      uint64_t index)
+{
+    struct js *js = arg;
+    if (is_to_run(js, s)) {
+        act(js, s->gid, true, true, NULL);
+    }
+    if (js->is_meta_leader && asker->inbox.len > 0) {
+        struct buf b = BUF_EMPTY;
+        api_reply_success(&b, "stream_remove_peer_response");
+        js_api_reply(js, asker->node_id, asker->inbox, index, SLICE_EMPTY, buf_slice(&b));
+        buf_close(&b);
+    }
+}
+
 static void on_deleted(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
                        uint64_t index)
 {
@@ -202,7 +235,7 @@ static void on_deleted(void *arg, const struct meta_stream *s, const struct meta
 void js_meta_begin_stream(struct js *js, const struct meta_stream *s)
 {
     subjects_add(js, s);
-    if (is_here(js, s)) {
+    if (is_to_run(js, s)) {
         act(js, s->gid, true, true, NULL);
     }
 }
@@ -220,6 +253,9 @@ void js_meta_replace_stream(struct js *js, const struct meta_stream *old,
     subjects_remove(js, old);
     subjects_add(js, s);
     struct js_stream *st = js_stream_find(js, s->gid);
+    if (is_to_run(js, s) && old->placed != s->placed) {
+        act(js, s->gid, true, true, NULL);
+    }
     if (st != NULL && old->version != s->version) {
         js_leader_config(st, &s->config, &(struct meta_asker){0}, s->version);
     }
@@ -328,25 +364,9 @@ static void no_message(void *arg, const struct store_info *info)
     (void)info;
 }
 
-struct found {
-    uint64_t gid;
-    struct group_found group;
-};
-
-static void note_found(void *arg, const struct group_found *found)
-{
-    struct found *f = arg;
-    if (found->gid == f->gid) {
-        f->group = *found;
-    }
-}
-
 bool js_group_found(struct js *js, uint64_t gid, struct group_found *ret_found)
 {
-    struct found f = {.gid = gid};
-    host_each_group(js->host, note_found, &f);
-    *ret_found = f.group;
-    return f.group.gid == gid;
+    return host_find_group(js->host, gid, ret_found);
 }
 
 static struct group_options group_options(struct js *js, uint64_t raft_id)
@@ -398,8 +418,8 @@ static int open_group(struct js *js)
 
 struct meta_events js_meta_events(struct js *js)
 {
-    return (struct meta_events){on_created, on_repeated, on_updated, on_deleted,
-                                on_refused, on_node,     js};
+    return (struct meta_events){on_created, on_repeated, on_updated, on_placed,
+                                on_deleted, on_refused,  on_node,    js};
 }
 
 int js_meta_load(struct js *js)
@@ -465,6 +485,22 @@ static void discard_gone(struct js *js)
     free(g.gids);
 }
 
+/* At the start of the node: what the WAL knows goes on, also if it is to leave; what it does not
+ * know is new, or lost. */
+static void start_found(struct js *js, const struct meta_stream *s)
+{
+    struct group_found found;
+    uint64_t raft_id = meta_raft_id_on(s, js->ctx->node_id);
+    bool is_new = js->meta_new_from != 0 && raft_id >= js->meta_new_from;
+    if (js_group_found(js, s->gid, &found) || (raft_id != 0 && !is_new)) {
+        js_stream_start(js, s, false);
+    } else if (raft_id != 0) {
+        act(js, s->gid, true, true, NULL);
+    } else if (store_find(js->store, s->gid) != NULL) {
+        store_stream_delete(store_find(js->store, s->gid)); /* It left before this start. */
+    }
+}
+
 int js_meta_start(struct js *js)
 {
     struct interest_options subjects = {.seed = node_random(),
@@ -490,10 +526,7 @@ int js_meta_start(struct js *js)
     size_t count = meta_streams_count(js->meta);
     for (size_t i = 0; i < count; i++) {
         subjects_add(js, list[i]);
-        if (is_here(js, list[i])) {
-            js_stream_start(js, list[i],
-                            js->meta_new_from != 0 && list[i]->gid >= js->meta_new_from);
-        }
+        start_found(js, list[i]);
     }
     free(list);
     return open_group(js);
@@ -536,6 +569,67 @@ bool js_meta_is_born(const struct js *js)
            wal_thread_durable_lsn(js->wal_thread) >= js->create_lsn_max;
 }
 
+/* A replica that left may have data here yet, or in the store's list of what to forget. False: not
+ * now. */
+static bool is_place_free(struct js *js, uint64_t gid)
+{
+    struct group_found found;
+    struct store_stream *s = store_find(js->store, gid);
+    if (js_group_found(js, gid, &found)) {
+        return true; /* As it was left by a crash. */
+    }
+    if (js->flush != NULL) {
+        return false;
+    }
+    if (s != NULL) {
+        store_stream_delete(s);
+    }
+    if (store_is_forgetting(js->store, gid)) {
+        (void)js_flush_now(js);
+        return false;
+    }
+    return true;
+}
+
+/* False: it has to wait. */
+static bool carry_out_start(struct js *js, struct js_action *a)
+{
+    const struct meta_stream *s = meta_stream_by_gid(js->meta, a->gid);
+    struct js_stream *st = js_stream_find(js, a->gid);
+    if (s != NULL && st != NULL && st->state == JS_STREAM_LOST &&
+        meta_raft_id_on(s, js->ctx->node_id) != st->raft_id) {
+        if (js->flush != NULL) {
+            return false;
+        }
+        js_stream_stop(st, JS_STOP_LEFT);
+        st = NULL;
+    }
+    if (s != NULL && st == NULL && is_to_run(js, s)) {
+        if (!is_place_free(js, a->gid)) {
+            return false;
+        }
+        js_stream_start(js, s, a->is_new);
+        st = js_stream_find(js, a->gid);
+    }
+    if (s != NULL && st != NULL && a->created_for != NULL) {
+        js_leader_answer_created(st, a->created_for);
+        a->created_for = NULL;
+    }
+    return true;
+}
+
+static void carry_out_leave(struct js *js, struct js_stream *st)
+{
+    const struct meta_stream *s = meta_stream_by_gid(js->meta, st->gid);
+    if (s == NULL || !js_members_may_leave(st, s)) {
+        return;
+    }
+    js_stream_stop(st, JS_STOP_LEFT);
+    if (is_here(js, s)) {
+        act(js, s->gid, true, true, NULL); /* Wanted again, as another one. */
+    }
+}
+
 void js_meta_actions(struct js *js)
 {
     LIST_FOR_SAFE(it, tmp, &js->actions)
@@ -546,17 +640,15 @@ void js_meta_actions(struct js *js)
             return; /* The pass may still name it; in order, so that nothing overtakes. */
         }
         if (a->is_start) {
-            const struct meta_stream *s = meta_stream_by_gid(js->meta, a->gid);
-            if (s != NULL && st == NULL) {
-                js_stream_start(js, s, a->is_new);
-                st = js_stream_find(js, a->gid);
+            if (!carry_out_start(js, a)) {
+                return; /* Tried again each turn. */
             }
-            if (s != NULL && st != NULL && a->created_for != NULL) {
-                js_leader_answer_created(st, a->created_for);
-                a->created_for = NULL;
+        } else if (a->is_leave) {
+            if (st != NULL) {
+                carry_out_leave(js, st);
             }
         } else if (st != NULL) {
-            js_stream_stop(st, true);
+            js_stream_stop(st, JS_STOP_DELETED);
         } else {
             discard(js, a->gid);
         }

@@ -3,9 +3,9 @@
  * The state jumps over the entries that made streams, and with it the durable index, before the
  * CREATE records of their replicas here are in the WAL. So that a crash in between does not make
  * them pass for lost (design 6, "born once"), a file says so from before the switch until they are
- * durable: the gids from its number on were never assigned here before.
+ * durable: the raft ids from its number on were never given before.
  *
- *   <store_dir>/weir/meta_new_from:  gid u64, CRC-32C u32 */
+ *   <store_dir>/weir/meta_new_ids:  raft id u64, CRC-32C u32 */
 #include <stdlib.h>
 
 #include "cluster/js_internal.h"
@@ -13,7 +13,7 @@
 #include "storage/base/err.h"
 #include "storage/base/log.h"
 
-#define FILE_NAME "meta_new_from"
+#define FILE_NAME "meta_new_ids"
 
 void js_meta_image_begin(struct js *js)
 {
@@ -22,7 +22,7 @@ void js_meta_image_begin(struct js *js)
         return; /* Of an earlier one, and lower. */
     }
     struct buf b = BUF_EMPTY;
-    js->meta_new_from = meta_next_gid(js->meta);
+    js->meta_new_from = meta_next_raft_id(js->meta);
     buf_append_u64(&b, js->meta_new_from);
     buf_append_u32(&b, crc32c(0, b.ptr, b.len));
     int rv = js_file_write(js, FILE_NAME, buf_slice(&b));
@@ -42,13 +42,13 @@ int js_meta_image_start(struct js *js)
         return 0;
     }
     struct reader r = reader_of(slice_of(bytes, n));
-    uint64_t gid = reader_u64(&r);
+    uint64_t raft_id = reader_u64(&r);
     uint32_t crc = reader_u32(&r);
-    if (rv != 0 || r.failed || r.len != 0 || gid == 0 || crc != crc32c(0, bytes, 8)) {
+    if (rv != 0 || r.failed || r.len != 0 || raft_id == 0 || crc != crc32c(0, bytes, 8)) {
         log_err("%s/" FILE_NAME " cannot be read", js->dir);
         return ERR_CORRUPT;
     }
-    js->meta_new_from = gid;
+    js->meta_new_from = raft_id;
     return 0;
 }
 

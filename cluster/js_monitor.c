@@ -41,6 +41,20 @@ static const char *state_text(const struct js_stream *st, const struct group_sta
                                                           : "ok";
 }
 
+/* By the configuration its log ends with. */
+static json_t *members_json(struct js *js, const struct group_status *g)
+{
+    static const char *const roles[] = {"standby", "voter", "spare"};
+    json_t *list = json_array();
+    for (unsigned i = 0; i < g->members_count; i++) {
+        const struct group_member *m = &g->members[i].member;
+        json_array_append_new(list,
+                              json_pack("{s:s, s:o, s:s}", "server", js_node_name(js, m->node_id),
+                                        "raft_id", u64(m->raft_id), "role", roles[m->role]));
+    }
+    return list;
+}
+
 static json_t *replica_json(struct js_stream *st)
 {
     struct group_status g = {0};
@@ -61,6 +75,8 @@ static json_t *replica_json(struct js_stream *st)
     json_object_set_new(
         j, "leader",
         json_string(g.role.leader_node_id == 0 ? "" : js_node_name(st->js, g.role.leader_node_id)));
+    json_object_set_new(j, "raft_id", u64(st->raft_id));
+    json_object_set_new(j, "members", members_json(st->js, &g));
     json_object_set_new(j, "term", u64(g.role.term));
     json_object_set_new(j, "last", u64(g.last_index));
     json_object_set_new(j, "commit", u64(g.commit_index));

@@ -101,6 +101,13 @@ static void fsm_role(void *ctx, const struct group_role *role)
     js_leader_role(ctx, role);
 }
 
+static void fsm_read_done(void *ctx, uint64_t token, bool is_ok, uint64_t index)
+{
+    (void)token;
+    (void)index;
+    js_members_read_done(ctx, is_ok);
+}
+
 static struct group_base fsm_base(void *ctx)
 {
     struct js_stream *st = ctx;
@@ -146,7 +153,20 @@ static int open_state(struct js_stream *st, const struct meta_stream *s)
     return js_stream_restore(st);
 }
 
-static int open_group(struct js_stream *st, const struct meta_stream *s, bool is_new)
+/* Who was a member from the beginning writes the first configuration, whatever came after; others
+ * start empty. */
+static unsigned first_members(const struct js_stream *st, const struct meta_stream *s,
+                              struct group_member *members)
+{
+    bool is_first = false;
+    for (size_t i = 0; i < s->born_count; i++) {
+        members[i] = (struct group_member){s->born[i].raft_id, s->born[i].node_id, GROUP_VOTER};
+        is_first = is_first || s->born[i].raft_id == st->raft_id;
+    }
+    return is_first ? (unsigned)s->born_count : 0;
+}
+
+static int open_group(struct js_stream *st, const struct meta_stream *s, bool is_found, bool is_new)
 {
     struct js *js = st->js;
     struct group_options options = {.gid = st->gid,
@@ -154,25 +174,23 @@ static int open_group(struct js_stream *st, const struct meta_stream *s, bool is
                                     .fsm = {.apply = fsm_apply,
                                             .lost = fsm_lost,
                                             .role_changed = fsm_role,
+                                            .read_done = fsm_read_done,
                                             .base = fsm_base,
                                             .ctx = st},
                                     .entry_bytes_max = ENTRY_BYTES_MAX,
                                     .priority = 1,
                                     .is_preferred = s->preferred_node_id == js->ctx->node_id,
-                                    .is_single = s->peers_count == 1};
+                                    .is_single = s->peers_count == 1 && s->old_count == 0};
     js_image_fsm(&options.fsm);
-    struct group_found found;
-    if (js_group_found(js, st->gid, &found)) {
+    if (is_found) {
         return group_open(js->host, &options, &st->group);
     }
     if (!is_new) {
         return ERR_NOTFOUND;
     }
     struct group_member members[META_REPLICAS_MAX];
-    for (size_t i = 0; i < s->peers_count; i++) {
-        members[i] = (struct group_member){s->peers[i].raft_id, s->peers[i].node_id, GROUP_VOTER};
-    }
-    int rv = group_create(js->host, &options, members, (unsigned)s->peers_count, &st->group);
+    unsigned count = first_members(st, s, members);
+    int rv = group_create(js->host, &options, members, count, &st->group);
     if (rv == 0) {
         struct group_status status;
         group_status(st->group, &status);
@@ -196,17 +214,16 @@ void js_stream_start(struct js *js, const struct meta_stream *s, bool is_new)
     list_init(&st->sends);
     list_init(&st->closed);
     list_init(&st->created_for);
-    for (size_t i = 0; i < s->peers_count; i++) {
-        if (s->peers[i].node_id == js->ctx->node_id) {
-            st->raft_id = s->peers[i].raft_id;
-        }
-    }
+    struct group_found found;
+    bool is_found = js_group_found(js, s->gid, &found);
+    /* What lives here may be on its way out: then it is another one that is wanted, or none. */
+    st->raft_id = is_found ? found.raft_id : meta_raft_id_on(s, js->ctx->node_id);
     HASH_ADD(hh, js->streams, gid, sizeof st->gid, st);
     js_lock(js);
     int rv = open_state(st, s);
     if (rv == 0) {
         js_leader_open(st);
-        rv = open_group(st, s, is_new);
+        rv = open_group(st, s, is_found, is_new);
     }
     js_unlock(js);
     if (rv != 0) {
@@ -218,24 +235,26 @@ void js_stream_start(struct js *js, const struct meta_stream *s, bool is_new)
     }
 }
 
-void js_stream_stop(struct js_stream *st, bool is_deleted)
+void js_stream_stop(struct js_stream *st, enum js_stop why)
 {
     struct js *js = st->js;
-    if (is_deleted) {
+    if (why == JS_STOP_DELETED) {
         js_leader_deleted(st);
     }
-    if (st->group != NULL && is_deleted) {
+    if (st->group != NULL && why != JS_STOP_NODE) {
         js_lock(js);
         group_destroy(st->group);
         js_unlock(js);
     }
     js_leader_close(st);
     js_send_close(st);
-    if (is_deleted) {
+    if (why != JS_STOP_NODE) {
         if (st->store != NULL) {
             store_stream_delete(st->store);
         }
-        log_inf("Stream %s is deleted", st->name);
+        log_inf(why == JS_STOP_DELETED ? "Stream %s is deleted"
+                                       : "Stream %s: the replica on this node is removed",
+                st->name);
     }
     HASH_DEL(js->streams, st);
     stream_effects_close(&st->effects);

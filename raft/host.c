@@ -349,20 +349,35 @@ void host_stats(const struct raft_host *h, struct host_stats *ret_stats)
     *ret_stats = s;
 }
 
-void host_each_group(const struct raft_host *h, group_found_cb cb, void *arg)
+static struct group_found found_of(const struct raft_group *g)
 {
-    struct raft_group *g, *tmp;
-    HASH_ITER(hh, h->groups, g, tmp)
-    {
-        struct group_found f = {.gid = g->gid,
+    return (struct group_found){.gid = g->gid,
                                 .raft_id = g->raft_id,
                                 .term = g->term,
                                 .base = {g->base.index, g->base.term},
                                 .last_index = g->last_index,
                                 .is_suspect = g->is_suspect,
                                 .is_open = g->is_open};
+}
+
+void host_each_group(const struct raft_host *h, group_found_cb cb, void *arg)
+{
+    struct raft_group *g, *tmp;
+    HASH_ITER(hh, h->groups, g, tmp)
+    {
+        struct group_found f = found_of(g);
         cb(arg, &f);
     }
+}
+
+bool host_find_group(const struct raft_host *h, uint64_t gid, struct group_found *ret_found)
+{
+    struct raft_group *g;
+    HASH_FIND(hh, h->groups, &gid, sizeof gid, g);
+    if (g != NULL) {
+        *ret_found = found_of(g);
+    }
+    return g != NULL;
 }
 
 struct raft_group *host_group(struct raft_host *h, uint64_t gid)

@@ -313,6 +313,8 @@ typedef void (*group_found_cb)(void *arg, const struct group_found *found);
 /* Each group in gid order of its first record. Groups that are never opened are kept as they are:
  * their records are carried along. */
 void host_each_group(const struct raft_host *h, group_found_cb cb, void *arg);
+/* One of them; false if the WAL does not know it. */
+bool host_find_group(const struct raft_host *h, uint64_t gid, struct group_found *ret_found);
 
 /* A new group. With @members (all replicas write the identical first entry) it is bootstrapped;
  * with @members_count 0 the replica is an empty newcomer that waits for a leader. Returns the

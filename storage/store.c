@@ -229,6 +229,16 @@ void store_stream_delete(struct store_stream *s)
     s->gone.count = 0;
 }
 
+bool store_is_forgetting(const struct store *st, uint64_t gid)
+{
+    for (const struct dropped *d = st->dropped; d != NULL; d = d->next) {
+        if (d->gid == gid) {
+            return true;
+        }
+    }
+    return st->job != NULL;
+}
+
 uint64_t store_stream_gid(const struct store_stream *s)
 {
     return s->gid;

@@ -110,8 +110,11 @@ struct store_stream *store_find(struct store *st, uint64_t gid);
 /* A new, empty stream; on disk with its first flush. @gid must be free and not 0. */
 struct store_stream *store_stream_create(struct store *st, uint64_t gid, uint64_t sid);
 /* Forget the stream: from the next flush on no checkpoint names it; its files go later still, by
- * the ladder. @s is gone; its message views stay valid. The gid must not be used again. */
+ * the ladder. @s is gone; its message views stay valid. The gid must not be used again before
+ * store_is_forgetting is over. */
 void store_stream_delete(struct store_stream *s);
+/* A flush must pass yet before a stream under @gid may begin anew. */
+bool store_is_forgetting(const struct store *st, uint64_t gid);
 
 uint64_t store_stream_gid(const struct store_stream *s);
 uint64_t store_stream_sid(const struct store_stream *s);

@@ -6,7 +6,7 @@
 #include "storage/base/err.h"
 
 struct seen {
-    int created, repeated, updated, deleted, refused, nodes;
+    int created, repeated, updated, placed, deleted, refused, nodes;
     int err_code;
     uint64_t asker;
     char inbox[32];
@@ -46,6 +46,15 @@ static void on_updated(void *arg, const struct meta_stream *s, const struct meta
     ((struct seen *)arg)->updated++;
 }
 
+static void on_placed(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
+                      uint64_t index)
+{
+    (void)s;
+    (void)index;
+    (void)asker;
+    ((struct seen *)arg)->placed++;
+}
+
 static void on_deleted(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
                        uint64_t index)
 {
@@ -73,8 +82,8 @@ static void on_node(void *arg, const struct meta_node *n)
 
 static struct meta *new_meta(struct seen *s)
 {
-    struct meta_events events = {on_created, on_repeated, on_updated, on_deleted,
-                                 on_refused, on_node,     s};
+    struct meta_events events = {on_created, on_repeated, on_updated, on_placed,
+                                 on_deleted, on_refused,  on_node,    s};
     *s = (struct seen){0};
     return meta_new(&events);
 }
@@ -202,5 +211,127 @@ Test(meta, placement_spreads_replicas_and_leaders)
     create(m, 2, "{\"name\":\"B\"}", 1); /* One more on UINT64_MAX. */
     cr_assert_eq(meta_place(m, all, 3, 1, chosen), 0);
     cr_expect_neq(chosen[0], UINT64_MAX);
+    meta_free(m);
+}
+
+static void place(struct meta *m, uint64_t index, const uint64_t *nodes, size_t count)
+{
+    struct buf b = BUF_EMPTY;
+    meta_encode_place(&b, 1000 + (int64_t)index, SLICE_LIT("A"), nodes, count, NULL);
+    cr_assert_eq(meta_apply(m, index, buf_slice(&b)), 0);
+    buf_close(&b);
+}
+
+static void tell(struct meta *m, uint64_t index, uint64_t conf, const struct meta_peer *members,
+                 size_t count)
+{
+    const struct meta_stream *s = meta_stream_find(m, SLICE_LIT("A"));
+    struct buf b = BUF_EMPTY;
+    meta_encode_members(&b, 1000, s->gid, s->placed, conf, members, count);
+    cr_assert_eq(meta_apply(m, index, buf_slice(&b)), 0);
+    buf_close(&b);
+}
+
+Test(meta, a_peer_that_left_is_remembered_until_it_is_no_member)
+{
+    struct seen seen;
+    struct seen seen2;
+    struct meta *m = new_meta(&seen);
+    struct meta *n = new_meta(&seen2);
+    create(m, 1, "{\"name\":\"A\"}", 3);
+    const struct meta_stream *s = meta_stream_find(m, SLICE_LIT("A"));
+    uint64_t first = s->peers[2].raft_id;
+    place(m, 2, (const uint64_t[]){UINT64_MAX, 2, 4}, 3);
+    cr_expect_eq(seen.placed, 1);
+    cr_assert_eq(s->old_count, 1);
+    cr_expect_eq(s->old[0].raft_id, first);
+    cr_expect(meta_is_member(s, first));
+    cr_expect_gt(meta_raft_id_on(s, 4), first);
+    cr_expect_eq(s->born_count, 3);
+    cr_expect_eq(s->born[2].raft_id, first);
+    /* Still a member. */
+    const struct meta_peer both[] = {s->peers[0], s->peers[1], s->peers[2], s->old[0]};
+    tell(m, 3, 10, both, 4);
+    cr_expect(meta_is_member(s, first));
+    /* Wanted again meanwhile: the same one, as long as it may live there. */
+    place(m, 4, (const uint64_t[]){UINT64_MAX, 2, 3}, 3);
+    cr_expect_eq(meta_raft_id_on(s, 3), first);
+    meta_checkpoint_all(m, put_back, n);
+    cr_expect_eq(meta_hash(m), meta_hash(n));
+    /* The other one is none any more; a later newcomer on its node gets another id. */
+    uint64_t second = s->old[0].raft_id;
+    tell(m, 5, 11, both, 2);
+    cr_expect_not(meta_is_member(s, second));
+    cr_expect_eq(s->reported, 11);
+    place(m, 6, (const uint64_t[]){UINT64_MAX, 2, 4}, 3);
+    cr_expect_gt(meta_raft_id_on(s, 4), second);
+    meta_free(m);
+    meta_free(n);
+}
+
+Test(meta, what_a_leader_tells_of_an_older_placement_counts_for_nothing)
+{
+    struct seen seen;
+    struct meta *m = new_meta(&seen);
+    struct buf b = BUF_EMPTY;
+    create(m, 1, "{\"name\":\"A\"}", 3);
+    const struct meta_stream *s = meta_stream_find(m, SLICE_LIT("A"));
+    place(m, 2, (const uint64_t[]){UINT64_MAX, 2, 4}, 3);
+    meta_encode_members(&b, 1000, s->gid, s->placed, 20, s->peers, 3);
+    place(m, 3, (const uint64_t[]){UINT64_MAX, 2, 5}, 3);
+    cr_assert_eq(s->old_count, 2);
+    cr_assert_eq(meta_apply(m, 4, buf_slice(&b)), 0);
+    cr_expect_eq(s->old_count, 2);
+    buf_close(&b);
+    meta_free(m);
+}
+
+Test(meta, a_lost_replica_gets_a_new_id_and_never_its_old_one)
+{
+    struct seen seen;
+    struct meta *m = new_meta(&seen);
+    struct buf b = BUF_EMPTY;
+    create(m, 1, "{\"name\":\"A\"}", 3);
+    const struct meta_stream *s = meta_stream_find(m, SLICE_LIT("A"));
+    uint64_t lost = s->peers[1].raft_id;
+    meta_encode_lost(&b, 1000, s->gid, lost);
+    cr_assert_eq(meta_apply(m, 2, buf_slice(&b)), 0);
+    cr_expect_eq(seen.placed, 1);
+    uint64_t next = meta_raft_id_on(s, 2);
+    cr_expect_gt(next, lost);
+    cr_assert_eq(meta_apply(m, 3, buf_slice(&b)), 0); /* Said twice. */
+    cr_expect_eq(meta_raft_id_on(s, 2), next);
+    place(m, 4, (const uint64_t[]){UINT64_MAX, 3}, 2);
+    place(m, 5, (const uint64_t[]){UINT64_MAX, 3, 2}, 3);
+    cr_expect_eq(meta_raft_id_on(s, 2), next);
+    meta_free(m);
+    /* Of one replica nothing is left to replace it from. */
+    m = new_meta(&seen);
+    create(m, 1, "{\"name\":\"A\"}", 1);
+    cr_assert_eq(meta_apply(m, 2, buf_slice(&b)), 0);
+    cr_expect_eq(seen.placed, 0);
+    buf_close(&b);
+    meta_free(m);
+}
+
+Test(meta, an_update_may_bring_another_number_of_replicas)
+{
+    struct seen seen;
+    struct stream_config c;
+    struct meta *m = new_meta(&seen);
+    struct buf b = BUF_EMPTY;
+    create(m, 1, "{\"name\":\"A\"}", 1);
+    const struct meta_stream *s = meta_stream_find(m, SLICE_LIT("A"));
+    cr_assert_eq(stream_config_parse(&c, SLICE_LIT("{\"name\":\"A\",\"num_replicas\":3}")), 0);
+    meta_encode_update(&b, 1000, &c, (const uint64_t[]){UINT64_MAX, 2, 3}, 3, NULL);
+    cr_assert_eq(meta_apply(m, 2, buf_slice(&b)), 0);
+    cr_expect_eq(seen.placed, 1);
+    cr_expect_eq(seen.updated, 1);
+    cr_expect_eq(s->peers_count, 3);
+    cr_expect_eq(s->config.replicas_count, 3);
+    cr_expect_eq(s->peers[0].raft_id, s->born[0].raft_id);
+    cr_expect_eq(s->old_count, 0);
+    stream_config_close(&c);
+    buf_close(&b);
     meta_free(m);
 }

@@ -1,0 +1,104 @@
+/* Entries of the meta group, as their leader proposes them. */
+#include "broker/json_fields.h"
+#include "broker/meta_internal.h"
+
+static void encode_begin(struct buf *out, int64_t time_ns, const char *op)
+{
+    buf_printf(out, "{\"v\":%d,\"t\":%lld,\"op\":\"%s\"", META_MACHINE_VERSION, (long long)time_ns,
+               op);
+}
+
+static void encode_asker(struct buf *out, const struct meta_asker *asker)
+{
+    if (asker != NULL && asker->inbox.len > 0) {
+        buf_printf(out, ",\"asker\":\"%llu\",\"inbox\":", U64(asker->node_id));
+        json_print_string(out, asker->inbox);
+    }
+    buf_append_u8(out, '}');
+}
+
+void meta_encode_node(struct buf *out, int64_t time_ns, uint64_t node_id, struct slice name,
+                      uint64_t boot_count, bool has_jetstream)
+{
+    encode_begin(out, time_ns, "node");
+    buf_printf(out, ",\"node\":\"%llu\",\"boot\":%llu,\"js\":%s,\"name\":", U64(node_id),
+               U64(boot_count), has_jetstream ? "true" : "false");
+    json_print_string(out, name);
+    buf_append_u8(out, '}');
+}
+
+static void encode_nodes(struct buf *out, const uint64_t *node_ids, size_t count)
+{
+    buf_append_str(out, ",\"nodes\":[");
+    for (size_t i = 0; i < count; i++) {
+        buf_printf(out, "%s\"%llu\"", i == 0 ? "" : ",", U64(node_ids[i]));
+    }
+    buf_append_u8(out, ']');
+}
+
+void meta_encode_create(struct buf *out, int64_t time_ns, const struct stream_config *config,
+                        const uint64_t *node_ids, size_t nodes_count,
+                        const struct meta_asker *asker)
+{
+    encode_begin(out, time_ns, "create");
+    encode_nodes(out, node_ids, nodes_count);
+    buf_append_str(out, ",\"config\":");
+    stream_config_print(config, out);
+    encode_asker(out, asker);
+}
+
+void meta_encode_update(struct buf *out, int64_t time_ns, const struct stream_config *config,
+                        const uint64_t *node_ids, size_t nodes_count,
+                        const struct meta_asker *asker)
+{
+    encode_begin(out, time_ns, "update");
+    encode_nodes(out, node_ids, nodes_count);
+    buf_append_str(out, ",\"config\":");
+    stream_config_print(config, out);
+    encode_asker(out, asker);
+}
+
+void meta_encode_delete(struct buf *out, int64_t time_ns, struct slice name,
+                        const struct meta_asker *asker)
+{
+    encode_begin(out, time_ns, "delete");
+    buf_append_str(out, ",\"name\":");
+    json_print_string(out, name);
+    encode_asker(out, asker);
+}
+
+void meta_encode_place(struct buf *out, int64_t time_ns, struct slice name,
+                       const uint64_t *node_ids, size_t nodes_count, const struct meta_asker *asker)
+{
+    encode_begin(out, time_ns, "place");
+    encode_nodes(out, node_ids, nodes_count);
+    buf_append_str(out, ",\"name\":");
+    json_print_string(out, name);
+    encode_asker(out, asker);
+}
+
+void meta_print_peers(struct buf *out, const char *key, const struct meta_peer *peers, size_t count)
+{
+    buf_printf(out, ",\"%s\":[", key);
+    for (size_t i = 0; i < count; i++) {
+        buf_printf(out, "%s\"%llu\",\"%llu\"", i == 0 ? "" : ",", U64(peers[i].node_id),
+                   U64(peers[i].raft_id));
+    }
+    buf_append_u8(out, ']');
+}
+
+void meta_encode_members(struct buf *out, int64_t time_ns, uint64_t gid, uint64_t placed,
+                         uint64_t conf_index, const struct meta_peer *members, size_t members_count)
+{
+    encode_begin(out, time_ns, "members");
+    buf_printf(out, ",\"gid\":\"%llu\",\"placed\":\"%llu\",\"conf\":\"%llu\"", U64(gid),
+               U64(placed), U64(conf_index));
+    meta_print_peers(out, "members", members, members_count);
+    buf_append_u8(out, '}');
+}
+
+void meta_encode_lost(struct buf *out, int64_t time_ns, uint64_t gid, uint64_t raft_id)
+{
+    encode_begin(out, time_ns, "lost");
+    buf_printf(out, ",\"gid\":\"%llu\",\"raft\":\"%llu\"}", U64(gid), U64(raft_id));
+}

@@ -1,0 +1,160 @@
+"""Replicas come and go: other numbers of them, other nodes, nodes that are dead, replicas that are lost."""
+
+import base64
+import json
+import os
+import shutil
+import time
+
+from weir_cluster import run, wait_until
+from weir_js import Js, JsCluster, dump
+from weir_load import Load
+
+
+def live(c):
+    return [n for n in c.nodes if n.process is not None and n.process.poll() is None]
+
+
+def replica(node, stream):
+    status, body = node.http("/replicaz?stream=" + stream)
+    return json.loads(body) if status == 200 else None
+
+
+def holders(c, stream):
+    """Nodes that have a replica."""
+    return [n for n in live(c) if replica(n, stream) is not None]
+
+
+def settle(c, stream, count, timeout=60.0):
+    """Waits until the stream has so many replicas, all of them voters, and nothing else lives anywhere."""
+    seen = []
+
+    def check():
+        seen[:] = [(n.name, replica(n, stream)) for n in holders(c, stream)]
+        names = sorted(name for name, _ in seen)
+        if len(seen) != count or not any(r["is_led"] for _, r in seen):
+            return False
+        for _, r in seen:
+            if sorted(m["server"] for m in r["members"]) != names:
+                return False
+            if any(m["role"] != "voter" for m in r["members"]):
+                return False
+        return True
+    try:
+        wait_until("%d replicas of %s" % (count, stream), check, timeout, 0.1)
+    except AssertionError as e:
+        raise AssertionError("%s: %s" % (e, seen))
+    return [n for n in live(c) if n.name in {name for name, _ in seen}]
+
+
+def update(c, node, stream, subjects, replicas):
+    js = Js(node)
+    try:
+        return js.ok("STREAM.UPDATE." + stream,
+                     {"name": stream, "subjects": subjects, "num_replicas": replicas,
+                      "retention": "limits", "storage": "file"}, 10)
+    finally:
+        js.close()
+
+
+def stored(node, stream):
+    status, body = node.http("/replicaz?stream=%s&dump=1" % stream, 60)
+    assert status == 200, body
+    return {m["seq"]: base64.b64decode(m["data"]) for m in map(json.loads, body.splitlines())}
+
+
+def finish(c, load, stream, nodes):
+    load.finish()
+    c.same(stream, nodes, 30)
+    first = stored(nodes[0], stream)
+    load.check(first)
+    for n in nodes[1:]:
+        assert stored(n, stream) == first, n.name
+    assert load.duplicates == 0 or load.moves > 0, load.duplicates
+    gaps = sorted((g for g, _ in load.gaps), reverse=True)[:3]
+    print("     %d acks, none failed, the same on %d nodes; largest gaps %s ms"
+          % (len(load.acks), len(nodes), [round(1000 * g) for g in gaps]))
+
+
+def test_a_stream_is_scaled_up_and_down_under_load():
+    with JsCluster(5) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 1)
+        load = Load(c.nodes, "s", at=1, rate=500)
+        load.start()
+        for count in (3, 5, 3, 1, 2, 4, 1):
+            info = update(c, c.nodes[count % 5], "S", ["s"], count)
+            assert info["config"]["num_replicas"] == count, info
+            nodes = settle(c, "S", count)
+            time.sleep(0.3)
+        finish(c, load, "S", nodes)
+        assert len(Js(c.nodes[2]).info("S")["cluster"].get("replicas") or []) == 0
+
+
+def test_peers_are_removed_under_load():
+    """All of a stream's replicas move, the leader's too, until none is where it began."""
+    with JsCluster(5) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        load = Load(c.nodes, "s", rate=500)
+        load.start()
+        first = {n.name for n in settle(c, "S", 3)}
+        for name in sorted(first):
+            assert js.ok("STREAM.PEER.REMOVE.S", {"peer": name})["success"]
+            wait_until("%s without S" % name,
+                       lambda: name not in {n.name for n in holders(c, "S")}, 60, 0.1)
+            settle(c, "S", 3)
+        nodes = settle(c, "S", 3)
+        finish(c, load, "S", nodes)
+        for body, code in (({"peer": "nobody"}, 10040), ({"peer": ""}, 10003), (None, 10003)):
+            assert js.api("STREAM.PEER.REMOVE.S", body)["error"]["err_code"] == code
+        assert js.api("STREAM.PEER.REMOVE.T", {"peer": "n1"})["error"]["err_code"] == 10059
+        js.create("R5", ["r5"], 5)
+        assert js.api("STREAM.PEER.REMOVE.R5", {"peer": "n1"})["error"]["err_code"] == 10075
+        assert js.api("STREAM.UPDATE.R5", {"name": "R5", "subjects": ["r5"], "num_replicas": 6}
+                      )["error"]["err_code"] == 10052
+
+
+def test_a_dead_peer_is_replaced():
+    with JsCluster(4) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        for i in range(200):
+            assert js.publish("s", b"%d" % i)
+        dead = next(n for n in holders(c, "S") if n is not c.nodes[0])
+        dead.kill()
+        wait_until("a publish", lambda: js.publish("s", b"on", timeout=9), 20)
+        wait_until("the removal", lambda: js.api("STREAM.PEER.REMOVE.S", {"peer": dead.name}
+                                                 ).get("success"), 20)
+        nodes = settle(c, "S", 3)
+        assert dead not in nodes
+        c.same("S", nodes)
+        # What it has is no member's any more: it goes when the node is back.
+        dead.start()
+        c.wait_ready(timeout=30)
+        settle(c, "S", 3)
+        assert replica(dead, "S") is None
+        assert len(dump(nodes[0], "S")) == 201
+
+
+def test_a_half_done_move_is_completed_after_restarts():
+    with JsCluster(5) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 1)
+        for i in range(300):
+            assert js.publish("s", b"%d" % i)
+        for count in (5, 1, 3):
+            update(c, c.leader("S"), "S", ["s"], count)
+            time.sleep(0.05)
+            for n in c.nodes:
+                n.kill()
+            for n in c.nodes:
+                n.start()
+            c.wait_ready(timeout=40)
+            nodes = settle(c, "S", count)
+            c.same("S", nodes)
+            assert len(dump(nodes[0], "S")) == 300
+
+
+if __name__ == "__main__":
+    run(globals())
