@@ -24,7 +24,8 @@ static void add_candidates(struct js *js, const struct group_status *status, boo
         struct peers_info info = {
             .is_up = true, .is_jetstream = true, .is_leaving = js->ctx->is_lame_duck};
         bool is_there = id == js->ctx->node_id || peers_get(js->ctx->peers, id, &info);
-        if (is_there && info.is_up && info.is_jetstream && info.is_leaving == is_leaving) {
+        if (is_there && info.is_up && info.is_jetstream && !info.is_disk_stuck &&
+            info.is_leaving == is_leaving) {
             c->ids[c->count++] = id;
         }
     }

@@ -9,10 +9,6 @@
 #include "storage/base/err.h"
 #include "storage/base/log.h"
 
-#define STUCK_MS                                                                                   \
-    2000 /* A sync that takes longer is no progress: no heartbeats (raft-guide 7.5).               \
-          */
-
 #define ORIGIN_RANDOM_BITS 24
 
 void js_lock(struct js *js)
@@ -121,13 +117,23 @@ static int on_frame(void *ctx, uint64_t node_id, enum peers_lane lane, struct sl
     return rv;
 }
 
+/* The host takes who comes for able to lead and vote. */
+static void tell_host_up(struct js *js, uint64_t node_id)
+{
+    struct peers_info info;
+    js_lock(js);
+    host_peer_up(js->host, node_id);
+    if (peers_get(js->ctx->peers, node_id, &info) && info.is_disk_stuck) {
+        host_peer_stuck(js->host, node_id, true);
+    }
+    js_unlock(js);
+}
+
 static void on_peer_up(void *ctx, uint64_t node_id)
 {
     struct js *js = ctx;
     js->liveness_ms = loop_now_ms(js->loop);
-    js_lock(js);
-    host_peer_up(js->host, node_id);
-    js_unlock(js);
+    tell_host_up(js, node_id);
     js_lane_peer_up(js, node_id);
 }
 
@@ -135,9 +141,7 @@ static void on_peer_renewed(void *ctx, uint64_t node_id, enum peers_lane lane)
 {
     struct js *js = ctx;
     if (lane == PEERS_LANE_RAFT) {
-        js_lock(js);
-        host_peer_up(js->host, node_id);
-        js_unlock(js);
+        tell_host_up(js, node_id);
     } else if (lane == PEERS_LANE_CLIENT) {
         js_lane_peer_up(js, node_id);
         /* Requests and messages on the old connection may be lost, and the leader may have thought
@@ -172,13 +176,24 @@ static void on_peer_down(void *ctx, uint64_t node_id)
     js_pull_peer_down(js, node_id);
 }
 
+static void on_peer_stuck(void *ctx, uint64_t node_id, bool is_stuck)
+{
+    struct js *js = ctx;
+    js->liveness_ms = loop_now_ms(js->loop);
+    js_lock(js);
+    host_peer_stuck(js->host, node_id, is_stuck);
+    js_unlock(js);
+}
+
 static void on_health(void *ctx, struct peers_health *ret_health)
 {
     struct js *js = ctx;
     *ret_health = (struct peers_health){
         .durable_lsn = wal_thread_durable_lsn(js->wal_thread),
-        .is_stuck = wal_thread_stuck_ms(js->wal_thread) >= STUCK_MS,
+        .sync_us = js->disk.sync_us,
         .is_leaving = js->ctx->is_lame_duck,
+        .is_disk_slow = js->disk.is_slow,
+        .is_disk_stuck = js->disk.is_stuck,
     };
 }
 
@@ -190,6 +205,7 @@ static void on_tick(void *arg)
     js_lock(js);
     host_tick(js->host, loop_now_ms(js->loop));
     js_unlock(js);
+    js_disk_tick(js);
     js_birth_tick(js);
     js_meta_tick(js);
     js_meta_image_tick(js);
@@ -336,7 +352,8 @@ static void attach_peers(struct js *js)
     if (p == NULL) {
         return;
     }
-    static const struct peers_liveness liveness = {on_peer_up, on_peer_down, on_peer_renewed};
+    static const struct peers_liveness liveness = {
+        .up = on_peer_up, .down = on_peer_down, .stuck = on_peer_stuck, .renewed = on_peer_renewed};
     peers_set_frame_cb(p, PEERS_LANE_RAFT, on_frame, js);
     peers_set_frame_cb(p, PEERS_LANE_BULK, on_frame, js);
     peers_add_liveness(p, &liveness, js);

@@ -13,6 +13,7 @@
  *   js_propose.c  its ops become entries: open batch, what waits behind it, publishes of lanes
  *   js_send.c     messages on their way out
  *   js_image.c    catch-up of a replica by image
+ *   js_disk.c     whether the disk is stuck or slow
  *   js_file.c     small files beside WAL and store
  *   js_lane.c     publishes from this node to the leaders, numbered and resent
  *   js_pull.c     pull requests passed on, and what their clients hear when the leader goes
@@ -192,6 +193,18 @@ struct js_load {
     size_t leaders;
 };
 
+/* How the WAL's disk does (js_disk.c). */
+struct js_disk {
+    uint64_t counts[WAL_SYNC_BUCKETS]; /* At the last look. */
+    uint64_t looked_ms;
+    uint64_t sync_us; /* Median of the last window that had syncs; 0: none for a while. */
+    uint64_t synced_ms;
+    unsigned slow_count; /* Windows in a row that were slow, */
+    unsigned fine_count; /* or were not. */
+    bool is_slow;
+    bool is_stuck;
+};
+
 /* By enum stream_storage, of this node's replicas. */
 struct js_limits {
     uint64_t looked_ms;
@@ -212,6 +225,7 @@ struct js {
     struct store *store;
     struct loop_timer *tick;
     struct js_limits limits;
+    struct js_disk disk;
     struct loop_async *durable;
     unsigned lock_depth;
     uint64_t create_lsn_max; /* Of CREATE records: meta may not be flushed past them before. */
@@ -315,6 +329,9 @@ uint64_t js_next_id(struct js *js);
 /* The node cannot go on: log what and why, and stop the process. */
 _Noreturn void js_die(struct js *js, const char *what, int err, int errno_value, const char *path);
 int64_t js_now_ns(const struct js *js);
+
+/* ---- js_disk.c ---- */
+void js_disk_tick(struct js *js);
 
 /* ---- js_file.c ---- */
 /* In js->dir; durable when it returns. */

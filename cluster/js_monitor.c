@@ -221,6 +221,9 @@ static const char *meta_health(struct js *js)
     if (js->is_meta_failed) {
         return "JetStream meta layer is not running";
     }
+    if (js->disk.is_stuck) {
+        return "JetStream cannot write: its disk takes nothing";
+    }
     if (js->meta_group == NULL) {
         snprintf(js->health_text, sizeof js->health_text,
                  "JetStream cluster is not born yet, waiting for: %s", js_birth_missing(js));

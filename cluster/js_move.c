@@ -58,7 +58,7 @@ static bool is_present(const struct js *js, const struct group_member_status *m,
 {
     return m->member.role == GROUP_VOTER && m->member.node_id != js->ctx->node_id &&
            peers_get(js->ctx->peers, m->member.node_id, ret_info) && ret_info->is_up &&
-           !ret_info->is_leaving;
+           !ret_info->is_leaving && !ret_info->is_disk_stuck;
 }
 
 /* It answers, and has all of the log or will before it is told. */
@@ -139,6 +139,9 @@ enum js_move js_move_away(struct js *js, struct raft_group *group)
     if (best.node_id == 0 || !status.role.is_leader) {
         return best.is_present ? JS_MOVE_LATER : JS_MOVE_NOBODY;
     }
+    if (best.is_slow && js->disk.is_slow && !js->ctx->is_lame_duck) {
+        return JS_MOVE_NOBODY; /* No better than here. */
+    }
     return js_move_to(js, group, best.node_id);
 }
 
@@ -166,7 +169,8 @@ static void give(struct js *js, struct raft_group *group)
 
 void js_move_tick(struct js *js)
 {
-    if (!js->ctx->is_lame_duck) {
+    /* The leader of meta on a slow disk goes too: its log is short, and everybody waits for it. */
+    if (!js->ctx->is_lame_duck && !js->disk.is_slow) {
         return;
     }
     js->moves_under_way = js->leaderships_left = js->leaderships_kept = 0;

@@ -163,6 +163,7 @@ void peer_frame_heartbeat(struct buf *out, const struct peer_heartbeat *h)
     buf_append_u64(out, h->turns);
     buf_append_u64(out, (uint64_t)h->clock_ns);
     buf_append_u64(out, h->durable_lsn);
+    buf_append_u64(out, h->sync_us);
     buf_append_u8(out, h->flags);
 }
 
@@ -172,6 +173,7 @@ int peer_frame_read_heartbeat(struct slice body, struct peer_heartbeat *h)
     h->turns = reader_u64(&r);
     h->clock_ns = (int64_t)reader_u64(&r);
     h->durable_lsn = reader_u64(&r);
+    h->sync_us = reader_u64(&r);
     h->flags = reader_u8(&r);
     return r.failed ? ERR_PROTO : 0;
 }

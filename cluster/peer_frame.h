@@ -74,10 +74,12 @@ struct peer_heartbeat {
     uint64_t turns; /* Of the sender's loop. */
     int64_t clock_ns;
     uint64_t durable_lsn;
-    uint8_t flags; /* PEER_HEARTBEAT_* */
+    uint64_t sync_us; /* What a sync took of late, as a rule; 0: there was none. */
+    uint8_t flags;    /* PEER_HEARTBEAT_* */
 };
-#define PEER_HEARTBEAT_LEAVING 1u   /* It stops soon: it wants no leaderships. */
-#define PEER_HEARTBEAT_DISK_SLOW 2u /* Nor does it now. */
+#define PEER_HEARTBEAT_LEAVING 1u    /* It stops soon: it wants no leaderships. */
+#define PEER_HEARTBEAT_DISK_SLOW 2u  /* Nor does it now. */
+#define PEER_HEARTBEAT_DISK_STUCK 4u /* It can neither lead nor vote. */
 
 /* Begin a frame at the end of @out and return its offset; append the body; end it. */
 size_t peer_frame_begin(struct buf *out, uint8_t type);

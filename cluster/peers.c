@@ -77,6 +77,7 @@ void peers_mark_down(struct peer *peer, const char *why)
     struct peers *p = peer->peers;
     bool was_up = peer->info.is_up;
     peer->info.is_up = false;
+    peer->info.is_disk_stuck = false;
     for (int lane = 0; lane < PEERS_LANE_COUNT; lane++) {
         struct peer_conn *c = peer->lanes[lane];
         peer->lanes[lane] = NULL;
@@ -140,6 +141,27 @@ void peers_on_closed(struct peer_conn *c)
     }
 }
 
+static void tell_stuck(struct peer *peer, bool is_stuck)
+{
+    struct peers *p = peer->peers;
+    if (!peer->info.is_up || is_stuck == peer->info.is_disk_stuck) {
+        return;
+    }
+    peer->info.is_disk_stuck = is_stuck;
+    if (is_stuck) {
+        log_wrn("peer_stuck name=%s node=%016llx why=\"its disk takes nothing\"", peer->info.name,
+                (unsigned long long)peer->node_id);
+    } else {
+        log_inf("peer_not_stuck name=%s node=%016llx", peer->info.name,
+                (unsigned long long)peer->node_id);
+    }
+    for (unsigned i = 0; i < p->liveness_count; i++) {
+        if (p->liveness[i].cbs.stuck != NULL) {
+            p->liveness[i].cbs.stuck(p->liveness[i].ctx, peer->node_id, is_stuck);
+        }
+    }
+}
+
 /* ---- Frames ---- */
 
 static int take_heartbeat(struct peer *peer, struct slice body)
@@ -154,7 +176,9 @@ static int take_heartbeat(struct peer *peer, struct slice body)
     peer->info.clock_offset_ns = h.clock_ns - loop_clock_ns(p->ctx->loop);
     peer->info.is_leaving = (h.flags & PEER_HEARTBEAT_LEAVING) != 0;
     peer->info.is_disk_slow = (h.flags & PEER_HEARTBEAT_DISK_SLOW) != 0;
+    peer->info.sync_us = h.sync_us;
     peer_up_if_ready(peer);
+    tell_stuck(peer, (h.flags & PEER_HEARTBEAT_DISK_STUCK) != 0);
     return 0;
 }
 
@@ -315,15 +339,14 @@ struct peers_health peers_health(const struct peers *p)
 static void send_heartbeats(struct peers *p)
 {
     struct peers_health health = peers_health(p);
-    if (health.is_stuck) {
-        return;
-    }
     struct peer_heartbeat h = {
         .turns = loop_turns(p->ctx->loop),
         .clock_ns = loop_clock_ns(p->ctx->loop),
         .durable_lsn = health.durable_lsn,
+        .sync_us = health.sync_us,
         .flags = (uint8_t)((health.is_leaving ? PEER_HEARTBEAT_LEAVING : 0) |
-                           (health.is_disk_slow ? PEER_HEARTBEAT_DISK_SLOW : 0)),
+                           (health.is_disk_slow ? PEER_HEARTBEAT_DISK_SLOW : 0) |
+                           (health.is_disk_stuck ? PEER_HEARTBEAT_DISK_STUCK : 0)),
     };
     struct peer *peer, *tmp;
     HASH_ITER(hh, p->table, peer, tmp)
@@ -579,6 +602,11 @@ void peers_announce_cluster_uuid(struct peers *p, const uint8_t uuid[16])
 {
     memcpy(p->cluster_uuid, uuid, 16);
     send_update(p);
+}
+
+void peers_announce_health(struct peers *p)
+{
+    send_heartbeats(p);
 }
 
 void peers_announce_lame_duck(struct peers *p)

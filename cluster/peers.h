@@ -75,6 +75,8 @@ void peers_add_paused_cb(struct peers *p, peers_paused_cb cb, void *ctx);
 struct peers_liveness {
     void (*up)(void *ctx, uint64_t node_id);
     void (*down)(void *ctx, uint64_t node_id);
+    /* Its disk takes nothing, or does so again; also down ends it. May be NULL. */
+    void (*stuck)(void *ctx, uint64_t node_id, bool is_stuck);
     /* A lane of a node that is up has a new connection: what was sent on the old one may be lost.
      * May be NULL. */
     void (*renewed)(void *ctx, uint64_t node_id, enum peers_lane lane);
@@ -84,9 +86,10 @@ void peers_add_liveness(struct peers *p, const struct peers_liveness *cbs, void 
 /* What this node says of itself in heartbeats and HELLO; asked for each. */
 struct peers_health {
     uint64_t durable_lsn;
-    bool is_stuck;     /* The disk takes nothing: no heartbeat is sent, so that others take over. */
-    bool is_leaving;   /* Stops soon, and takes no leaderships. */
-    bool is_disk_slow; /* Takes none now. */
+    uint64_t sync_us;   /* What a sync took of late, as a rule; 0: there was none. */
+    bool is_leaving;    /* Stops soon, and takes no leaderships. */
+    bool is_disk_slow;  /* Takes none now. */
+    bool is_disk_stuck; /* Can neither lead nor vote now: others take over. */
 };
 typedef void (*peers_health_cb)(void *ctx, struct peers_health *ret_health);
 void peers_set_health_cb(struct peers *p, peers_health_cb cb, void *ctx);
@@ -112,8 +115,10 @@ struct peers_info {
     uint16_t machine_version_max;
     bool is_jetstream;
     bool is_up;
-    bool is_leaving; /* As it said of itself last. */
+    uint64_t sync_us; /* This and what follows: as it said of itself last. */
+    bool is_leaving;
     bool is_disk_slow;
+    bool is_disk_stuck;
 };
 /* Every node ever seen, up or not, in order of node_id. False ends the walk; returns nothing. */
 typedef bool (*peers_each_cb)(void *ctx, const struct peers_info *info);
@@ -132,6 +137,8 @@ typedef void (*peers_route_cb)(void *ctx, const struct peers_route *route);
 void peers_each_route(struct peers *p, peers_route_cb cb, void *ctx);
 /* Tell the others the cluster uuid that this node has adopted from now on. */
 void peers_announce_cluster_uuid(struct peers *p, const uint8_t uuid[16]);
+/* Send heartbeats now: what this node says of itself has changed. */
+void peers_announce_health(struct peers *p);
 /* Tell them that clients should not come here any more; ctx->is_lame_duck is set before. */
 void peers_announce_lame_duck(struct peers *p);
 

@@ -68,6 +68,7 @@ void peers_free_strings(struct peer *peer)
 static void fill_info(struct peer *peer, const struct peer_hello *h)
 {
     bool is_up = peer->info.is_up;
+    bool is_disk_stuck = peer->info.is_disk_stuck;
     int64_t offset_ns = peer->info.clock_offset_ns;
     peers_free_strings(peer);
     peer->client_urls = dup_list(&h->client_urls);
@@ -88,6 +89,7 @@ static void fill_info(struct peer *peer, const struct peer_hello *h)
         .machine_version_max = h->machine_version_max,
         .is_jetstream = h->is_jetstream,
         .is_up = is_up,
+        .is_disk_stuck = is_disk_stuck,
     };
     memcpy(peer->info.uuid, h->uuid, 16);
     memcpy(peer->info.cluster_uuid, h->cluster_uuid, 16);

@@ -49,6 +49,13 @@ void elect_tick_now(struct raft_group *g)
     guard_pump(g);
 }
 
+/* It can lead and vote. */
+static bool is_live(struct raft_host *h, uint64_t node_id)
+{
+    const struct peer *p = node_id == 0 ? NULL : host_peer(h, node_id);
+    return p != NULL && p->is_up && !p->is_stuck;
+}
+
 static bool has_quorum_up(struct raft_group *g)
 {
     const struct raft *r = g->r;
@@ -60,9 +67,25 @@ static bool has_quorum_up(struct raft_group *g)
         }
         uint64_t node_id = outbox_node_of(g, s->id);
         voters++;
-        up += s->id == g->raft_id || (node_id != 0 && host_peer(g->host, node_id)->is_up);
+        up += s->id == g->raft_id || is_live(g->host, node_id);
     }
     return up >= voters / 2 + 1;
+}
+
+/* The core's own way: its look for a majority comes now, and finds none. */
+void elect_step_down(struct raft_group *g)
+{
+    struct raft_host *h = g->host;
+    if (g->r == NULL || g->r->state != RAFT_LEADER || !IS_ON(h, SUCCESSOR) ||
+        compat_is_sole_voter(g->r, g->raft_id)) {
+        return;
+    }
+    compat_expire_quorum(g->r, host_core_now(h));
+    elect_tick_now(g);
+    if (g->r != NULL && g->r->state != RAFT_LEADER) {
+        /* As soon as it can; whoever was elected meanwhile ends it. */
+        elect_campaign_at(g, h->now_ms + h->opt.successor_ms, h->opt.successor_ms, UINT64_MAX);
+    }
 }
 
 /* A leader whose majority is down commits nothing, and may have been replaced. Libraft looks once
@@ -83,12 +106,7 @@ static void look_for_quorum(struct raft_group *g)
     log_inf("group %llu: no majority of its nodes is up, the leader here steps down",
             (unsigned long long)g->gid);
     g->is_alone = false;
-    compat_expire_quorum(g->r, host_core_now(h));
-    elect_tick_now(g);
-    if (g->r != NULL && g->r->state != RAFT_LEADER) {
-        /* As soon as they are back; whoever was elected meanwhile ends it. */
-        elect_campaign_at(g, h->now_ms, h->opt.successor_ms, UINT64_MAX);
-    }
+    elect_step_down(g);
 }
 
 static void tick_group(struct raft_group *g)
@@ -156,7 +174,7 @@ static unsigned rank_of(struct raft_group *g)
             continue;
         }
         uint64_t node_id = outbox_node_of(g, s->id);
-        if (node_id != 0 && host_peer(g->host, node_id)->is_up) {
+        if (is_live(g->host, node_id)) {
             rank += rank_hash(g->gid, s->id) < own;
         }
     }
@@ -250,7 +268,7 @@ static bool campaign(struct raft_group *g)
     struct raft_host *h = g->host;
     struct raft *r = g->r;
     bool is_patient = g->voted_for != g->raft_id && is_vote_under_way(g);
-    if (is_patient || !has_quorum_up(g) || !elect_may_tick(g)) {
+    if (is_patient || h->is_disk_stuck || !has_quorum_up(g) || !elect_may_tick(g)) {
         return false;
     }
     if (!g->is_ranked) {

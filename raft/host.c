@@ -260,6 +260,7 @@ void host_peer_up(struct raft_host *h, uint64_t node_id)
     outbox_peer_drop(p);
     inbox_peer_reset(p);
     p->is_up = true;
+    p->is_stuck = false; /* It says so again if it is. */
     p->epoch++;
     struct raft_group *g, *tmp;
     HASH_ITER(hh, h->groups, g, tmp)
@@ -291,6 +292,35 @@ void host_peer_down(struct raft_host *h, uint64_t node_id)
         offer_node_down(g, node_id);
         pull_node_down(g, node_id);
         elect_node_down(g, node_id);
+    }
+}
+
+void host_peer_stuck(struct raft_host *h, uint64_t node_id, bool is_stuck)
+{
+    struct peer *p = host_peer(h, node_id);
+    struct raft_group *g, *tmp;
+    if (p->is_stuck == is_stuck) {
+        return;
+    }
+    p->is_stuck = is_stuck;
+    HASH_ITER(hh, h->groups, g, tmp)
+    {
+        g->is_alone = false;
+        if (is_stuck) {
+            elect_node_down(g, node_id);
+        }
+    }
+}
+
+void host_disk_stuck(struct raft_host *h, bool is_stuck)
+{
+    struct raft_group *g, *tmp;
+    h->is_disk_stuck = is_stuck;
+    HASH_ITER(hh, h->groups, g, tmp)
+    {
+        if (is_stuck) {
+            elect_step_down(g);
+        }
     }
 }
 

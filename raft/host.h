@@ -266,6 +266,12 @@ void host_peer_up(struct raft_host *h, uint64_t node_id);
 /* The peer is down (raft-guide 7.6: a refused reconnect, or no heartbeats), not just disconnected:
  * starts the successor order. */
 void host_peer_down(struct raft_host *h, uint64_t node_id);
+/* The peer says that its disk takes nothing, or does so again. For elections it is as good as down,
+ * though its connection stands. */
+void host_peer_stuck(struct raft_host *h, uint64_t node_id, bool is_stuck);
+/* The disk here takes nothing, or does so again: leaderships that others can take are given up, and
+ * none is campaigned for. What is in flight stays so. */
+void host_disk_stuck(struct raft_host *h, bool is_stuck);
 
 struct host_stats {
     uint64_t groups;

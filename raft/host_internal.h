@@ -138,6 +138,7 @@ struct peer {
     uint64_t node_id;
     struct raft_host *host;
     bool is_up;
+    bool is_stuck;           /* Its disk is: it can neither lead nor vote. */
     uint32_t epoch;          /* Counts connections. */
     struct list ring;        /* out_queues that have items. */
     struct out_queue tables; /* Items of no group. */
@@ -388,6 +389,7 @@ struct raft_host {
     struct slice *parts;
     size_t parts_cap;
     bool is_closing;
+    bool is_disk_stuck;
     bool has_wal_suspects; /* Replay told of some, until host_open has recorded them. */
     struct host_stats stats;
 };
@@ -596,6 +598,7 @@ void pull_forget_job(struct host_job *job);
 void elect_tick(struct raft_host *h);
 void elect_wheel_add(struct raft_group *g);
 void elect_started(struct raft_group *g, bool is_created);
+void elect_step_down(struct raft_group *g);
 void elect_node_down(struct raft_group *g, uint64_t node_id);
 void elect_campaign_at(struct raft_group *g, uint64_t at_ms, uint32_t every_ms, uint64_t end_ms);
 void elect_campaign_stop(struct raft_group *g);

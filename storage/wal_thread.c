@@ -17,13 +17,28 @@ struct wal_thread {
     bool is_stopping;
     _Atomic uint64_t durable_lsn;
     _Atomic uint64_t write_began_ms; /* 0 = no write under way. */
+    _Atomic uint64_t syncs[WAL_SYNC_BUCKETS];
 };
 
-static uint64_t now_ms(void)
+static uint64_t now_us(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static uint64_t now_ms(void)
+{
+    return now_us() / 1000;
+}
+
+static void count_sync(struct wal_thread *t, uint64_t took_us)
+{
+    unsigned bucket = 0;
+    while (bucket < WAL_SYNC_BUCKETS - 1 && took_us >> bucket != 0) {
+        bucket++;
+    }
+    atomic_fetch_add(&t->syncs[bucket], 1);
 }
 
 static void report_failure(struct wal_thread *t, int rv, const char *path)
@@ -39,7 +54,8 @@ static bool write_batch(struct wal_thread *t)
 {
     const char *path = "";
     pthread_mutex_unlock(&t->lock);
-    atomic_store(&t->write_began_ms, now_ms());
+    uint64_t began_us = now_us();
+    atomic_store(&t->write_began_ms, began_us / 1000);
     int rv = wal_batch_write(t->o.wal, &path);
     /* A write that failed stays under way for the watchdog. */
     if (rv != 0) {
@@ -48,6 +64,7 @@ static bool write_batch(struct wal_thread *t)
         return false;
     }
     atomic_store(&t->write_began_ms, 0);
+    count_sync(t, now_us() - began_us);
     pthread_mutex_lock(&t->lock);
     wal_batch_done(t->o.wal);
     atomic_store(&t->durable_lsn, wal_durable_lsn(t->o.wal));
@@ -198,4 +215,11 @@ uint64_t wal_thread_stuck_ms(const struct wal_thread *t)
 {
     uint64_t began = atomic_load(&t->write_began_ms);
     return began == 0 ? 0 : now_ms() - began + 1;
+}
+
+void wal_thread_syncs(const struct wal_thread *t, uint64_t ret_counts[WAL_SYNC_BUCKETS])
+{
+    for (unsigned i = 0; i < WAL_SYNC_BUCKETS; i++) {
+        ret_counts[i] = atomic_load(&t->syncs[i]);
+    }
 }

@@ -45,4 +45,8 @@ uint64_t wal_thread_durable_lsn(const struct wal_thread *t);
 /* Milliseconds since the write now under way began, 0 when there is none: the watchdog's measure
  * of a stuck disk. Lock-free. */
 uint64_t wal_thread_stuck_ms(const struct wal_thread *t);
+/* Batches written since the start, by how long each took with its sync: bucket b counts those of
+ * less than 2^b microseconds that are in no lower one, the last all others. Lock-free. */
+#define WAL_SYNC_BUCKETS 32
+void wal_thread_syncs(const struct wal_thread *t, uint64_t ret_counts[WAL_SYNC_BUCKETS]);
 #endif

@@ -187,6 +187,7 @@ struct sim_node {
     int64_t stalled_until_us;
     int64_t slow_until_us;
     bool is_writing;
+    bool is_disk_stuck; /* As its host was told. */
     int64_t write_began_us;
     bool has_idle_event;
     bool has_turn;

@@ -130,6 +130,9 @@ static void hand_over(struct sim_net *net, struct frame *f)
             net->views[f->to][f->from] = VIEW_UP;
             net->env.peer(net->env.ctx, f->to, f->from, true);
         }
+        if (net->views[f->to][f->from] == VIEW_UP) {
+            net->env.stuck(net->env.ctx, f->to, f->from, f->len > 0);
+        }
     } else {
         net->env.frame(net->env.ctx, f->from, f->to, f->lane, slice_of(f->bytes, f->len));
     }
@@ -419,8 +422,8 @@ static void heartbeat_event(void *arg, uint64_t node64, uint64_t boot)
         if (i == node) {
             continue;
         }
-        if (is_healthy) {
-            sim_net_send(net, node, i, SIM_LANES, SLICE_EMPTY);
+        if (is_healthy || net->env.tells_stuck) {
+            sim_net_send(net, node, i, SIM_LANES, is_healthy ? SLICE_EMPTY : SLICE_LIT("s"));
         }
         if (net->views[node][i] != VIEW_DOWN && now_us - net->heard_us[node][i] > SILENCE_US) {
             tell_down(net, node, i);

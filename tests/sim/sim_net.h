@@ -38,7 +38,10 @@ struct sim_net_env {
     void *ctx;
     bool (*is_running)(void *ctx, unsigned node); /* Its process is there. */
     bool (*is_paused)(void *ctx, unsigned node);  /* It is there, but gets no processor. */
-    bool (*is_healthy)(void *ctx, unsigned node); /* WAL and loop make progress: heartbeats. */
+    bool (*is_healthy)(void *ctx, unsigned node); /* WAL and loop make progress. */
+    /* Heartbeats say that the WAL makes none; else they stop meanwhile. */
+    bool tells_stuck;
+    void (*stuck)(void *ctx, unsigned node, unsigned peer, bool is_stuck);
     void (*frame)(void *ctx, unsigned from, unsigned to, unsigned lane, struct slice bytes);
     void (*peer)(void *ctx, unsigned node, unsigned peer, bool is_up);
 };

@@ -401,7 +401,7 @@ void sim_node_start(struct sim_node *n)
     n->boot++;
     n->life++;
     n->is_up = true;
-    n->is_writing = n->has_idle_event = n->has_turn = false;
+    n->is_writing = n->is_disk_stuck = n->has_idle_event = n->has_turn = false;
     n->paused_until_us = 0;
     sim_trace(&run->clock, "start node %llu boot %llu%s", n->number, n->boot, 0);
     for (unsigned g = 0; g < run->plan->groups_count; g++) {

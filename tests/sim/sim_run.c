@@ -25,11 +25,31 @@ static bool net_is_paused(void *ctx, unsigned node)
     return run->nodes[node].paused_until_us > run->clock.now_us;
 }
 
+/* Half of the seeds: a node with a stuck disk says so, as production does; in the others it falls
+ * silent, as with a stuck loop. */
+static bool tells_stuck(const struct sim_plan *plan)
+{
+    return (sim_mix(plan->seed) & 4) != 0;
+}
+
 static bool net_is_healthy(void *ctx, unsigned node)
 {
     struct sim_run *run = ctx;
     struct sim_node *n = &run->nodes[node];
-    return n->is_up && !(n->is_writing && run->clock.now_us - n->write_began_us > 500 * MS);
+    bool is_stuck = n->is_writing && run->clock.now_us - n->write_began_us > 500 * MS;
+    if (n->is_up && tells_stuck(run->plan) && is_stuck != n->is_disk_stuck) {
+        n->is_disk_stuck = is_stuck;
+        host_disk_stuck(n->host, is_stuck);
+        sim_node_touch(n);
+    }
+    return n->is_up && !is_stuck;
+}
+
+static void net_stuck(void *ctx, unsigned node, unsigned peer, bool is_stuck)
+{
+    struct sim_node *n = &((struct sim_run *)ctx)->nodes[node];
+    host_peer_stuck(n->host, peer + 1, is_stuck);
+    sim_node_touch(n);
 }
 
 static void net_frame(void *ctx, unsigned from, unsigned to, unsigned lane, struct slice bytes)
@@ -406,8 +426,14 @@ static void run_open(struct sim_run *run, const struct sim_plan *plan,
     /* The first group is always a stream, the others now and then. */
     run->streams = 1u | (unsigned)(sim_mix(plan->seed) & 2);
     run->oracle = sim_oracle_new(plan, &run->clock, result);
-    struct sim_net_env env = {run,       net_is_running, net_is_paused, net_is_healthy,
-                              net_frame, net_peer};
+    struct sim_net_env env = {.ctx = run,
+                              .is_running = net_is_running,
+                              .is_paused = net_is_paused,
+                              .is_healthy = net_is_healthy,
+                              .tells_stuck = tells_stuck(plan),
+                              .stuck = net_stuck,
+                              .frame = net_frame,
+                              .peer = net_peer};
     struct sim_rng rng;
     sim_rng_init(&rng, plan->seed, 7);
     run->net = sim_net_new(&plan->net, &run->clock, rng, &env);

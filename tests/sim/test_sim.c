@@ -157,6 +157,14 @@ static void pair_frame(void *ctx, unsigned from, unsigned to, unsigned lane, str
     p->seen[p->seen_count++] = bytes.ptr[0];
 }
 
+static void pair_stuck(void *ctx, unsigned node, unsigned peer, bool is_stuck)
+{
+    (void)ctx;
+    (void)node;
+    (void)peer;
+    cr_assert_not(is_stuck);
+}
+
 static void pair_peer(void *ctx, unsigned node, unsigned peer, bool is_up)
 {
     struct pair *p = ctx;
@@ -169,7 +177,13 @@ static void pair_peer(void *ctx, unsigned node, unsigned peer, bool is_up)
 static struct sim_net *pair_net(struct pair *p, struct sim_clock *c)
 {
     struct sim_net_options o = {.nodes_count = 2, .delay_min_us = 100, .delay_max_us = 5000};
-    struct sim_net_env env = {p, pair_is_running, pair_no, pair_yes, pair_frame, pair_peer};
+    struct sim_net_env env = {.ctx = p,
+                              .is_running = pair_is_running,
+                              .is_paused = pair_no,
+                              .is_healthy = pair_yes,
+                              .stuck = pair_stuck,
+                              .frame = pair_frame,
+                              .peer = pair_peer};
     struct sim_rng rng;
     sim_rng_init(&rng, 1, 1);
     sim_clock_init(c);

@@ -223,6 +223,116 @@ Test(raft_host, a_leader_whose_majority_is_down_steps_down_in_two_seconds)
     }
 }
 
+/* Its connections stand: what is on them goes on, only leadership and votes do not. */
+Test(raft_host, a_node_whose_disk_is_stuck_gives_up_its_leaderships)
+{
+    world_open(&w, 3, NULL);
+    for (uint64_t gid = 1; gid <= 3; gid++) {
+        world_create(&w, gid, 7);
+        cr_assert_geq(world_leader(&w, gid, 2000), 0);
+    }
+    int leader = world_leader(&w, 1, 0);
+    unsigned stuck = (unsigned)leader;
+    struct machine *m = world_machine(&w, stuck, 1);
+    cr_assert(world_propose(&w, 1, 10, 10));
+    world_run(&w, 500);
+    for (unsigned round = 0; round < 3; round++) {
+        uint64_t lost = m->lost;
+        w.nodes[stuck].is_disk_stuck = true;
+        bool was_leader = group_role(m->group).is_leader;
+        if (was_leader) {
+            cr_assert_eq(group_propose(m->group, SLICE_LIT("in flight"), 1000 + round), 0);
+        }
+        world_run(&w, 50);
+        uint64_t from = w.now_ms;
+        host_disk_stuck(w.nodes[stuck].host, true);
+        cr_assert_not(group_role(m->group).is_leader);
+        cr_assert_eq(m->lost - lost, was_leader);
+        for (unsigned i = 0; i < 3; i++) {
+            if (i != stuck) {
+                host_peer_stuck(w.nodes[i].host, stuck + 1, true);
+            }
+        }
+        for (uint64_t gid = 1; gid <= 3; gid++) {
+            int next = world_leader(&w, gid, 500);
+            cr_assert_geq(next, 0);
+            cr_assert_neq(next, leader);
+            cr_assert(world_propose(&w, gid, 10, 10));
+        }
+        cr_assert_leq(w.now_ms - from, 1000);
+        world_run(&w, 5000); /* It waits in vain, and disturbs nobody. */
+        uint64_t terms[3];
+        for (uint64_t gid = 1; gid <= 3; gid++) {
+            int next = world_leader(&w, gid, 0);
+            cr_assert_geq(next, 0);
+            terms[gid - 1] = group_role(world_machine(&w, (unsigned)next, gid)->group).term;
+        }
+        w.nodes[stuck].is_disk_stuck = false;
+        host_disk_stuck(w.nodes[stuck].host, false);
+        for (unsigned i = 0; i < 3; i++) {
+            if (i != stuck) {
+                host_peer_stuck(w.nodes[i].host, stuck + 1, false);
+            }
+        }
+        for (uint64_t gid = 1; gid <= 3; gid++) {
+            int next = world_leader(&w, gid, 0);
+            uint64_t last = world_machine(&w, (unsigned)next, gid)->applied.index;
+            cr_assert(world_level(&w, gid, last, 2000));
+            cr_assert_eq(group_role(world_machine(&w, stuck, gid)->group).term, terms[gid - 1]);
+        }
+        /* And it may lead again. */
+        int next = world_leader(&w, 1, 0);
+        cr_assert_eq(group_move_leader(world_machine(&w, (unsigned)next, 1)->group, stuck + 1), 0);
+        world_run(&w, 500);
+        cr_assert_eq(world_leader(&w, 1, 0), leader);
+    }
+    cr_assert_eq(w.alarms, 0);
+    world_close(&w);
+}
+
+Test(raft_host, without_a_majority_that_can_write_nobody_is_elected_and_all_goes_on_after)
+{
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    cr_assert(world_propose(&w, 1, 10, 10));
+    for (unsigned i = 0; i < 2; i++) {
+        w.nodes[i].is_disk_stuck = true;
+        host_disk_stuck(w.nodes[i].host, true);
+        for (unsigned k = 0; k < 3; k++) {
+            if (k != i) {
+                host_peer_stuck(w.nodes[k].host, i + 1, true);
+            }
+        }
+    }
+    world_run(&w, 4000);
+    cr_assert_eq(world_leader(&w, 1, 0), -1);
+    for (unsigned i = 0; i < 2; i++) {
+        w.nodes[i].is_disk_stuck = false;
+        host_disk_stuck(w.nodes[i].host, false);
+        for (unsigned k = 0; k < 3; k++) {
+            if (k != i) {
+                host_peer_stuck(w.nodes[k].host, i + 1, false);
+            }
+        }
+    }
+    cr_assert_geq(world_leader(&w, 1, 1500), 0);
+    cr_assert(world_propose(&w, 1, 10, 10));
+    cr_assert_eq(w.alarms, 0);
+    world_close(&w);
+}
+
+Test(raft_host, a_sole_voter_with_a_stuck_disk_stays_what_it_is)
+{
+    world_open(&w, 1, NULL);
+    world_create(&w, 1, 1);
+    cr_assert(world_propose(&w, 1, 10, 10));
+    host_disk_stuck(w.nodes[0].host, true);
+    cr_assert_eq(world_leader(&w, 1, 0), 0);
+    host_disk_stuck(w.nodes[0].host, false);
+    cr_assert(world_propose(&w, 1, 10, 10));
+    world_close(&w);
+}
+
 Test(raft_host, a_leader_of_a_majority_that_only_restarts_goes_on)
 {
     world_open(&w, 2, NULL);

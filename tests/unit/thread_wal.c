@@ -92,6 +92,8 @@ static void trim_old(struct wal_thread *t)
     }
     wal_thread_unlock(t);
     (void)wal_thread_stuck_ms(t);
+    uint64_t counts[WAL_SYNC_BUCKETS];
+    wal_thread_syncs(t, counts);
 }
 
 static int run(bool is_direct)
