@@ -138,6 +138,20 @@ void log_note_entries(struct raft_group *g, uint64_t first, const struct raft_en
     }
 }
 
+/* As far as it is in memory; 0: unknown. */
+static uint64_t term_before(const struct raft_group *g, uint64_t first)
+{
+    uint64_t index = first - 1;
+    if (index == g->base.index) {
+        return g->base.term;
+    }
+    if (g->r != NULL) {
+        return compat_term_at(g->r, index);
+    }
+    bool is_there = index >= g->suffix_first && index - g->suffix_first < g->suffix_count;
+    return is_there ? g->suffix[index - g->suffix_first].term : 0;
+}
+
 /* The record's bytes go from libraft's memory into the WAL's batch: one copy. */
 uint64_t log_put_entries(struct raft_group *g, enum record_type type, uint64_t first,
                          const struct raft_entry *entries, size_t n)
@@ -150,8 +164,8 @@ uint64_t log_put_entries(struct raft_group *g, enum record_type type, uint64_t f
         h->parts = xrealloc(h->parts, h->parts_cap * sizeof *h->parts);
     }
     /* Reserved at once: the parts point into it. */
-    buf_reserve(&h->scratch, 20 + n * 24);
-    record_put_entries_head(&h->scratch, first, n);
+    buf_reserve(&h->scratch, 30 + n * 24);
+    record_put_entries_head(&h->scratch, first, term_before(g, first), n);
     size_t at = 0;
     unsigned count = 0;
     for (size_t i = 0; i < n; i++) {
@@ -376,7 +390,10 @@ static void replay_append(struct raft_group *g, struct record *rec)
     uint64_t index = rec->index;
     /* Overwrite: what follows belonged to another leader. */
     log_suffix_drop(g, 0, index - 1);
-    if (g->suffix_count > 0 && g->suffix_first + g->suffix_count != index) {
+    bool is_next = g->suffix_count == 0 || g->suffix_first + g->suffix_count == index;
+    bool is_same =
+        g->suffix_count == 0 || rec->term == 0 || g->suffix[g->suffix_count - 1].term == rec->term;
+    if (!is_next || !is_same) {
         /* A gap: what is before it cannot count any more. What follows may, above a base that comes
          * yet, or behind entries that are carried yet; else connect_suffix finds it. */
         log_suffix_drop(g, UINT64_MAX, 0);

@@ -20,6 +20,7 @@ int record_decode(uint8_t type, struct slice payload, struct record *ret_record)
     case RECORD_APPEND:
     case RECORD_CARRY:
         rec.index = reader_varint(&r);
+        rec.term = reader_varint(&r);
         rec.count = reader_varint(&r);
         rec.entries = slice_of(r.ptr, r.len);
         /* The smallest entry has three bytes. */
@@ -85,9 +86,11 @@ int record_entry_next(struct record *rec, struct record_entry *ret_entry)
     return 0;
 }
 
-void record_put_entries_head(struct buf *out, uint64_t first_index, uint64_t count)
+void record_put_entries_head(struct buf *out, uint64_t first_index, uint64_t prev_term,
+                             uint64_t count)
 {
     buf_append_varint(out, first_index);
+    buf_append_varint(out, prev_term);
     buf_append_varint(out, count);
 }
 

@@ -2,7 +2,8 @@
  *
  * The WAL carries type and gid beside the payload. Integers are little-endian, v = LEB128 varint.
  *
- *   APPEND      v first_index, v count, then per entry: v term, u8 type, v len, bytes.
+ *   APPEND      v first_index, v term of the entry before (0: unknown, or there is none), v count,
+ *               then per entry: v term, u8 type, v len, bytes.
  *   CARRY       as APPEND: entries written again, so that old segments can go. On replay it never
  *               drops what follows: it fills in what is missing at the front or the end.
  *   TRUNCATE    v from: entries at and above it are void.
@@ -15,6 +16,9 @@
  *   SUSPECT     u8 1: may have lost what it acknowledged (G11); 0: no longer.
  *   CHECKPOINT  v raft_id, v term, v voted_for, u8 suspect, then as BASE: all a group needs beside
  *               entries.
+ *
+ * The term of the entry before shows at replay when what cut or replaced it is lost: index and term
+ * name an entry and all before it, so entries that follow another one are not of this log.
  *
  * conf is a configuration in libraft's own encoding, with its padding zeroed; empty: none. An
  * APPEND whose first index is at or below the last index overwrites from there on. */
@@ -53,7 +57,7 @@ struct record_base {
 struct record {
     enum record_type type;
     uint64_t raft_id;     /* CREATE, CHECKPOINT. */
-    uint64_t term;        /* META, CHECKPOINT. */
+    uint64_t term;        /* META, CHECKPOINT; of the entry before APPEND and CARRY, or 0. */
     uint64_t voted_for;   /* META, CHECKPOINT. */
     bool is_suspect;      /* SUSPECT, CHECKPOINT. */
     uint64_t index;       /* First index of APPEND and CARRY, from of TRUNCATE. */
@@ -75,7 +79,8 @@ int record_decode(uint8_t type, struct slice payload, struct record *ret_record)
 int record_entry_next(struct record *rec, struct record_entry *ret_entry);
 
 /* Append the payload to @out. */
-void record_put_entries_head(struct buf *out, uint64_t first_index, uint64_t count);
+void record_put_entries_head(struct buf *out, uint64_t first_index, uint64_t prev_term,
+                             uint64_t count);
 void record_put_entry_head(struct buf *out, uint64_t term, uint8_t type, uint64_t len);
 void record_put_truncate(struct buf *out, uint64_t from);
 void record_put_meta(struct buf *out, uint64_t term, uint64_t voted_for);

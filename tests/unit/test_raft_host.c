@@ -668,7 +668,11 @@ static void put_record(uint8_t type, struct buf *payload)
 static void put_entries(uint8_t type, uint64_t first, uint64_t last, uint64_t term3_from)
 {
     struct buf b = BUF_EMPTY;
-    record_put_entries_head(&b, first, last - first + 1);
+    record_put_entries_head(&b, first,
+                            first <= 11              ? 1
+                            : first - 1 < term3_from ? 2
+                                                     : 3,
+                            last - first + 1);
     for (uint64_t i = first; i <= last; i++) {
         record_put_entry_head(&b, i < term3_from ? 2 : 3, RECORD_ENTRY_COMMAND, 8);
         buf_append_u64(&b, i);

@@ -84,6 +84,20 @@ PLAY(after_damage_a_groups_stub_is_written_again)
     return puppet_restart(&p) == 0;
 }
 
+/* What cut entry 3 and 4 off and put another 3 in its place is gone; the next entry 4 is there. The
+ * log must not be 3 of the one and 4 of the other. */
+PLAY(entries_behind_one_that_rotted_do_not_follow_what_it_replaced)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 3, "old");
+    puppet_commands(&p, 3, 3, 2, 2, 2, 1, "rots away");
+    puppet_commands(&p, 3, 3, 3, 3, 2, 1, "new");
+    must(puppet_heard(&p, FRAME_RESULT, 3)->last_index == 4);
+    puppet_crash(&p);
+    must(puppet_rot(&p, "rots away"));
+    return puppet_restart(&p) == ERR_CORRUPT;
+}
+
 /* The store may be past it when it rots, and then no leader sends it again. */
 PLAY(a_configuration_that_rots_is_known_from_another_frame)
 {
