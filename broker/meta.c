@@ -322,11 +322,12 @@ static int apply_update(struct meta *m, uint64_t index, const json_t *entry,
     struct meta_peer peers[META_REPLICAS_MAX];
     size_t count = 0;
     if (error.err_code == 0 && json_array_size(nodes) > 0) {
-        if (!meta_read_nodes(m, s, nodes, peers, &count)) {
+        int rv = meta_read_nodes(m, s, nodes, peers, &count);
+        if (rv == ERR_CORRUPT) {
             stream_config_close(&c);
-            return ERR_CORRUPT;
+            return rv;
         }
-        if (!meta_set_peers(m, s, index, peers, count, false)) {
+        if (rv != 0 || !meta_set_peers(m, s, index, peers, count, false)) {
             api_error_set(&error, API_ERROR_STREAM_UPDATE,
                           "too many changes of replicas under way");
         }

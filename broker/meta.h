@@ -132,6 +132,8 @@ uint64_t meta_next_gid(const struct meta *m);
 uint64_t meta_next_raft_id(const struct meta *m);
 /* The raft id of the replica that is to be on the node, 0: none is. */
 uint64_t meta_raft_id_on(const struct meta_stream *s, uint64_t node_id);
+/* A replica of it is leaving the node: until it is gone no other one can be there. */
+bool meta_is_leaving(const struct meta_stream *s, uint64_t node_id);
 /* May this replica still be a member of its group, or become one? */
 bool meta_is_member(const struct meta_stream *s, uint64_t raft_id);
 /* All streams in the byte order of their names: *ret_list has meta_streams_count entries, the

@@ -40,9 +40,10 @@ void meta_print_peers(struct buf *out, const char *key, const struct meta_peer *
                       size_t count);
 
 /* ---- meta_place.c ---- */
-/* The nodes of a list, each once, with the raft ids that replicas there have or get. */
-bool meta_read_nodes(struct meta *m, struct meta_stream *s, const json_t *nodes,
-                     struct meta_peer *ret_peers, size_t *ret_count);
+/* The nodes of a list, with the raft ids that replicas there have or get: 0, ERR_CORRUPT if it is
+ * no list of nodes, each once, ERR_BUSY if a replica is leaving one of them. */
+int meta_read_nodes(struct meta *m, struct meta_stream *s, const json_t *nodes,
+                    struct meta_peer *ret_peers, size_t *ret_count);
 /* The replicas are to be these; those that were and are not go to the old ones. False: no room. */
 bool meta_set_peers(struct meta *m, struct meta_stream *s, uint64_t index,
                     const struct meta_peer *peers, size_t count, bool is_lost);

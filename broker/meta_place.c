@@ -63,17 +63,14 @@ int meta_place(const struct meta *m, const uint64_t *candidates, size_t candidat
 
 /* ---- Changing ---- */
 
-/* Two replicas of a group do not live on one node: while there is one that was a member, it is that
- * one which is wanted again. */
-static uint64_t raft_id_for(struct meta *m, struct meta_stream *s, uint64_t node_id)
+bool meta_is_leaving(const struct meta_stream *s, uint64_t node_id)
 {
-    uint64_t id = meta_raft_id_on(s, node_id);
-    for (size_t i = s->old_count; i > 0 && id == 0; i--) {
-        if (s->old[i - 1].node_id == node_id && !s->old[i - 1].is_lost) {
-            id = s->old[i - 1].raft_id;
+    for (size_t i = 0; i < s->old_count; i++) {
+        if (s->old[i].node_id == node_id && !s->old[i].is_lost) {
+            return true;
         }
     }
-    return id != 0 ? id : m->next_raft_id++;
+    return false;
 }
 
 static void old_remove(struct meta_stream *s, size_t at)
@@ -124,31 +121,36 @@ bool meta_set_peers(struct meta *m, struct meta_stream *s, uint64_t index,
     return true;
 }
 
-/* True if @nodes is a list of them, each once. */
-bool meta_read_nodes(struct meta *m, struct meta_stream *s, const json_t *nodes,
-                     struct meta_peer *ret_peers, size_t *ret_count)
+/* 0, ERR_CORRUPT if @nodes is not a list of nodes, each once, ERR_BUSY if one of them has a replica
+ * that is leaving: two of a group do not live on one node, and none comes back under its old id. */
+int meta_read_nodes(struct meta *m, struct meta_stream *s, const json_t *nodes,
+                    struct meta_peer *ret_peers, size_t *ret_count)
 {
     size_t count = json_array_size(nodes);
+    bool is_busy = false;
     if (count == 0 || count > META_REPLICAS_MAX) {
-        return false;
+        return ERR_CORRUPT;
     }
     for (size_t i = 0; i < count; i++) {
         uint64_t node_id = meta_id_of(json_array_get(nodes, i));
         for (size_t k = 0; k < i; k++) {
             if (ret_peers[k].node_id == node_id) {
-                return false;
+                return ERR_CORRUPT;
             }
         }
         if (node_id == 0) {
-            return false;
+            return ERR_CORRUPT;
         }
-        ret_peers[i] = (struct meta_peer){node_id, 0, false};
+        ret_peers[i] = (struct meta_peer){node_id, meta_raft_id_on(s, node_id), false};
+        is_busy = is_busy || (ret_peers[i].raft_id == 0 && meta_is_leaving(s, node_id));
     }
-    for (size_t i = 0; i < count; i++) {
-        ret_peers[i].raft_id = raft_id_for(m, s, ret_peers[i].node_id);
+    for (size_t i = 0; i < count && !is_busy; i++) {
+        if (ret_peers[i].raft_id == 0) {
+            ret_peers[i].raft_id = m->next_raft_id++;
+        }
     }
     *ret_count = count;
-    return true;
+    return is_busy ? ERR_BUSY : 0;
 }
 
 int meta_apply_place(struct meta *m, uint64_t index, const json_t *entry,
@@ -159,6 +161,7 @@ int meta_apply_place(struct meta *m, uint64_t index, const json_t *entry,
     struct meta_peer peers[META_REPLICAS_MAX];
     struct api_error error = {0};
     size_t count;
+    int rv = 0;
     struct meta_stream *s = NULL;
     if (!json_is_string(name)) {
         return ERR_CORRUPT;
@@ -166,10 +169,14 @@ int meta_apply_place(struct meta *m, uint64_t index, const json_t *entry,
     HASH_FIND(hh, m->streams, json_string_value(name), json_string_length(name), s);
     if (s == NULL) {
         api_error_set(&error, API_ERROR_STREAM_NOT_FOUND, NULL);
-    } else if (!meta_read_nodes(m, s, json_object_get(entry, "nodes"), peers, &count)) {
-        return ERR_CORRUPT;
-    } else if (!meta_set_peers(m, s, index, peers, count, false)) {
-        api_error_set(&error, API_ERROR_PEER_REMAP, NULL);
+    } else {
+        rv = meta_read_nodes(m, s, json_object_get(entry, "nodes"), peers, &count);
+        if (rv == ERR_CORRUPT) {
+            return rv;
+        }
+        if (rv != 0 || !meta_set_peers(m, s, index, peers, count, false)) {
+            api_error_set(&error, API_ERROR_PEER_REMAP, NULL);
+        }
     }
     if (error.err_code != 0) {
         m->events.refused(m->events.arg, type, &error, asker, index);

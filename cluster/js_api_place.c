@@ -60,15 +60,16 @@ static bool is_up(struct js *js, uint64_t node_id)
 }
 
 /* @more nodes that are not among @nodes yet, appended to them; ERR_FULL. */
-static int add_nodes(struct js *js, uint64_t nodes[META_REPLICAS_MAX], size_t *count, size_t more,
-                     uint64_t except)
+static int add_nodes(struct js *js, const struct meta_stream *s, uint64_t nodes[META_REPLICAS_MAX],
+                     size_t *count, size_t more, uint64_t except)
 {
     struct js_candidates found = {0};
     uint64_t others[HOST_MEMBERS_MAX];
     size_t others_count = 0;
     js_api_find_candidates(js, *count + more, &found);
     for (size_t i = 0; i < found.count; i++) {
-        if (!is_in(nodes, *count, found.ids[i]) && found.ids[i] != except) {
+        if (!is_in(nodes, *count, found.ids[i]) && found.ids[i] != except &&
+            !meta_is_leaving(s, found.ids[i])) {
             others[others_count++] = found.ids[i];
         }
     }
@@ -108,7 +109,7 @@ int js_api_place_update(struct js *js, const struct meta_stream *old,
         return 0;
     }
     size_t count = keep_nodes(js, old, wanted, ret_node_ids);
-    if (count < wanted && add_nodes(js, ret_node_ids, &count, wanted - count, 0) != 0) {
+    if (count < wanted && add_nodes(js, old, ret_node_ids, &count, wanted - count, 0) != 0) {
         return api_error_set(ret_error, API_ERROR_CLUSTER_NO_PEERS,
                              "no suitable peers for placement");
     }
@@ -159,7 +160,7 @@ void js_api_peer_remove(struct js *js, const struct js_api_call *call)
             nodes[count++] = s->peers[i].node_id;
         }
     }
-    if (add_nodes(js, nodes, &count, 1, gone) != 0) {
+    if (add_nodes(js, s, nodes, &count, 1, gone) != 0) {
         refuse(js, call, API_ERROR_PEER_REMAP);
         return;
     }

@@ -195,6 +195,17 @@ static bool are_members_fine(const struct group_options *o, const struct group_m
     return is_here && has_voter;
 }
 
+static bool is_voter_of(const struct group_options *o, const struct group_member *members,
+                        unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (members[i].raft_id == o->raft_id) {
+            return members[i].role == GROUP_VOTER;
+        }
+    }
+    return false;
+}
+
 /* Entry 1, the same bytes on every member: sorted by raft id. */
 static void first_entry(struct raft_group *g, const struct group_member *members, unsigned count)
 {
@@ -236,6 +247,10 @@ int group_create(struct raft_host *h, const struct group_options *options,
     g->is_known = true;
     adopt_options(g, options);
     log_put_create(g);
+    g->is_newcomer = !is_voter_of(options, members, members_count);
+    if (g->is_newcomer) {
+        log_put_suspect(g);
+    }
     g->load_first = 1;
     if (members_count > 0) {
         first_entry(g, members, members_count);
@@ -334,6 +349,7 @@ int group_open(struct raft_host *h, const struct group_options *options,
     if (g->suffix_count > 0) {
         log_note_entries(g, g->suffix_first, g->suffix, g->suffix_count);
     }
+    log_note_conf(g, buf_slice(&g->base.conf.bytes));
     struct group_base store = options->fsm.base(options->fsm.ctx);
     int rv = g->is_broken ? ERR_CORRUPT : connect_suffix(g, store);
     if (rv != 0) {

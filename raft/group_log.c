@@ -128,12 +128,26 @@ uint64_t log_put_meta(struct raft_group *g)
     return g->fence_lsn;
 }
 
+void log_note_conf(struct raft_group *g, struct slice conf)
+{
+    struct conf c;
+    if (!g->is_newcomer || conf_decode(conf, &c) != 0) {
+        return;
+    }
+    const struct group_member *self = conf_find(&c, g->raft_id);
+    if (self != NULL && self->role == GROUP_VOTER) {
+        g->is_newcomer = false;
+        log_put_suspect(g);
+    }
+}
+
 void log_note_entries(struct raft_group *g, uint64_t first, const struct raft_entry *entries,
                       size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         if (entries[i].type == RAFT_CHANGE && first + i > g->base.index) {
             confs_add(g, first + i, slice_of(entries[i].buf.base, entries[i].buf.len));
+            log_note_conf(g, slice_of(entries[i].buf.base, entries[i].buf.len));
         }
     }
 }
@@ -225,7 +239,7 @@ uint64_t log_put_base(struct raft_group *g, enum record_type type, const struct 
 
 void log_put_suspect(struct raft_group *g)
 {
-    record_put_suspect(&g->host->scratch, g->is_suspect);
+    record_put_suspect(&g->host->scratch, g->is_suspect, g->is_newcomer);
     put_scratch(g, RECORD_SUSPECT);
 }
 
@@ -246,7 +260,8 @@ uint64_t log_put_checkpoint(struct raft_group *g)
 {
     struct record_base rb = as_record(&g->base);
     uint64_t needed = log_needed_lsn(g);
-    record_put_checkpoint(&g->host->scratch, g->raft_id, g->term, g->voted_for, g->is_suspect, &rb);
+    record_put_checkpoint(&g->host->scratch, g->raft_id, g->term, g->voted_for, g->is_suspect,
+                          g->is_newcomer, &rb);
     uint64_t lsn = put_scratch(g, RECORD_CHECKPOINT);
     if (g->hold_until <= g->host->durable_lsn || needed < g->hold_lsn) {
         g->hold_lsn = needed;
@@ -290,6 +305,7 @@ void log_reset(struct raft_group *g, const struct base *b)
 {
     log_cut(g, 0);
     base_copy(&g->base, b);
+    log_note_conf(g, buf_slice(&g->base.conf.bytes));
     g->last_index = b->index;
     g->last_term = b->term;
 }
@@ -486,9 +502,11 @@ static void replay_record(struct raft_group *g, struct record *rec)
         break;
     case RECORD_SUSPECT:
         g->is_suspect = rec->is_suspect;
+        g->is_newcomer = rec->is_newcomer && !rec->is_suspect;
         break;
     case RECORD_CHECKPOINT:
         g->is_suspect = rec->is_suspect;
+        g->is_newcomer = rec->is_newcomer && !rec->is_suspect;
         g->raft_id = rec->raft_id;
         g->term = rec->term;
         g->voted_for = rec->voted_for;
@@ -551,12 +569,14 @@ void log_replay_suspect(void *arg, uint64_t gid)
         HASH_ITER(hh, h->groups, g, tmp)
         {
             g->is_suspect = true;
+            g->is_newcomer = false; /* The record that said so may be what is lost. */
         }
         return;
     }
     HASH_FIND(hh, h->groups, &gid, sizeof gid, g);
     if (g != NULL) {
         g->is_suspect = true;
+        g->is_newcomer = false;
     } else {
         /* Nothing of it is left: lost, and never opened. A stub would claim that the WAL knows it.
          */

@@ -242,6 +242,7 @@ struct raft_group {
     bool is_deleted;     /* During replay. */
     bool is_known;       /* CREATE or CHECKPOINT was seen. */
     bool is_suspect;
+    bool is_newcomer;   /* Has never been a voter, by any configuration it knew. */
     bool is_level;      /* group_status. */
     uint64_t level_at;  /* What members said to be committed, when they connected. */
     bool has_old_terms; /* A suspect: it may have promised something in terms that it does not know.
@@ -450,7 +451,10 @@ uint64_t log_put_entries(struct raft_group *g, enum record_type type, uint64_t f
 uint64_t log_put_truncate(struct raft_group *g, uint64_t from);
 uint64_t log_put_base(struct raft_group *g, enum record_type type, const struct base *b);
 uint64_t log_put_create(struct raft_group *g);
+/* Suspicion, and whether it was ever a voter. */
 void log_put_suspect(struct raft_group *g);
+/* A configuration that the log has: it may be a voter from now on. */
+void log_note_conf(struct raft_group *g, struct slice conf);
 void log_put_delete(struct raft_group *g);
 uint64_t log_put_checkpoint(struct raft_group *g);
 /* Forget entries above @last in confs and spans. */

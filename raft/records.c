@@ -11,6 +11,19 @@ static void read_base(struct reader *r, struct record_base *base)
     base->conf = reader_bytes(r, len);
 }
 
+enum { FLAG_SUSPECT = 1, FLAG_NEWCOMER = 2 };
+
+static uint8_t flags_of(bool is_suspect, bool is_newcomer)
+{
+    return (uint8_t)((is_suspect ? FLAG_SUSPECT : 0) | (is_newcomer ? FLAG_NEWCOMER : 0));
+}
+
+static void take_flags(struct record *rec, uint8_t flags)
+{
+    rec->is_suspect = (flags & FLAG_SUSPECT) != 0;
+    rec->is_newcomer = (flags & FLAG_NEWCOMER) != 0;
+}
+
 int record_decode(uint8_t type, struct slice payload, struct record *ret_record)
 {
     struct reader r = reader_of(payload);
@@ -50,11 +63,11 @@ int record_decode(uint8_t type, struct slice payload, struct record *ret_record)
         rec.raft_id = reader_varint(&r);
         rec.term = reader_varint(&r);
         rec.voted_for = reader_varint(&r);
-        rec.is_suspect = reader_u8(&r) != 0;
+        take_flags(&rec, reader_u8(&r));
         read_base(&r, &rec.base);
         break;
     case RECORD_SUSPECT:
-        rec.is_suspect = reader_u8(&r) != 0;
+        take_flags(&rec, reader_u8(&r));
         break;
     default:
         return ERR_UNSUPPORTED;
@@ -127,16 +140,16 @@ void record_put_create(struct buf *out, uint64_t raft_id)
 }
 
 void record_put_checkpoint(struct buf *out, uint64_t raft_id, uint64_t term, uint64_t voted_for,
-                           bool is_suspect, const struct record_base *base)
+                           bool is_suspect, bool is_newcomer, const struct record_base *base)
 {
     buf_append_varint(out, raft_id);
     buf_append_varint(out, term);
     buf_append_varint(out, voted_for);
-    buf_append_u8(out, is_suspect);
+    buf_append_u8(out, flags_of(is_suspect, is_newcomer));
     record_put_base(out, base);
 }
 
-void record_put_suspect(struct buf *out, bool is_suspect)
+void record_put_suspect(struct buf *out, bool is_suspect, bool is_newcomer)
 {
-    buf_append_u8(out, is_suspect);
+    buf_append_u8(out, flags_of(is_suspect, is_newcomer));
 }

@@ -14,8 +14,8 @@
  *   CREATE      v raft_id: the replica was born here.
  *   DELETE      nothing: the group is gone, its gid never comes back.
  *   SUSPECT     u8 1: may have lost what it acknowledged (G11); 0: no longer.
- *   CHECKPOINT  v raft_id, v term, v voted_for, u8 suspect, then as BASE: all a group needs beside
- *               entries.
+ *   CHECKPOINT  v raft_id, v term, v voted_for, u8 flags (1 suspect, 2 never a voter), then as
+ * BASE: all a group needs beside entries.
  *
  * The term of the entry before shows at replay when what cut or replaced it is lost: index and term
  * name an entry and all before it, so entries that follow another one are not of this log.
@@ -60,6 +60,7 @@ struct record {
     uint64_t term;        /* META, CHECKPOINT; of the entry before APPEND and CARRY, or 0. */
     uint64_t voted_for;   /* META, CHECKPOINT. */
     bool is_suspect;      /* SUSPECT, CHECKPOINT. */
+    bool is_newcomer;     /* Same: it has never been a voter. */
     uint64_t index;       /* First index of APPEND and CARRY, from of TRUNCATE. */
     uint64_t count;       /* Entries of APPEND and CARRY. */
     struct slice entries; /* Their bytes, for record_entry_next. */
@@ -87,6 +88,6 @@ void record_put_meta(struct buf *out, uint64_t term, uint64_t voted_for);
 void record_put_base(struct buf *out, const struct record_base *base);
 void record_put_create(struct buf *out, uint64_t raft_id);
 void record_put_checkpoint(struct buf *out, uint64_t raft_id, uint64_t term, uint64_t voted_for,
-                           bool is_suspect, const struct record_base *base);
-void record_put_suspect(struct buf *out, bool is_suspect);
+                           bool is_suspect, bool is_newcomer, const struct record_base *base);
+void record_put_suspect(struct buf *out, bool is_suspect, bool is_newcomer);
 #endif

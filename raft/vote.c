@@ -23,8 +23,9 @@ void vote_answer(struct raft_group *g, const struct raft_request_vote *v, uint64
     uint64_t last_term = compat_term_at(g->r, last);
     bool is_fresh =
         g->leader_seen_ms != 0 && h->now_ms - g->leader_seen_ms < h->opt.election_timeout_ms;
-    /* G18: its acknowledgements were never counted, so no commit depends on its log. */
-    bool is_free = IS_ON(h, G18) && compat_role(g->r, g->raft_id) == RAFT_STANDBY;
+    /* G18: its acknowledgements were never counted, so no commit depends on its log: unless it was
+     * a voter before, was removed and came back. */
+    bool is_free = IS_ON(h, G18) && compat_role(g->r, g->raft_id) == RAFT_STANDBY && g->is_newcomer;
     bool is_granted = false;
 
     h->stats.host_votes++;

@@ -199,9 +199,11 @@ static bool can_lose(struct sim_run *run, unsigned victim, unsigned group)
         }
         group_status(r->g, &s);
         unsigned voters = 0, intact = 0, spare = 0;
+        bool is_promoted = false; /* At any moment, as what it was a moment ago. */
         for (unsigned k = 0; k < s.members_count; k++) {
             const struct group_member *c = &s.members[k].member;
             if (c->role != GROUP_VOTER) {
+                is_promoted = is_promoted || c->node_id == victim + 1;
                 continue;
             }
             unsigned node = (unsigned)c->node_id - 1;
@@ -244,30 +246,26 @@ bool sim_members_wipe(struct sim_node *n)
 
 /* ---- Goals ---- */
 
-static unsigned free_node(struct sim_run *run, const struct sim_members *m)
+/* No replica is wanted there, and none is leaving: two of a group do not live on a node. */
+static bool is_free(const struct sim_members *m, unsigned node)
 {
-    unsigned node;
-    do {
-        node = (unsigned)sim_rng_below(&run->rng_members, run->plan->nodes_count);
-    } while (wanted_id(m, node) != 0);
-    return node;
+    uint64_t id = m->living[node];
+    return wanted_id(m, node) == 0 && (id == 0 || m->gone_at[id % SIM_IDS_MAX] != 0);
 }
 
-/* While a node still has a replica that was a member, it is that one which is wanted again: two of
- * a group do not live on a node. */
-static uint64_t id_for(struct sim_members *m, unsigned node)
+/* False: there is no place. */
+static bool want_another(struct sim_run *run, struct sim_members *m)
 {
-    uint64_t *id = &m->living[node];
-    if (*id == 0 || m->gone_at[*id % SIM_IDS_MAX] != 0) {
-        *id = m->next_id++;
+    unsigned count = run->plan->nodes_count;
+    unsigned node = (unsigned)sim_rng_below(&run->rng_members, count);
+    for (unsigned i = 0; i < count; i++, node = (node + 1) % count) {
+        if (is_free(m, node)) {
+            m->living[node] = m->next_id++;
+            m->want[m->count++] = (struct group_member){m->living[node], node + 1, GROUP_VOTER};
+            return true;
+        }
     }
-    return *id;
-}
-
-static void want_another(struct sim_run *run, struct sim_members *m)
-{
-    unsigned node = free_node(run, m);
-    m->want[m->count++] = (struct group_member){id_for(m, node), node + 1, GROUP_VOTER};
+    return false;
 }
 
 static void want_one_less(struct sim_run *run, struct sim_members *m)
@@ -286,14 +284,12 @@ void sim_members_goal(struct sim_run *run, unsigned group, unsigned dice)
     }
     unsigned max = run->plan->nodes_count;
     unsigned to = 1 + dice / 8 % max;
-    if (dice % 3 == 0 && m->count < max) { /* Replace one. */
-        want_another(run, m);
+    if (dice % 3 == 0 && m->count < max && want_another(run, m)) { /* Replace one. */
         to = m->count - 1;
         m->want[sim_rng_below(&run->rng_members, to)] = m->want[to];
         m->count = to;
     }
-    while (m->count < to) {
-        want_another(run, m);
+    while (m->count < to && want_another(run, m)) {
     }
     while (m->count > to) {
         want_one_less(run, m);

@@ -253,18 +253,18 @@ Test(meta, a_peer_that_left_is_remembered_until_it_is_no_member)
     const struct meta_peer both[] = {s->peers[0], s->peers[1], s->peers[2], s->old[0]};
     tell(m, 3, 10, both, 4);
     cr_expect(meta_is_member(s, first));
-    /* Wanted again meanwhile: the same one, as long as it may live there. */
+    /* Its node cannot have another one meanwhile, nor the same one again. */
     place(m, 4, (const uint64_t[]){UINT64_MAX, 2, 3}, 3);
-    cr_expect_eq(meta_raft_id_on(s, 3), first);
+    cr_expect_eq(seen.refused, 1);
+    cr_expect_eq(meta_raft_id_on(s, 3), 0);
     meta_checkpoint_all(m, put_back, n);
     cr_expect_eq(meta_hash(m), meta_hash(n));
-    /* The other one is none any more; a later newcomer on its node gets another id. */
-    uint64_t second = s->old[0].raft_id;
-    tell(m, 5, 11, both, 2);
-    cr_expect_not(meta_is_member(s, second));
+    /* It is none any more; a later newcomer on its node gets another id. */
+    tell(m, 5, 11, s->peers, 3);
+    cr_expect_not(meta_is_member(s, first));
     cr_expect_eq(s->reported, 11);
-    place(m, 6, (const uint64_t[]){UINT64_MAX, 2, 4}, 3);
-    cr_expect_gt(meta_raft_id_on(s, 4), second);
+    place(m, 6, (const uint64_t[]){UINT64_MAX, 2, 3}, 3);
+    cr_expect_gt(meta_raft_id_on(s, 3), first);
     meta_free(m);
     meta_free(n);
 }
@@ -301,9 +301,11 @@ Test(meta, a_lost_replica_gets_a_new_id_and_never_its_old_one)
     cr_expect_gt(next, lost);
     cr_assert_eq(meta_apply(m, 3, buf_slice(&b)), 0); /* Said twice. */
     cr_expect_eq(meta_raft_id_on(s, 2), next);
+    cr_expect_not(meta_is_leaving(s, 2)); /* Nothing lives there that could be in the way. */
     place(m, 4, (const uint64_t[]){UINT64_MAX, 3}, 2);
-    place(m, 5, (const uint64_t[]){UINT64_MAX, 3, 2}, 3);
-    cr_expect_eq(meta_raft_id_on(s, 2), next);
+    tell(m, 5, 9, s->peers, 2);
+    place(m, 6, (const uint64_t[]){UINT64_MAX, 3, 2}, 3);
+    cr_expect_gt(meta_raft_id_on(s, 2), next);
     meta_free(m);
     /* Of one replica nothing is left to replace it from. */
     m = new_meta(&seen);

@@ -348,3 +348,46 @@ PLAY(an_offer_during_a_switch_is_sent_back)
     const struct frame_item *done = puppet_heard(&p, FRAME_DONE, 3);
     return done != NULL && done->seq == 9 && done->flags == 1;
 }
+
+/* It acknowledged as a voter, was removed, and is taken in again as a standby: others may have
+ * committed by its acknowledgement what the candidate has not. */
+PLAY(a_standby_that_was_a_voter_compares_logs)
+{
+    puppet_open(&p, 6, 1, off);
+    puppet_entries(
+        &p, 2, 2, 1, 1, 1, 3,
+        (struct puppet_entry[]){{.term = 2, .type = CHANGE, .voters = 7},
+                                {.term = 2, .type = CHANGE, .voters = 6},
+                                {.term = 2, .type = CHANGE, .voters = 6, .standbys = 1}});
+    puppet_commands(&p, 2, 2, 4, 2, 5, 1, "x");
+    puppet_run(&p, 4000);
+    puppet_vote(&p, 3, 3, 3, 2, 0);
+    bool is_free = is_granted(3, 3);
+    /* Also when all of that is below the base, and after a restart. */
+    p.base = p.applied;
+    must(p.base.index == 5);
+    group_set_base(p.group, p.base);
+    puppet_settle(&p);
+    puppet_crash(&p);
+    must(puppet_restart(&p) == 0);
+    puppet_run(&p, 4000);
+    puppet_vote(&p, 3, 4, 3, 2, 0);
+    is_free = is_free || is_granted(3, 4);
+    puppet_vote(&p, 3, 5, 6, 2, 0);
+    return !is_free && is_granted(3, 5);
+}
+
+/* And one that never was remembers that too. */
+PLAY(a_standby_that_was_never_a_voter_gives_free_votes_after_a_restart)
+{
+    puppet_open(&p, 6, 1, off);
+    puppet_commands(&p, 2, 2, 1, 1, 3, 2, "x");
+    p.base = p.applied;
+    group_set_base(p.group, p.base);
+    puppet_settle(&p);
+    puppet_crash(&p);
+    must(puppet_restart(&p) == 0);
+    puppet_run(&p, 4000);
+    puppet_vote(&p, 3, 3, 2, 2, 0);
+    return is_granted(3, 3);
+}
