@@ -234,7 +234,7 @@ static void mistyped(struct pull_fields *f, enum json_scan_type type, struct sli
         return;
     }
     f->failed = true;
-    bool is_number = type == JSON_SCAN_NUMBER;
+    bool is_number = type == JSON_SCAN_NUMBER && strcmp(wanted, "string") != 0;
     snprintf(f->r->error, sizeof f->r->error,
              "json: cannot unmarshal %s%s%.*s into Go struct field "
              "JSApiConsumerGetNextRequest.%s of type %s",
@@ -251,14 +251,36 @@ static void read_int(struct pull_fields *f, enum json_scan_type type, struct sli
     }
 }
 
+/* Fields of priority groups. */
+static void on_group_field(struct pull_fields *f, struct slice key, enum json_scan_type type,
+                           struct slice value)
+{
+    struct pull_request *r = f->r;
+    if (key_is(key, "min_pending")) {
+        read_int(f, type, value, "PriorityGroup.min_pending", "int64", &r->min_pending);
+    } else if (key_is(key, "min_ack_pending")) {
+        read_int(f, type, value, "PriorityGroup.min_ack_pending", "int64", &r->min_ack_pending);
+    } else if (key_is(key, "priority")) {
+        read_int(f, type, value, "PriorityGroup.priority", "int", &r->priority);
+    } else if (key_is(key, "group") && type != JSON_SCAN_STRING && type != JSON_SCAN_NULL) {
+        mistyped(f, type, value, "PriorityGroup.group", "string");
+    } else if (key_is(key, "id") && type == JSON_SCAN_STRING) {
+        r->has_id = value.len > 0;
+    } else if (key_is(key, "id") && type != JSON_SCAN_NULL) {
+        mistyped(f, type, value, "PriorityGroup.id", "string");
+    }
+}
+
 static void on_pull_field(void *arg, struct slice key, enum json_scan_type type, struct slice value)
 {
     struct pull_fields *f = arg;
     struct pull_request *r = f->r;
+    on_group_field(f, key, type, value);
     if (key_is(key, "batch")) {
-        int64_t batch = 1;
+        int64_t batch = 0;
         read_int(f, type, value, "batch", "int", &batch);
         r->batch = batch > 0 ? (uint64_t)batch : 1;
+        r->short_by = batch > 0 ? 0 : 1 - (batch < -INT32_MAX ? -INT32_MAX : batch);
     } else if (key_is(key, "expires")) {
         read_int(f, type, value, "expires", "time.Duration", &r->expires_ns);
     } else if (key_is(key, "idle_heartbeat")) {
@@ -288,6 +310,7 @@ const char *pull_request_parse(struct slice body, struct pull_request *ret_r)
         }
         return NULL;
     }
+    ret_r->short_by = 1; /* Until a batch is read. */
     struct pull_fields f = {.r = ret_r};
     char error[JSON_SCAN_ERROR_BYTES];
     if (!json_scan_object(body, error, &f, on_pull_field)) {
@@ -300,6 +323,15 @@ const char *pull_request_parse(struct slice body, struct pull_request *ret_r)
     /* Twice the heartbeat must fit; written so that it cannot overflow. */
     if (ret_r->heartbeat_ns > 0 && ret_r->heartbeat_ns > ret_r->expires_ns / 2) {
         return "heartbeat value too large";
+    }
+    if (ret_r->min_pending != 0 || ret_r->min_ack_pending != 0) {
+        return "Not a Overflow Priority consumer";
+    }
+    if (ret_r->has_id) {
+        return "Not a Pinned Client Priority consumer";
+    }
+    if (ret_r->priority < 0 || ret_r->priority > 9) {
+        return "Priority must be between 0 and 9";
     }
     ret_r->heartbeat_ns = ret_r->heartbeat_ns > 0 ? ret_r->heartbeat_ns : 0;
     ret_r->max_bytes = ret_r->max_bytes > 0 ? ret_r->max_bytes : 0;

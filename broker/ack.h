@@ -45,10 +45,14 @@ void ack_payload_parse(struct slice payload, struct ack_payload *ret_a);
 #define PULL_BODY_BYTES_MAX 65536u
 struct pull_request {
     uint64_t batch;     /* At least 1. */
+    int64_t short_by;   /* Asked for so many less, zero or fewer: what statuses then say. */
     int64_t expires_ns; /* From receipt; 0: none. */
     int64_t heartbeat_ns;
     int64_t max_bytes; /* 0: no budget. */
     bool no_wait;
+    /* Of priority groups, which no consumer here has: only there to be refused. */
+    int64_t min_pending, min_ack_pending, priority;
+    bool has_id;
     char error[160]; /* When the parser says so. */
 };
 /* Returns NULL, or what stands behind "400 Bad Request - ": as Go's decoder words it, held by

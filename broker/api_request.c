@@ -518,11 +518,12 @@ int api_read_msg_get(struct slice body, struct api_msg_get *ret_get, struct api_
         read_json_fields(body, msg_get_fields, sizeof msg_get_fields / sizeof msg_get_fields[0],
                          "JSApiMsgGetRequest", &g, NULL, ret_error);
     bool has_time = g.start_time_ns != INT64_MIN;
-    bool is_none = g.seq == 0 && g.last_by_subj == NULL && g.next_by_subj == NULL && !has_time;
+    g.is_none = g.seq == 0 && (g.last_by_subj == NULL || g.last_by_subj[0] == 0) &&
+                (g.next_by_subj == NULL || g.next_by_subj[0] == 0) && !has_time;
     bool is_conflict =
         (g.last_by_subj != NULL && (g.seq > 0 || g.next_by_subj != NULL || has_time)) ||
         (g.seq > 0 && has_time);
-    if (rv == 0 && (is_none || is_conflict)) {
+    if (rv == 0 && is_conflict && !g.is_none) {
         rv = api_error_set(ret_error, API_ERROR_BAD_REQUEST, NULL);
     } else if (rv != 0 && ret_error->err_code == API_ERROR_STREAM_INVALID_CONFIG) {
         /* Batches: known to the reference only on DIRECT.GET, and there from 2.11 on. */

@@ -92,6 +92,7 @@ struct api_msg_get {
     char *next_by_subj;
     int64_t start_time_ns; /* INT64_MIN = absent. */
     bool no_hdr;
+    bool is_none; /* It names no message. */
 };
 int api_read_msg_get(struct slice body, struct api_msg_get *ret_get, struct api_error *ret_error);
 void api_msg_get_close(struct api_msg_get *g);

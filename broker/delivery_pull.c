@@ -26,8 +26,8 @@ static void send_pending(struct delivery *d, const struct pull *p, const char *s
 {
     buf_clear(&d->header);
     buf_printf(&d->header,
-               "NATS/1.0 %s\r\nNats-Pending-Messages: %llu\r\nNats-Pending-Bytes: %llu\r\n\r\n",
-               status, (unsigned long long)p->left,
+               "NATS/1.0 %s\r\nNats-Pending-Messages: %lld\r\nNats-Pending-Bytes: %llu\r\n\r\n",
+               status, (long long)p->left - (long long)p->short_by,
                (unsigned long long)(p->has_bytes ? p->bytes_left : 0));
     send_header(d, p->node, pull_inbox(p));
 }
@@ -266,6 +266,7 @@ static void add_waiting(struct delivery_queue *q, uint64_t node, struct slice in
     struct pull *p = xcalloc(1, sizeof *p + inbox.len);
     p->node = node;
     p->left = r->batch;
+    p->short_by = r->short_by;
     p->has_bytes = r->max_bytes > 0;
     p->bytes_left = (uint64_t)r->max_bytes;
     p->deadline_ns = INT64_MAX;

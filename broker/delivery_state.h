@@ -24,6 +24,7 @@ struct pull {
     uint64_t node;
     uint64_t left;       /* Messages not planned yet. */
     uint64_t bytes_left; /* When has_bytes. */
+    int64_t short_by;    /* See pull_request. */
     uint64_t served;     /* Planned and not undone. */
     uint64_t in_flight;  /* Planned and not committed. */
     int64_t deadline_ns; /* INT64_MAX: none. */

@@ -373,7 +373,13 @@ static bool try_route(struct js *js, uint64_t asker, unsigned hops, const struct
     bool is_meta;
     if (!slice_has_prefix(msg->subject, SLICE_LIT("$JS.API.")) ||
         !parse_subject(msg->subject, &call, &is_meta)) {
-        return true; /* Swallowed: the reference neither answers nor says 503. */
+        /* The reference listens to these for each consumer and stream; any other subject it
+         * swallows. */
+        if (slice_has_prefix(msg->subject, SLICE_LIT("$JS.API.CONSUMER.MSG.NEXT.")) ||
+            slice_has_prefix(msg->subject, SLICE_LIT("$JS.API.DIRECT.GET"))) {
+            js_api_no_responders(js, asker, msg->reply, msg->subject);
+        }
+        return true;
     }
     if (msg->payload.len > BODY_BYTES_MAX && js_api_type(call.op) != NULL) {
         struct api_error e;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "broker/api_reply.h"
+#include "broker/json_fields.h"
 #include "cluster/js_api.h"
 #include "storage/base/err.h"
 
@@ -179,7 +180,8 @@ static void stream_names(struct js *js, const struct js_api_call *call,
     const char *nothing = js->ctx->peers != NULL && total > 0 ? "[]" : "null";
     buf_printf(&b, ",\"streams\":%s", from == to ? nothing : "[");
     for (size_t i = from; i < to; i++) {
-        buf_printf(&b, "%s\"%s\"", i == from ? "" : ",", list[i]->config.name);
+        buf_append_str(&b, i == from ? "" : ",");
+        json_print_string(&b, slice_str(list[i]->config.name));
     }
     buf_append_str(&b, from < to ? "]}" : "}");
     js_api_reply(js, call->asker, call->inbox, js->meta_index, SLICE_EMPTY, buf_slice(&b));
@@ -216,7 +218,8 @@ static void list_end(struct js *js, struct js_list *l)
             buf_append_slice(&b, buf_slice(&l->infos[i]));
             buf_append_u8(&b, '}');
         } else {
-            buf_printf(&missing, "%s\"%s\"", missing.len == 0 ? "" : ",", l->names[i]);
+            buf_append_str(&missing, missing.len == 0 ? "" : ",");
+            json_print_string(&missing, slice_str(l->names[i]));
         }
     }
     buf_append_u8(&b, ']');

@@ -344,7 +344,11 @@ static void get_message(struct js_stream *st, const struct js_api_call *call)
         js_api_refuse(st->js, call, &e);
         return;
     }
-    read_message(st, call, &g);
+    if (g.is_none) {
+        refuse(st, call, API_ERROR_BAD_REQUEST, NULL);
+    } else {
+        read_message(st, call, &g);
+    }
     api_msg_get_close(&g);
 }
 
@@ -365,12 +369,14 @@ static void direct_get(struct js_stream *st, const struct js_api_call *call)
         status = e.err_code == API_ERROR_INVALID_JSON
                      ? SLICE_LIT("NATS/1.0 408 Malformed Request\r\n\r\n")
                      : SLICE_LIT("NATS/1.0 408 Bad Request\r\n\r\n");
+    } else if (g.is_none) {
+        status = SLICE_LIT("NATS/1.0 408 Empty Request\r\n\r\n");
     }
     if (status.len > 0) {
         js_api_reply(st->js, call->asker, call->inbox, 0, status, SLICE_EMPTY);
-        return;
+    } else {
+        read_message(st, call, &g);
     }
-    read_message(st, call, &g);
     api_msg_get_close(&g);
 }
 
