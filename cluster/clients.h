@@ -46,6 +46,11 @@ void clients_resume(struct clients *cs, uint64_t cid);
  * they sent and hear no answer to was never taken. */
 void clients_stop_reading(struct clients *cs);
 
+/* Close every connection, as Server Shutdown, while the loop goes on: each when its client has read
+ * what was sent to it, or soon after. */
+void clients_close_all(struct clients *cs);
+bool clients_are_gone(const struct clients *cs);
+
 /* Send the INFO to every client that understands it (protocol 1, first PONG sent): connect_urls
  * changed, or lame duck. */
 void clients_broadcast_info(struct clients *cs);

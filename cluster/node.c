@@ -4,7 +4,7 @@
  * Stop: leaderships go to other nodes, clients are read no more, what they were heard to send is
  * answered; then listeners and connections close, and the loop runs until the last handle is gone.
  *
- *   RUNNING --SIGTERM, SIGINT--------------> HANDOVER --> DRAIN --> (loop stops)
+ *   RUNNING --SIGTERM, SIGINT--------------> HANDOVER --> DRAIN --> CLOSE --> (loop stops)
  *      |                                        ^
  *      +--SIGUSR2--> LAME_DUCK --clients gone---+
  *
@@ -39,11 +39,19 @@
 
 #define HANDOVER_MAX_MS 3000 /* Two moves of leaderships that come to nothing. */
 #define DRAIN_MAX_MS 1000
-#define DRAIN_MIN_MS 20 /* For replies that nobody counts: to requests, confirmed acks. */
+#define DRAIN_MIN_MS 20  /* For replies that nobody counts: to requests, confirmed acks. */
+#define CLOSE_MAX_MS 300 /* Connections linger for 250 ms. */
 #define STOP_STEP_MS 5
 #define SHUTDOWN_MAX_MS 2000 /* What has not closed by then is left to the kernel. */
 
-enum node_phase { NODE_RUNNING, NODE_LAME_DUCK, NODE_HANDOVER, NODE_DRAIN, NODE_STOPPED };
+enum node_phase {
+    NODE_RUNNING,
+    NODE_LAME_DUCK,
+    NODE_HANDOVER,
+    NODE_DRAIN,
+    NODE_CLOSE,
+    NODE_STOPPED
+};
 
 struct node {
     struct node_context ctx;
@@ -153,7 +161,9 @@ static void drain(struct node *n)
     if (!is_quiet) {
         log_wrn("Publishes that were accepted are not answered: their streams have no leader");
     }
-    stop_now(n);
+    /* They look for another node at once, not when the log is closed. */
+    clients_close_all(n->ctx.clients);
+    enter(n, NODE_CLOSE);
 }
 
 static void on_stop_step(void *arg)
@@ -163,6 +173,9 @@ static void on_stop_step(void *arg)
         hand_over(n);
     } else if (n->phase == NODE_DRAIN) {
         drain(n);
+    } else if (n->phase == NODE_CLOSE &&
+               (clients_are_gone(n->ctx.clients) || phase_age_ms(n) >= CLOSE_MAX_MS)) {
+        stop_now(n);
     }
 }
 
@@ -185,7 +198,7 @@ static void begin_leaving(struct node *n)
 
 static void stop(struct node *n)
 {
-    if (n->phase == NODE_HANDOVER || n->phase == NODE_DRAIN || n->js == NULL) {
+    if ((n->phase >= NODE_HANDOVER && n->phase < NODE_STOPPED) || n->js == NULL) {
         log_inf("Initiating Shutdown...");
         stop_now(n);
         return;

@@ -109,19 +109,34 @@ bool clients_is_listening(const struct clients *cs)
     return cs->is_listening;
 }
 
+void clients_close_all(struct clients *cs)
+{
+    struct client *c, *tmp;
+    HASH_ITER(hh, cs->by_cid, c, tmp)
+    {
+        if (c->state == CLIENT_OPEN) {
+            client_doom(c, PROTOCOL_ERROR_SHUTDOWN);
+        }
+    }
+    clients_collect(cs);
+}
+
+bool clients_are_gone(const struct clients *cs)
+{
+    return cs->by_cid == NULL;
+}
+
 void clients_stop(struct clients *cs)
 {
     clients_close_listener(cs);
     struct client *c, *tmp;
     HASH_ITER(hh, cs->by_cid, c, tmp)
     {
-        if (c->state == CLIENT_OPEN) {
-            client_doom(c, PROTOCOL_ERROR_SHUTDOWN);
-        } else if (c->state == CLIENT_LINGERING) {
+        if (c->state == CLIENT_LINGERING) {
             client_abort(c);
         }
     }
-    clients_collect(cs);
+    clients_close_all(cs);
     loop_timer_free(cs->paused_timer);
     loop_timer_free(cs->writing_timer);
     loop_timer_free(cs->evict_timer);

@@ -36,6 +36,10 @@ def start_load(c, **options):
     return loads
 
 
+def largest(gaps):
+    return [round(1000 * g) for g in sorted(gaps, reverse=True)[:4]]
+
+
 def finish_load(c, loads, what, is_planned=True):
     for load in loads:
         load.finish()
@@ -44,10 +48,10 @@ def finish_load(c, loads, what, is_planned=True):
         load.check(stored_of(c.nodes[k % len(c.nodes)], "S%d" % k, "s%d" % k))
     # What a node had taken it answered: what was published again is new to the stream.
     assert not is_planned or all(load.duplicates == 0 for load in loads), [load.duplicates for load in loads]
-    gaps = sorted((g for x in loads for g, _ in x.gaps), reverse=True)[:5]
-    print("     %s: %d acks, none failed; %d moves of publishers, %d messages published again, "
-          "largest gaps %s ms" % (what, sum(len(x.acks) for x in loads), sum(x.moves for x in loads),
-                                  sum(x.again for x in loads), [round(1000 * g) for g in gaps]))
+    print("     %s: %d acks, none failed; %d moves of publishers, %d messages published again; largest gaps "
+          "%s ms, over a move to another node %s ms"
+          % (what, sum(len(x.acks) for x in loads), sum(x.moves for x in loads), sum(x.again for x in loads),
+             largest(g for x in loads for g in x.gaps), largest(g for x in loads for g in x.move_gaps)))
 
 
 def led_by(node):

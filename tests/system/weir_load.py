@@ -31,7 +31,8 @@ class Load(threading.Thread):
         self.heeds_ldm = heeds_ldm
         self.acks = {}       # Number of the message: sequence.
         self.failed = []     # (number, answer): a refusal, or silence on a connection that stands.
-        self.gaps = []       # (seconds without any answer, when)
+        self.gaps = []       # Seconds without any answer while some were awaited: on one connection,
+        self.move_gaps = []  # and over a move to another node.
         self.moves = 0       # To another node.
         self.again = 0       # Messages published again.
         self.duplicates = 0  # Answers that said so.
@@ -71,6 +72,7 @@ class Load(threading.Thread):
         self.client.close()
         self.at = (self.at + 1) % len(self.nodes)
         self.moves += 1
+        self.has_moved = True
         again = sorted(self.open)
         self.connect()
         self.again += len(again)
@@ -82,6 +84,7 @@ class Load(threading.Thread):
         old, prefix = self.client, self.prefix
         self.at = (self.at + 1) % len(self.nodes)
         self.moves += 1
+        self.has_moved = True
         self.connect()
         end = time.monotonic() + 3
         waits = set(self.open)
@@ -114,8 +117,9 @@ class Load(threading.Thread):
         number = int(words[1].rsplit(".", 1)[1])
         now = time.monotonic()
         if self.last is not None:
-            self.gaps.append((now - self.last, now))
+            (self.move_gaps if self.has_moved else self.gaps).append(now - self.last)
         self.last = now
+        self.has_moved = False
         self.open.pop(number, None)
         answer = json.loads(body) if body else None
         if answer is None or "seq" not in answer:
@@ -140,6 +144,7 @@ class Load(threading.Thread):
 
     def loop(self):
         self.last = None
+        self.has_moved = False
         self.connect()
         began = time.monotonic()
         while not self.is_ending.is_set() or self.open:
