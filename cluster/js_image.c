@@ -169,7 +169,7 @@ static int fsm_stage_open(void *ctx, struct group_base base, const struct group_
                           uint32_t parts_count, void **ret_stage)
 {
     const struct js_image_of *of = ctx;
-    struct store_part *to = xcalloc(parts_count, sizeof *to);
+    struct store_part *to = xcalloc(parts_count + 1u, sizeof *to);
     struct store_stage *stage = NULL;
     for (uint32_t i = 0; i < parts_count; i++) {
         to[i] = (struct store_part){parts[i].bytes, parts[i].crc};
@@ -177,6 +177,7 @@ static int fsm_stage_open(void *ctx, struct group_base base, const struct group_
     int rv = store_stage_open(of->js->store, of->gid, of->sid, to, parts_count, &stage);
     free(to);
     if (rv == 0) {
+        store_stage_expect(stage, base.index, base.term);
         log_inf("%s: this replica is behind the leader's log and fetches the state at index %llu, "
                 "%u parts",
                 name_of(of), (unsigned long long)base.index, parts_count);

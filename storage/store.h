@@ -289,6 +289,8 @@ void store_image_close(struct store_image *im); /* Unpin. */
  * open. One stage per gid. */
 int store_stage_open(struct store *st, uint64_t gid, uint64_t sid, const struct store_part *parts,
                      uint32_t parts_count, struct store_stage **ret_stage);
+/* The image is to be of this applied index and term: another one does not pass the check. */
+void store_stage_expect(struct store_stage *sg, uint64_t index, uint64_t term);
 /* Any thread, one at a time. ERR_INVALID beyond the part, ERR_IO, ERR_NOSPACE. */
 int store_stage_write(struct store_stage *sg, uint32_t part, uint64_t off, struct slice bytes);
 /* Check every part and sync the files. Any thread. ERR_CORRUPT with the first bad part in

@@ -236,6 +236,8 @@ struct store_stage {
     uint8_t *first;
     bool is_verified;
     bool is_switching;
+    uint64_t index_wanted; /* 0: any. */
+    uint64_t term_wanted;
     uint64_t index;
     uint64_t term;
     uint64_t last_seq;
@@ -314,6 +316,12 @@ int store_stage_open(struct store *st, uint64_t gid, uint64_t sid, const struct 
     return 0;
 }
 
+void store_stage_expect(struct store_stage *sg, uint64_t index, uint64_t term)
+{
+    sg->index_wanted = index;
+    sg->term_wanted = term;
+}
+
 static int stage_file_open(struct store_stage *sg, struct stage_file *sf)
 {
     if (sf->open != NULL) {
@@ -372,7 +380,9 @@ static bool next_item(struct reader *r, struct stage_item *it)
     it->key = reader_bytes(r, key_bytes);
     it->value = reader_bytes(r, value_bytes);
     bool has_block_key = it->kind == KIND_BLOCK || it->kind == KIND_DEAD;
-    return !r->failed && (it->kind == KIND_ITEM || (has_block_key && it->key.len == 8));
+    return !r->failed && it->key.len <= STORE_KEY_BYTES_MAX &&
+           it->value.len <= STORE_VALUE_BYTES_MAX &&
+           (it->kind == KIND_ITEM || (has_block_key && it->key.len == 8));
 }
 
 static struct reader first_part(const struct store_stage *sg)
@@ -380,6 +390,42 @@ static struct reader first_part(const struct store_stage *sg)
     struct reader r = reader_of(slice_of(sg->first, sg->parts[0].want.bytes));
     reader_bytes(&r, IMAGE_HEADER_BYTES);
     return r;
+}
+
+static int by_first_seq(const void *a, const void *b)
+{
+    uint64_t x = (*(struct block *const *)a)->first_seq;
+    uint64_t y = (*(struct block *const *)b)->first_seq;
+    return (x > y) - (x < y);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    uint64_t x = (*(struct block *const *)a)->id;
+    uint64_t y = (*(struct block *const *)b)->id;
+    return (x > y) - (x < y);
+}
+
+/* No sequence is in two blocks, no id is two blocks', and none is of the future. */
+static bool are_blocks_sound(const struct store_stage *sg)
+{
+    size_t n = sg->blocks_count;
+    struct block **sorted = xcalloc(n + 1, sizeof(struct block *));
+    bool is_sound = true;
+    for (size_t i = 0; i < n; i++) {
+        sorted[i] = sg->blocks[i];
+        is_sound = is_sound && sorted[i]->first_seq > 0 && sorted[i]->last_seq <= sg->last_seq;
+    }
+    qsort(sorted, n, sizeof(struct block *), by_id);
+    for (size_t i = 1; i < n; i++) {
+        is_sound = is_sound && sorted[i - 1]->id != sorted[i]->id;
+    }
+    qsort(sorted, n, sizeof(struct block *), by_first_seq);
+    for (size_t i = 1; i < n; i++) {
+        is_sound = is_sound && sorted[i - 1]->last_seq < sorted[i]->first_seq;
+    }
+    free(sorted);
+    return is_sound;
 }
 
 static bool parse_first(struct store_stage *sg)
@@ -417,7 +463,10 @@ static bool parse_first(struct store_stage *sg)
         }
         b->off = part->off;
     }
-    return r.len == 0 && sg->blocks_count + 1 == sg->parts_count;
+    bool is_as_offered =
+        sg->index_wanted == 0 || (sg->index == sg->index_wanted && sg->term == sg->term_wanted);
+    return r.len == 0 && sg->blocks_count + 1 == sg->parts_count && sg->index > 0 &&
+           is_as_offered && are_blocks_sound(sg);
 }
 
 static int verify_block(struct store_stage *sg, uint32_t part)

@@ -6,6 +6,7 @@
 
 #include "storage/base/buf.h"
 #include "storage/base/err.h"
+#include "storage/block_format.h"
 #include "tests/unit/store_world.h"
 
 /* What each committed pass holds; [0] is the empty store. */
@@ -461,4 +462,70 @@ Test(store_image, a_dropped_stage_leaves_nothing_behind)
     store_image_close(im);
     cr_assert_eq(sim_disk_used_bytes(w->disk), before);
     world_free(w);
+}
+
+/* The first part, with its @n-th block's sequences as if they were the first block's. */
+static void overlap_blocks(uint8_t *first, size_t len)
+{
+    uint8_t *block = NULL;
+    for (size_t at = 52; at < len;) {
+        size_t value = at + 7 + get_u16(first + at + 1);
+        if (first[at] == 2 && block == NULL) {
+            block = first + value;
+        } else if (first[at] == 2) {
+            memcpy(first + value + 24, block + 24, 16);
+            return;
+        }
+        at = value + get_u32(first + at + 3);
+    }
+    cr_assert_fail("there are to be two blocks");
+}
+
+Test(store_image, an_image_that_contradicts_itself_is_refused)
+{
+    uint64_t rng = 4;
+    struct world *w = world_new(1);
+    struct world *to = world_new(2);
+    for (unsigned i = 0; i < 60; i++) {
+        world_append(w, 1, 0, &rng);
+    }
+    world_flush(w, 0xf, &rng);
+    struct store_image *im;
+    cr_assert_eq(store_image_open(store_find(w->st, 1), &im), 0);
+    cr_assert_eq(store_image_prepare(im), 0);
+    uint32_t count;
+    const struct store_part *from = store_image_parts(im, &count);
+    struct store_part *parts = xcalloc(count, sizeof *parts);
+    memcpy(parts, from, count * sizeof *parts);
+    size_t len = (size_t)parts[0].bytes;
+    uint8_t *first = xmalloc(len);
+    cr_assert_eq(store_image_read(im, 0, 0, first, len), 0);
+    uint64_t index, term;
+    store_image_applied(im, &index, &term);
+
+    for (int i = 0; i < 4; i++) {
+        uint8_t *copy = xmalloc(len);
+        memcpy(copy, first, len);
+        if (i == 1) {
+            overlap_blocks(copy, len);
+        } else if (i == 2) {
+            put_u64(copy + 40, 1); /* The last sequence. */
+        }
+        parts[0].crc = crc32c(0, copy, len);
+        struct store_stage *sg;
+        uint32_t bad = 99;
+        cr_assert_eq(store_stage_open(to->st, 1, 77, parts, count, &sg), 0);
+        cr_assert_eq(transfer(im, sg), 0);
+        cr_assert_eq(store_stage_write(sg, 0, 0, slice_of(copy, len)), 0);
+        store_stage_expect(sg, i == 3 ? index + 1 : index, term);
+        cr_expect_eq(store_stage_verify(sg, &bad), i == 0 ? 0 : ERR_CORRUPT, "case %d", i);
+        cr_expect_eq(bad, i == 0 ? 99 : 0, "case %d", i);
+        store_stage_drop(sg);
+        free(copy);
+    }
+    free(first);
+    free(parts);
+    store_image_close(im);
+    world_free(w);
+    world_free(to);
 }
