@@ -186,6 +186,12 @@ static int fsm_stage_open(void *ctx, struct group_base base, const struct group_
     return rv;
 }
 
+static bool fsm_stage_has(void *ctx, void *stage, uint32_t part)
+{
+    (void)ctx;
+    return store_stage_has(stage, part);
+}
+
 /* Pool. */
 static void stage_write(void *arg)
 {
@@ -218,6 +224,10 @@ static void fsm_stage_verify(void *ctx, void *stage, struct host_job *job)
     const struct js_image_of *of = ctx;
     struct js_image_job *j = job_new(of, job);
     j->stage = stage;
+    uint32_t own = store_stage_own_count(stage);
+    if (own > 0) {
+        log_inf("%s: %u of these parts were here already", name_of(of), own);
+    }
     loop_work(of->js->loop, stage_verify, done, j);
 }
 
@@ -276,6 +286,11 @@ static void try_switch(void *arg)
         done(j);
         return;
     }
+    if (j->js->flush == NULL && !store_stage_is_whole(j->stage)) {
+        /* A block that counted as here was found damaged since. The next start fetches it. */
+        const char *name = j->gid == META_GID ? "meta" : js_stream_find(j->js, j->gid)->name;
+        js_die(j->js, "Switching to a fetched state", ERR_CORRUPT, 0, name);
+    }
     if (j->gid == META_GID && j->js->flush == NULL) {
         js_meta_image_begin(j->js);
     }
@@ -305,6 +320,7 @@ void js_image_fsm(struct group_fsm *fsm)
     fsm->image_read = fsm_image_read;
     fsm->image_close = fsm_image_close;
     fsm->stage_open = fsm_stage_open;
+    fsm->stage_has = fsm_stage_has;
     fsm->stage_write = fsm_stage_write;
     fsm->stage_verify = fsm_stage_verify;
     fsm->stage_switch = fsm_stage_switch;

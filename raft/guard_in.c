@@ -8,6 +8,8 @@
 #include "raft/host_internal.h"
 #include "storage/base/log.h"
 
+#define LEVEL_NEAR 64 /* A replica so few entries behind, in the leader's own term, is level. */
+
 void guard_message_free(struct raft_message *m)
 {
     if (m->type == RAFT_IO_APPEND_ENTRIES && m->append_entries.entries != NULL) {
@@ -195,8 +197,12 @@ static void after_entries(struct raft_group *g, const struct raft_append_entries
     elect_campaign_stop(g);
     bool is_same = g->verified_term == a->term && g->verified_leader == from &&
                    g->verified >= leader_commit && compat_term_at(g->r, leader_commit) == a->term;
-    if (is_same && g->r->last_applied >= leader_commit && g->r->last_applied >= g->level_at) {
-        g->is_level = true; /* The leader tells who lags only what he has as committed: level_at. */
+    /* The leader tells who lags only what he has as committed: level_at. Under a steady load some
+     * entries are always on their way. */
+    uint64_t applied = g->r->last_applied;
+    if (is_same && applied >= g->level_at && applied + LEVEL_NEAR >= leader_commit &&
+        (applied >= leader_commit || compat_term_at(g->r, applied) == a->term)) {
+        g->is_level = true;
     }
     if (is_same && g->is_suspect && !g->has_old_terms && vote_suspect_knows_terms(g)) {
         guard_trust(g, "level with its leader");

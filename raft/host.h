@@ -203,6 +203,9 @@ struct group_fsm {
     /* Make room beside the present state. ERR_ codes refuse (no space …). @parts is borrowed. */
     int (*stage_open)(void *ctx, struct group_base base, const struct group_part *parts,
                       uint32_t parts_count, void **ret_stage);
+    /* Whether what is in @part, not 0, is here already and need not be fetched. Asked when all
+     * parts before it are staged or were here. NULL: nothing is. */
+    bool (*stage_has)(void *ctx, void *stage, uint32_t part);
     /* @bytes stay until the end. End: host_job_done(). */
     void (*stage_write)(void *ctx, void *stage, uint32_t part, uint64_t off, struct slice bytes,
                         struct host_job *job);

@@ -118,10 +118,17 @@ static void verify(struct pull *p)
     p->fsm.stage_verify(p->fsm.ctx, p->stage, job_new(g->host, JOB_STAGE_VERIFY, p));
 }
 
-/* The next part that has bytes, or the end. */
+static bool is_here(const struct pull *p)
+{
+    return p->part > 0 && p->off == 0 && p->fsm.stage_has != NULL &&
+           p->fsm.stage_has(p->fsm.ctx, p->stage, (uint32_t)p->part);
+}
+
+/* The next part that is to be fetched, or the end. */
 static void next_part(struct pull *p)
 {
-    while (p->part < p->parts_count && catchup_table_bytes(&p->table, p->part) == p->off) {
+    while (p->part < p->parts_count &&
+           (catchup_table_bytes(&p->table, p->part) == p->off || is_here(p))) {
         p->part++;
         p->off = 0;
     }

@@ -583,7 +583,7 @@ static void end_rebuild(struct store *st, struct flush_out *o)
         nb->live_bytes += b->live_bytes;
         if (!b->is_dead) {
             /* Those that are left are neighbours still. */
-            at = is_placed ? at + 1 : blocks_search(s, b->last_seq);
+            at = is_placed ? at + 1 : blocks_search(s, b->first_seq);
             assert(s->blocks[at] == b);
             if (!is_placed) {
                 s->blocks[at] = nb;

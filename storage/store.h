@@ -291,6 +291,10 @@ int store_stage_open(struct store *st, uint64_t gid, uint64_t sid, const struct 
                      uint32_t parts_count, struct store_stage **ret_stage);
 /* The image is to be of this applied index and term: another one does not pass the check. */
 void store_stage_expect(struct store_stage *sg, uint64_t index, uint64_t term);
+/* Whether the store has what is in @part already, so that it need not be written: the delta. Only
+ * once part 0 is written and before any other is. */
+bool store_stage_has(struct store_stage *sg, uint32_t part);
+uint32_t store_stage_own_count(const struct store_stage *sg);
 /* Any thread, one at a time. ERR_INVALID beyond the part, ERR_IO, ERR_NOSPACE. */
 int store_stage_write(struct store_stage *sg, uint32_t part, uint64_t off, struct slice bytes);
 /* Check every part and sync the files. Any thread. ERR_CORRUPT with the first bad part in
@@ -301,6 +305,9 @@ int store_stage_verify(struct store_stage *sg, uint32_t *ret_part);
  * of the gid is gone, and store_find() has the new one, to be loaded. The former stream may not be
  * in the same pass. */
 void store_flush_stage(struct store_flush *job, struct store_stage *sg);
+/* Whether what counted as had is still there; no flush job may exist. False only if damage was
+ * found meanwhile: drop the stage. To be asked before store_flush_stage(). */
+bool store_stage_is_whole(struct store_stage *sg);
 /* Give up: delete what was staged. Only before store_flush_stage(). */
 void store_stage_drop(struct store_stage *sg);
 #endif

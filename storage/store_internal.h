@@ -179,7 +179,11 @@ void block_free(struct block *b);
 /* Put into / take out of the stream's table. */
 void blocks_push(struct store_stream *s, struct block *b);
 void blocks_sort(struct store_stream *s);
-/* Index in s->blocks of the first block whose last sequence is at least @seq; s->end if none. */
+/* Where the block at @i ends in the table: before the next one begins. After a catch-up by delta
+ * (stage_own.c) the last own block may reach, with sequences that are gone, into the first fetched
+ * one. */
+uint64_t blocks_end(const struct store_stream *s, size_t i);
+/* Index in s->blocks of the first block that ends at or above @seq; s->end if none. */
 size_t blocks_search(const struct store_stream *s, uint64_t seq);
 void block_attach_file(struct block *b, struct data_file *f);
 void block_detach_file(struct block *b);

@@ -45,13 +45,21 @@ void blocks_push(struct store_stream *s, struct block *b)
     s->blocks[s->end++] = b;
 }
 
+uint64_t blocks_end(const struct store_stream *s, size_t i)
+{
+    uint64_t last_seq = s->blocks[i]->last_seq;
+    return i + 1 < s->end && s->blocks[i + 1]->first_seq <= last_seq
+               ? s->blocks[i + 1]->first_seq - 1
+               : last_seq;
+}
+
 size_t blocks_search(const struct store_stream *s, uint64_t seq)
 {
     size_t lo = s->head;
     size_t hi = s->end;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if (s->blocks[mid]->last_seq < seq) {
+        if (blocks_end(s, mid) < seq) {
             lo = mid + 1;
         } else {
             hi = mid;
@@ -78,8 +86,7 @@ static struct block *block_find(struct store_stream *s, uint64_t seq)
 {
     /* Consumers walk: the same block, or the next one. */
     size_t i = s->hint;
-    if (i < s->head || i >= s->end || s->blocks[i]->first_seq > seq ||
-        s->blocks[i]->last_seq < seq) {
+    if (i < s->head || i >= s->end || s->blocks[i]->first_seq > seq || blocks_end(s, i) < seq) {
         i = blocks_search(s, seq);
         if (i == s->end || s->blocks[i]->first_seq > seq) {
             return NULL;

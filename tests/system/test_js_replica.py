@@ -32,11 +32,13 @@ def fall_behind(c, js, victim, rounds=1):
 
 
 def test_a_replica_left_behind_comes_back_under_load():
-    """By image, while messages are published and deleted, and with a consumer's state."""
+    """By image, while messages are published and deleted, and with a consumer's state. What it has it keeps."""
     with JsCluster(3) as c:
         js = Js(c.nodes[0])
         js.create("S", ["s.>"], 3)
         js.consumer("S", "C")
+        entries(c.nodes[0], "s.old", 300)
+        time.sleep(6)  # A flush pass.
         victim = next(n for n in c.nodes[1:] if n is not c.leader("S"))
         others = fall_behind(c, js, victim)
         js = Js(others[0])
@@ -57,6 +59,7 @@ def test_a_replica_left_behind_comes_back_under_load():
         c.wait_ready(timeout=60)
         c.same("S", timeout=60)
         assert re.search("caught up by image", victim.log()), victim.log()[-3000:]
+        assert re.search("parts were here already", victim.log()), victim.log()[-3000:]
         assert dump(victim, "S") == dump(others[0], "S")
         # It may lead, and it knows everything.
         others[0].kill()

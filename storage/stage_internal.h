@@ -1,0 +1,79 @@
+/* What store_image.c, store_stage.c and stage_own.c share. The format of part 0 is at the top of
+ * store_image.c. */
+#ifndef STORAGE_STAGE_INTERNAL_H
+#define STORAGE_STAGE_INTERNAL_H
+#include "storage/flush_internal.h"
+
+#define IMAGE_MAGIC 0x474d4957u
+#define IMAGE_VERSION 1u
+#define IMAGE_HEADER_BYTES 52u
+#define IMAGE_ITEMS_BYTES_MAX (UINT64_C(1) << 30)
+#define IMAGE_PARTS_MAX (1u << 22)
+#define STAGE_FILE_BYTES (64u * 1024 * 1024)
+
+struct stage_file {
+    uint64_t number;
+    uint64_t bytes;
+    struct file *open;
+    struct data_file *file; /* From the switch on. */
+};
+
+struct stage_part {
+    struct store_part want;
+    uint32_t file; /* Of parts but the first. */
+    uint64_t off;
+    bool is_own; /* The store has what is in it: not fetched. */
+};
+
+struct stage_id {
+    uint64_t id;
+    uint32_t n;
+};
+
+/* A block of the former stream that stays. */
+struct stage_kept {
+    struct block *block;
+    struct data_file *file;
+};
+
+struct store_stage {
+    struct store *st;
+    struct store_stage *next; /* In the store's list. */
+    struct store_stage *next_in_job;
+    uint64_t gid;
+    uint64_t sid;
+    struct stage_part *parts;
+    uint32_t parts_count;
+    struct stage_file *files;
+    uint32_t files_count;
+    uint8_t *first;
+    bool is_verified;
+    bool is_switching;
+    uint64_t index_wanted; /* 0: any. */
+    uint64_t term_wanted;
+    uint64_t index;
+    uint64_t term;
+    uint64_t last_seq;
+    struct block **blocks; /* Decoded; the switch gives them places. */
+    uint32_t blocks_count;
+    struct bitset *deads; /* By block: what of it is known to be not live in the image. */
+    struct stage_id *ids; /* The sender's ids of the blocks, sorted. */
+    bool is_planned;      /* Which parts are own is decided. */
+    struct stage_kept *kept;
+    size_t kept_count;
+};
+
+/* store_stage.c */
+/* Check and decode part 0 into sg->blocks. ERR_CORRUPT. */
+int stage_parse(struct store_stage *sg);
+/* The index of the block that has this id at the sender's; UINT32_MAX: none. */
+uint32_t stage_block_of(const struct store_stage *sg, uint64_t id);
+/* Give the parts that are fetched their places. */
+void stage_layout(struct store_stage *sg);
+
+/* stage_own.c */
+/* Find what of @old stays, which may be NULL. False if something is not there any more that counted
+ * as own. */
+bool stage_keep(struct store_stage *sg, const struct store_stream *old);
+void stage_own_close(struct store_stage *sg);
+#endif
