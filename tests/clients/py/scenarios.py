@@ -305,7 +305,7 @@ async def streams(w):
     config = info.config.evolve(description="second", subjects=info.config.subjects + [w.name + "-more"])
     info = await w.js[2].update_stream(config)
     check(info.config.description == "second" and len(info.config.subjects) == 2, "not updated")
-    await w.js[0].publish(w.name + "-more")
+    await w.js[2].publish(w.name + "-more")  # The node that was asked knows it at once.
     code = await code_of(w.js[0].update_stream(name=w.name + "-none", subjects=["none"]))
     check(code == 10059, "update of none: %d", code)
     listed = [i.config.name for i in await w.js[1].streams_info()]
