@@ -7,8 +7,7 @@
  * is live in it. At the switch the durable blocks stay, less what is not live in an own block of
  * the image.
  *
- * An own block must have been written whole: which sequences are absent from others is only in the
- * block itself. */
+ * The image tells which sequences of a block are not live (store_image.c). */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -30,8 +29,8 @@ static bool is_sound(const struct block *b)
 static bool is_here(const struct store_stream *s, const struct block *want,
                     const struct bitset *dead)
 {
-    if (want->records_count != span_of(want)) {
-        return false;
+    if (want->records_count + dead->count < span_of(want)) {
+        return false; /* What was absent when it was written is not told. */
     }
     uint64_t seq = want->first_seq;
     for (size_t i = blocks_search(s, seq); i < s->end && seq <= want->last_seq; i++) {

@@ -7,6 +7,8 @@
  *   16  u64  sid                      48  u32  items
  *   52  items: u8 kind, u16 bytes of the key, u32 bytes of the value, key, value; kinds BLOCK, DEAD
  *       and ITEM as in the journal. Places in BLOCK are the sender's and mean nothing elsewhere.
+ * A block from which sequences are absent has a DEAD item that says which, if they can be read: the
+ * other side need not have the block to know what is live in it.
  * Part n is the block of the n-th BLOCK item, byte for byte. */
 #include <assert.h>
 #include <stdlib.h>
@@ -15,8 +17,10 @@
 #include "storage/stage_internal.h"
 
 struct image_block {
+    uint64_t id;
     struct data_file *file;
     uint64_t off;
+    struct block_meta meta;
 };
 
 struct image_item {
@@ -44,7 +48,6 @@ struct store_image {
 static void on_image_block(void *arg, uint8_t kind, struct slice key, struct slice value)
 {
     struct store_image *im = arg;
-    (void)key;
     if (kind == KIND_STREAM && value.len == STREAM_VALUE_BYTES) {
         im->last_seq = get_u64(value.ptr + 24);
         return;
@@ -52,7 +55,7 @@ static void on_image_block(void *arg, uint8_t kind, struct slice key, struct sli
     struct block b = {0};
     uint64_t number;
     struct data_file *f = NULL;
-    if (block_decode(&b, &number, value)) {
+    if (key.len == 8 && block_decode(&b, &number, value)) {
         f = file_find(im->st, number);
     }
     if (f == NULL) {
@@ -61,7 +64,8 @@ static void on_image_block(void *arg, uint8_t kind, struct slice key, struct sli
     }
     f->pins++;
     im->blocks = xrealloc(im->blocks, (im->blocks_count + 1) * sizeof *im->blocks);
-    im->blocks[im->blocks_count] = (struct image_block){f, b.off};
+    im->blocks[im->blocks_count] =
+        (struct image_block){get_u64(key.ptr), f, b.off, block_meta_of(&b)};
     im->parts = xrealloc(im->parts, (im->blocks_count + 2) * sizeof *im->parts);
     im->parts[++im->blocks_count] = (struct store_part){b.bytes, b.crc};
 }
@@ -108,6 +112,85 @@ int store_image_open(struct store_stream *s, struct store_image **ret_image)
     return 0;
 }
 
+static int read_at(const struct store_image *im, const struct image_block *b, uint64_t off,
+                   void *to, size_t len)
+{
+    const struct file_ops *ops = im->st->ops;
+    char path[STORE_PATH_BYTES];
+    store_file_path(im->st, b->file->number, path);
+    struct file *f;
+    int rv = ops->open(ops->ctx, path, FILE_READ, &f);
+    if (rv != 0) {
+        return rv;
+    }
+    size_t n = 0;
+    rv = ops->pread(ops->ctx, f, to, len, b->off + off, &n);
+    ops->close(ops->ctx, f);
+    return rv == 0 && n != len ? ERR_CORRUPT : rv;
+}
+
+static void put_head(struct buf *out, uint8_t kind, size_t key_bytes, size_t value_bytes)
+{
+    buf_append_u8(out, kind);
+    buf_append_u16(out, (uint16_t)key_bytes);
+    buf_append_u32(out, (uint32_t)value_bytes);
+}
+
+/* What was absent when @b was written. Returns whether it could be said. */
+static bool put_absent(const struct store_image *im, const struct image_block *b, struct buf *out)
+{
+    size_t bytes = b->meta.bytes - b->meta.index_off;
+    uint8_t *tail = xmalloc(bytes);
+    struct block_owner owner = {.gid = im->gid, .sid = im->sid};
+    struct block_index ix;
+    bool is_read = read_at(im, b, b->meta.index_off, tail, bytes) == 0 &&
+                   block_index_parse(slice_of(tail, bytes), &owner, &b->meta, &ix) == 0;
+    if (is_read) {
+        struct buf set = BUF_EMPTY;
+        uint8_t key[8];
+        put_u64(key, b->id);
+        bitset_encode(&ix.absent, &set);
+        put_head(out, KIND_DEAD, sizeof key, set.len);
+        buf_append(out, key, sizeof key);
+        buf_append_slice(out, buf_slice(&set));
+        buf_close(&set);
+        block_index_close(&ix);
+    }
+    free(tail);
+    return is_read;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The journal has a DEAD item only where something was removed since the block was written; that
+ * one says all that is not live. Returns how many items were added. */
+static size_t put_all_absent(const struct store_image *im, struct buf *out)
+{
+    uint64_t *dead = xcalloc(im->items_count + 1, sizeof *dead);
+    size_t dead_count = 0;
+    size_t added = 0;
+    for (size_t i = 0; i < im->items_count; i++) {
+        if (im->items[i].place.kind == KIND_DEAD && im->items[i].place.key_bytes == 8) {
+            dead[dead_count++] = get_u64(im->items[i].key);
+        }
+    }
+    qsort(dead, dead_count, sizeof *dead, by_number);
+    for (uint32_t i = 0; i < im->blocks_count; i++) {
+        const struct image_block *b = &im->blocks[i];
+        bool is_whole = b->meta.count == b->meta.last_seq - b->meta.first_seq + 1;
+        if (!is_whole && bsearch(&b->id, dead, dead_count, sizeof *dead, by_number) == NULL) {
+            added += put_absent(im, b, out);
+        }
+    }
+    free(dead);
+    return added;
+}
+
 int store_image_prepare(struct store_image *im)
 {
     const struct file_ops *ops = im->st->ops;
@@ -131,13 +214,15 @@ int store_image_prepare(struct store_image *im)
     for (size_t i = 0; i < im->items_count && rv == 0; i++) {
         const struct image_item *it = &im->items[i];
         struct slice key = slice_of(it->key, it->place.key_bytes);
-        buf_append_u8(out, it->place.kind);
-        buf_append_u16(out, it->place.key_bytes);
-        buf_append_u32(out, it->place.value_bytes);
+        put_head(out, it->place.kind, it->place.key_bytes, it->place.value_bytes);
         buf_append_slice(out, key);
         rv = checkpoint_read_place(ops, f, im->gid, &it->place, key, out);
     }
     ops->close(ops->ctx, f);
+    if (rv == 0) {
+        size_t items = im->items_count + put_all_absent(im, out);
+        put_u32(out->ptr + 48, (uint32_t)items);
+    }
     im->parts[0] = (struct store_part){out->len, crc32c(0, out->ptr, out->len)};
     return rv;
 }
@@ -163,19 +248,7 @@ int store_image_read(struct store_image *im, uint32_t part, uint64_t off, void *
         memcpy(buf, im->first.ptr + off, len);
         return 0;
     }
-    const struct file_ops *ops = im->st->ops;
-    const struct image_block *b = &im->blocks[part - 1];
-    char path[STORE_PATH_BYTES];
-    store_file_path(im->st, b->file->number, path);
-    struct file *f;
-    int rv = ops->open(ops->ctx, path, FILE_READ, &f);
-    if (rv != 0) {
-        return rv;
-    }
-    size_t n = 0;
-    rv = ops->pread(ops->ctx, f, buf, len, b->off + off, &n);
-    ops->close(ops->ctx, f);
-    return rv == 0 && n != len ? ERR_CORRUPT : rv;
+    return read_at(im, &im->blocks[part - 1], off, buf, len);
 }
 
 void store_image_close(struct store_image *im)
