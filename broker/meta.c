@@ -227,7 +227,23 @@ int meta_config_of(const json_t *entry, const char *key, struct stream_config *r
     return rv == 0 ? 0 : ERR_CORRUPT;
 }
 
-static int apply_node(struct meta *m, const json_t *entry)
+/* False: there is no such member. */
+static bool remove_node(struct meta *m, uint64_t index, uint64_t node_id,
+                        const struct meta_asker *asker)
+{
+    static const struct meta_asker nobody;
+    struct meta_node *n;
+    HASH_FIND(hh, m->nodes, &node_id, sizeof node_id, n);
+    if (n == NULL || n->is_removed) {
+        return false;
+    }
+    n->is_removed = true;
+    mark_node_dirty(m, node_id);
+    m->events.node_removed(m->events.arg, n, asker == NULL ? &nobody : asker, index);
+    return true;
+}
+
+static int apply_node(struct meta *m, uint64_t index, const json_t *entry)
 {
     uint64_t node_id = meta_id_of(json_object_get(entry, "node"));
     const json_t *name = json_object_get(entry, "name");
@@ -246,8 +262,28 @@ static int apply_node(struct meta *m, const json_t *entry)
     uint64_t boot = (uint64_t)json_integer_value(json_object_get(entry, "boot"));
     n->boot_count = boot > n->boot_count ? boot : n->boot_count;
     n->has_jetstream = json_is_true(json_object_get(entry, "js"));
+    if (n->raft_id == 0) {
+        uint64_t raft_id = meta_id_of(json_object_get(entry, "raft"));
+        n->raft_id = raft_id != 0 ? raft_id : m->next_raft_id++;
+        meta_mark_dirty(m, "counters", "");
+    }
     mark_node_dirty(m, node_id);
     m->events.node_changed(m->events.arg, n);
+    uint64_t replaces = meta_id_of(json_object_get(entry, "replaces"));
+    if (replaces != 0 && replaces != node_id && remove_node(m, index, replaces, NULL)) {
+        meta_replace_node(m, index, replaces, node_id);
+    }
+    return 0;
+}
+
+static int apply_forget(struct meta *m, uint64_t index, const json_t *entry,
+                        const struct meta_asker *asker)
+{
+    if (!remove_node(m, index, meta_id_of(json_object_get(entry, "node")), asker)) {
+        struct api_error error;
+        api_error_set(&error, API_ERROR_CLUSTER_SERVER_NOT_MEMBER, NULL);
+        m->events.refused(m->events.arg, "meta_server_remove_response", &error, asker, index);
+    }
     return 0;
 }
 
@@ -392,7 +428,9 @@ int meta_apply(struct meta *m, uint64_t index, struct slice entry)
             slice_of(json_string_value(inbox), json_string_length(inbox)),
         };
         if (strcmp(op, "node") == 0) {
-            rv = apply_node(m, v);
+            rv = apply_node(m, index, v);
+        } else if (strcmp(op, "forget") == 0) {
+            rv = apply_forget(m, index, v, &asker);
         } else if (strcmp(op, "create") == 0) {
             rv = apply_create(m, index, v, &asker);
         } else if (strcmp(op, "update") == 0) {

@@ -27,6 +27,8 @@ struct meta_node {
     char *name;
     uint64_t boot_count; /* The highest that was reported: a lower one is a rolled-back disk. */
     bool has_jetstream;
+    bool is_removed;   /* It belongs to the cluster no more, and nothing is placed there. */
+    uint64_t raft_id;  /* Of its replica of the meta group; 0: of before this was kept here. */
     UT_hash_handle hh; /* By node_id. */
 };
 
@@ -86,6 +88,9 @@ struct meta_events {
     void (*refused)(void *arg, const char *type, const struct api_error *error,
                     const struct meta_asker *asker, uint64_t index);
     void (*node_changed)(void *arg, const struct meta_node *n);
+    /* It was a member, and is one no more. */
+    void (*node_removed)(void *arg, const struct meta_node *n, const struct meta_asker *asker,
+                         uint64_t index);
     void *arg;
 };
 
@@ -99,8 +104,14 @@ void meta_free(struct meta *m);
 int meta_apply(struct meta *m, uint64_t index, struct slice entry);
 
 /* Entries to propose. @time_ns is the leader's. */
-void meta_encode_node(struct buf *out, int64_t time_ns, uint64_t node_id, struct slice name,
-                      uint64_t boot_count, bool has_jetstream);
+/* A node as it says it is. @raft_id: of its replica of the meta group, 0: it has none and gets a
+ * new one. @replaces: a node of the same name that is gone for good, as when its disk is; what it
+ * had is to be on this one; 0: none. */
+void meta_encode_node(struct buf *out, int64_t time_ns, const struct meta_node *node,
+                      uint64_t replaces);
+/* The node is gone for good. */
+void meta_encode_forget(struct buf *out, int64_t time_ns, uint64_t node_id,
+                        const struct meta_asker *asker);
 void meta_encode_create(struct buf *out, int64_t time_ns, const struct stream_config *config,
                         const uint64_t *node_ids, size_t nodes_count,
                         const struct meta_asker *asker);

@@ -17,14 +17,29 @@ static void encode_asker(struct buf *out, const struct meta_asker *asker)
     buf_append_u8(out, '}');
 }
 
-void meta_encode_node(struct buf *out, int64_t time_ns, uint64_t node_id, struct slice name,
-                      uint64_t boot_count, bool has_jetstream)
+void meta_encode_node(struct buf *out, int64_t time_ns, const struct meta_node *node,
+                      uint64_t replaces)
 {
     encode_begin(out, time_ns, "node");
-    buf_printf(out, ",\"node\":\"%llu\",\"boot\":%llu,\"js\":%s,\"name\":", U64(node_id),
-               U64(boot_count), has_jetstream ? "true" : "false");
-    json_print_string(out, name);
+    buf_printf(out, ",\"node\":\"%llu\",\"boot\":%llu,\"js\":%s", U64(node->node_id),
+               U64(node->boot_count), node->has_jetstream ? "true" : "false");
+    if (node->raft_id != 0) {
+        buf_printf(out, ",\"raft\":\"%llu\"", U64(node->raft_id));
+    }
+    if (replaces != 0) {
+        buf_printf(out, ",\"replaces\":\"%llu\"", U64(replaces));
+    }
+    buf_append_str(out, ",\"name\":");
+    json_print_string(out, slice_str(node->name));
     buf_append_u8(out, '}');
+}
+
+void meta_encode_forget(struct buf *out, int64_t time_ns, uint64_t node_id,
+                        const struct meta_asker *asker)
+{
+    encode_begin(out, time_ns, "forget");
+    buf_printf(out, ",\"node\":\"%llu\"", U64(node_id));
+    encode_asker(out, asker);
 }
 
 static void encode_nodes(struct buf *out, const uint64_t *node_ids, size_t count)

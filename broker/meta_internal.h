@@ -50,5 +50,7 @@ bool meta_set_peers(struct meta *m, struct meta_stream *s, uint64_t index,
 int meta_apply_place(struct meta *m, uint64_t index, const json_t *entry,
                      const struct meta_asker *asker);
 int meta_apply_members(struct meta *m, const json_t *entry);
+/* What was to be on node @from is to be on node @to, which has nothing of it. */
+void meta_replace_node(struct meta *m, uint64_t index, uint64_t from, uint64_t to);
 int meta_apply_lost(struct meta *m, uint64_t index, const json_t *entry);
 #endif

@@ -240,3 +240,31 @@ int meta_apply_lost(struct meta *m, uint64_t index, const json_t *entry)
     }
     return 0;
 }
+
+/* Sorted, so that all replicas of meta give the same ids. A stream of one replica has nothing to
+ * replace it from: it stays where it was. */
+void meta_replace_node(struct meta *m, uint64_t index, uint64_t from, uint64_t to)
+{
+    size_t streams_count = meta_streams_count(m);
+    const struct meta_stream **list = meta_streams_sorted(m);
+    for (size_t k = 0; k < streams_count; k++) {
+        struct meta_stream *s;
+        struct meta_peer peers[META_REPLICAS_MAX];
+        HASH_FIND(hh_gid, m->by_gid, &list[k]->gid, sizeof list[k]->gid, s);
+        bool is_there = meta_raft_id_on(s, from) != 0;
+        if (!is_there || s->peers_count < 2 || meta_raft_id_on(s, to) != 0 ||
+            meta_is_leaving(s, to)) {
+            continue;
+        }
+        for (size_t i = 0; i < s->peers_count; i++) {
+            peers[i] = s->peers[i];
+            if (peers[i].node_id == from) {
+                peers[i] = (struct meta_peer){to, m->next_raft_id++, false};
+            }
+        }
+        if (meta_set_peers(m, s, index, peers, s->peers_count, true)) {
+            m->events.placed(m->events.arg, s, &(struct meta_asker){0}, index);
+        }
+    }
+    free(list);
+}

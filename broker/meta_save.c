@@ -39,8 +39,9 @@ static void print_item(const struct meta *m, const char *key, struct buf *out)
     } else if (strncmp(key, "node/", 5) == 0) {
         const struct meta_node *n = meta_node_find(m, strtoull(key + 5, NULL, 10));
         if (n != NULL) {
-            buf_printf(out, "{\"boot\":%llu,\"js\":%s,\"name\":", U64(n->boot_count),
-                       n->has_jetstream ? "true" : "false");
+            buf_printf(out, "{\"boot\":%llu,\"js\":%s,\"removed\":%s,\"raft\":\"%llu\",\"name\":",
+                       U64(n->boot_count), n->has_jetstream ? "true" : "false",
+                       n->is_removed ? "true" : "false", U64(n->raft_id));
             json_print_string(out, slice_str(n->name));
             buf_append_u8(out, '}');
         }
@@ -157,6 +158,8 @@ int meta_restore_item(struct meta *m, struct slice key, struct slice value)
         n->name = xstrndup(json_string_value(name), json_string_length(name));
         n->boot_count = (uint64_t)json_integer_value(json_object_get(v, "boot"));
         n->has_jetstream = json_is_true(json_object_get(v, "js"));
+        n->is_removed = json_is_true(json_object_get(v, "removed"));
+        n->raft_id = meta_id_of(json_object_get(v, "raft"));
         HASH_ADD(hh, m->nodes, node_id, sizeof n->node_id, n);
     } else if (rv == 0 && slice_eq_str(key, "counters")) {
         m->next_gid = meta_id_of(json_object_get(v, "gid"));

@@ -67,6 +67,7 @@ static const struct {
     {"CONSUMER.LEADER.STEPDOWN.*.*", JS_API_CONSUMER_STEPDOWN, false},
     {"META.LEADER.STEPDOWN", JS_API_META_STEPDOWN, true},
     {"STREAM.PEER.REMOVE.*", JS_API_PEER_REMOVE, true},
+    {"SERVER.REMOVE", JS_API_SERVER_REMOVE, true},
     /* Ours: one stream's info for the meta leader's STREAM.LIST. */
     {"WEIR.INFO.*", JS_API_LIST_INFO, false},
 };
@@ -95,6 +96,7 @@ static const char *const types[] = {
     [JS_API_CONSUMER_STEPDOWN] = "consumer_leader_stepdown_response",
     [JS_API_META_STEPDOWN] = "meta_leader_stepdown_response",
     [JS_API_PEER_REMOVE] = "stream_remove_peer_response",
+    [JS_API_SERVER_REMOVE] = "meta_server_remove_response",
 };
 
 const char *js_api_type(enum js_api_op op)

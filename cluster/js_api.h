@@ -29,6 +29,7 @@ enum js_api_op {
     JS_API_CONSUMER_STEPDOWN,
     JS_API_META_STEPDOWN,
     JS_API_PEER_REMOVE,
+    JS_API_SERVER_REMOVE,
 };
 
 /* A parsed request. Slices are borrowed. */
@@ -66,6 +67,7 @@ int js_api_place_update(struct js *js, const struct meta_stream *old,
                         uint64_t ret_node_ids[META_REPLICAS_MAX], size_t *ret_count,
                         struct api_error *ret_error);
 void js_api_peer_remove(struct js *js, const struct js_api_call *call);
+void js_api_server_remove(struct js *js, const struct js_api_call *call);
 /* Who follows the meta group and may get a replica. */
 struct js_candidates {
     uint64_t ids[HOST_MEMBERS_MAX];

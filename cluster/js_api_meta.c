@@ -386,6 +386,9 @@ void js_api_meta(struct js *js, const struct js_api_call *call)
     case JS_API_PEER_REMOVE:
         js_api_peer_remove(js, call);
         break;
+    case JS_API_SERVER_REMOVE:
+        js_api_server_remove(js, call);
+        break;
     case JS_API_META_STEPDOWN:
         js_api_stepdown(js, call, js->meta_group, "the meta group");
         break;

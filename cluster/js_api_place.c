@@ -59,8 +59,7 @@ static bool is_up(struct js *js, uint64_t node_id)
     return node_id == js->ctx->node_id || (peers_get(js->ctx->peers, node_id, &info) && info.is_up);
 }
 
-/* @more nodes that are not among @nodes yet, appended to them; ERR_FULL. */
-static int add_nodes(struct js *js, const struct meta_stream *s, uint64_t nodes[META_REPLICAS_MAX],
+int js_api_add_nodes(struct js *js, const struct meta_stream *s, uint64_t nodes[META_REPLICAS_MAX],
                      size_t *count, size_t more, uint64_t except)
 {
     struct js_candidates found = {0};
@@ -109,7 +108,7 @@ int js_api_place_update(struct js *js, const struct meta_stream *old,
         return 0;
     }
     size_t count = keep_nodes(js, old, wanted, ret_node_ids);
-    if (count < wanted && add_nodes(js, old, ret_node_ids, &count, wanted - count, 0) != 0) {
+    if (count < wanted && js_api_add_nodes(js, old, ret_node_ids, &count, wanted - count, 0) != 0) {
         return api_error_set(ret_error, API_ERROR_CLUSTER_NO_PEERS,
                              "no suitable peers for placement");
     }
@@ -160,13 +159,56 @@ void js_api_peer_remove(struct js *js, const struct js_api_call *call)
             nodes[count++] = s->peers[i].node_id;
         }
     }
-    if (add_nodes(js, s, nodes, &count, 1, gone) != 0) {
+    if (js_api_add_nodes(js, s, nodes, &count, 1, gone) != 0) {
         refuse(js, call, API_ERROR_PEER_REMAP);
         return;
     }
     struct buf entry = BUF_EMPTY;
     struct meta_asker asker = {call->asker, call->inbox};
     meta_encode_place(&entry, js_now_ns(js), call->stream, nodes, count, &asker);
+    if (js_meta_propose(js, buf_slice(&entry)) != 0) {
+        refuse(js, call, API_ERROR_CLUSTER_NOT_AVAIL);
+    }
+    buf_close(&entry);
+}
+
+/* ---- SERVER.REMOVE ---- */
+
+static uint64_t server_of(struct js *js, const struct api_peer_request *r)
+{
+    for (const struct meta_node *n = meta_nodes(js->meta); n != NULL; n = n->hh.next) {
+        char text[9];
+        js_peer_id(js, n->node_id, text);
+        bool is_named = r->peer != NULL && strcmp(r->peer, n->name) == 0;
+        bool is_id = r->peer_id != NULL && strcmp(r->peer_id, text) == 0;
+        if (!n->is_removed && (is_named || is_id)) {
+            return n->node_id;
+        }
+    }
+    return 0;
+}
+
+void js_api_server_remove(struct js *js, const struct js_api_call *call)
+{
+    struct api_peer_request request;
+    struct api_error e;
+    if (js->ctx->peers == NULL) {
+        refuse(js, call, API_ERROR_CLUSTER_REQUIRED);
+        return;
+    }
+    if (api_read_peer_request(call->body, &request, &e) != 0) {
+        js_api_refuse(js, call, &e);
+        return;
+    }
+    uint64_t gone = server_of(js, &request);
+    api_peer_request_close(&request);
+    if (gone == 0) {
+        refuse(js, call, API_ERROR_CLUSTER_SERVER_NOT_MEMBER);
+        return;
+    }
+    struct buf entry = BUF_EMPTY;
+    struct meta_asker asker = {call->asker, call->inbox};
+    meta_encode_forget(&entry, js_now_ns(js), gone, &asker);
     if (js_meta_propose(js, buf_slice(&entry)) != 0) {
         refuse(js, call, API_ERROR_CLUSTER_NOT_AVAIL);
     }

@@ -12,11 +12,17 @@
  * The record, <store_dir>/weir/birth:
  *
  *    0  8  magic "WEIRBR01"
- *    8  1  1: the meta group's CREATE may be missing from the WAL (adopted); 2: it is there (born)
+ *    8  1  1: the meta group's CREATE may be missing from the WAL (adopted); 2: it is there (born);
+ *           3 and 4: the same, of a node that joined a cluster there was
  *    9  1  number of members
  *   10 16  cluster uuid
  *   26  …  each member: node_id u64; its raft id is its place, from 1
+ *          of a node that joined: one, and that is its raft id
  *    …  4  CRC-32C of the bytes before
+ *
+ * Who has no record when there is a cluster is invited by the leader of meta, once its log has
+ * given it a raft id: magic "WEIRJN01", cluster uuid, raft id u64. It joins empty, and gives birth
+ * to nothing: wiped nodes that start first wait for those that have something.
  *
  * Replaced as a whole: new file, sync, rename, directory sync. */
 #include <errno.h>
@@ -30,12 +36,21 @@
 
 #define MEMBERS_MAX 5 /* Largest odd number of voters (design 6). */
 #define CENSUS_MAGIC "WEIRCS01"
+#define JOIN_MAGIC "WEIRJN01"
+#define ROLLED_BACK_MAGIC "WEIRRB01"
+#define TELL_AGAIN_MS 1000
 #define CENSUS_MS 1000 /* So long a census counts. */
 #define TRY_MS 200
 #define COMPLAIN_MS 10000
 #define SETTLE_MS 300 /* The same set has been complete for so long: gossip has had its time. */
 
-enum record_state { RECORD_NONE = 0, RECORD_ADOPTED = 1, RECORD_BORN = 2 };
+enum record_state {
+    RECORD_NONE = 0,
+    RECORD_ADOPTED = 1,
+    RECORD_BORN = 2,
+    RECORD_JOINING = 3,
+    RECORD_JOINED = 4
+};
 
 /* Whom a node said that it sees. */
 struct census_heard {
@@ -56,6 +71,7 @@ struct js_birth {
     uint64_t complained_ms;
     uint64_t complete_ms; /* Since when nobody is missing; 0: somebody is. */
     uint64_t create_lsn;
+    uint64_t rolled_back_ms; /* When one was told last. */
     char missing[256];
 };
 
@@ -81,7 +97,7 @@ static int decode(struct slice bytes, struct js_birth *b)
     uint8_t count = reader_u8(&r);
     struct slice uuid = reader_bytes(&r, 16);
     if (r.failed || !slice_eq_str(magic, "WEIRBR01") || count == 0 || count > MEMBERS_MAX ||
-        (state != RECORD_ADOPTED && state != RECORD_BORN)) {
+        state < RECORD_ADOPTED || state > RECORD_JOINED) {
         return ERR_CORRUPT;
     }
     uint64_t members[MEMBERS_MAX];
@@ -131,8 +147,23 @@ static int read_record(const struct js *js, struct js_birth *birth)
 
 /* ---- Being born ---- */
 
+static int start_joined(struct js *js, struct js_birth *b)
+{
+    int rv = js_meta_join(js, b->members[0]);
+    if (rv == 0) {
+        struct group_status status;
+        group_status(js->meta_group, &status);
+        b->create_lsn = status.create_lsn;
+        log_inf("This node joins a JetStream cluster");
+    }
+    return rv;
+}
+
 static int start_group(struct js *js, struct js_birth *b)
 {
+    if (b->state == RECORD_JOINING) {
+        return start_joined(js, b);
+    }
     struct group_member members[MEMBERS_MAX];
     uint64_t raft_id = 0;
     for (unsigned i = 0; i < b->members_count; i++) {
@@ -223,10 +254,57 @@ static int take_offer(struct js *js, uint64_t node_id, struct slice body)
     return 0;
 }
 
+static int take_invitation(struct js *js, uint64_t node_id, struct reader *r)
+{
+    struct js_birth *b = js->birth;
+    struct slice uuid = reader_bytes(r, 16);
+    uint64_t raft_id = reader_u64(r);
+    if (r->failed || r->len != 0 || raft_id == 0) {
+        return ERR_PROTO;
+    }
+    if (b->state != RECORD_NONE) {
+        if (memcmp(b->cluster_uuid, uuid.ptr, 16) != 0) {
+            log_err("Node %s invites to another cluster than the one this node belongs to",
+                    js_node_name(js, node_id));
+        }
+        return 0;
+    }
+    memcpy(b->cluster_uuid, uuid.ptr, sizeof b->cluster_uuid);
+    b->members_count = 1;
+    b->members[0] = raft_id;
+    b->state = RECORD_JOINING;
+    adopt(js, b);
+    return 0;
+}
+
+static int take_rolled_back(struct js *js, uint64_t node_id, struct reader *r)
+{
+    uint64_t boot_count = reader_u64(r);
+    if (r->failed || r->len != 0) {
+        return ERR_PROTO;
+    }
+    if (boot_count > js->ctx->boot_count) {
+        log_err(
+            "This is start %llu of this node, but %s knows of start %llu: the disk was set back "
+            "to an earlier state, and what was acknowledged since is lost. Remove %s to let the "
+            "node join as a new one",
+            (unsigned long long)js->ctx->boot_count, js_node_name(js, node_id),
+            (unsigned long long)boot_count, js->dir);
+        log_fatal("rolled-back disk: %s", js->dir);
+    }
+    return 0;
+}
+
 static int on_message(void *ctx, uint64_t node_id, struct slice body)
 {
     struct reader r = reader_of(body);
     struct slice magic = reader_bytes(&r, 8);
+    if (!r.failed && slice_eq_str(magic, JOIN_MAGIC)) {
+        return take_invitation(ctx, node_id, &r);
+    }
+    if (!r.failed && slice_eq_str(magic, ROLLED_BACK_MAGIC)) {
+        return take_rolled_back(ctx, node_id, &r);
+    }
     if (!r.failed && slice_eq_str(magic, CENSUS_MAGIC)) {
         return take_census(ctx, node_id, &r);
     }
@@ -355,7 +433,8 @@ static void give_birth(struct js *js, struct js_birth *b, struct census *c)
     if (c->ids[0] != js->ctx->node_id) {
         return;
     }
-    unsigned voters = c->count > MEMBERS_MAX ? MEMBERS_MAX : c->count;
+    /* An odd number, or two; the others join. */
+    unsigned voters = c->count >= MEMBERS_MAX ? MEMBERS_MAX : c->count >= 3 ? 3 : c->count;
     b->state = RECORD_ADOPTED;
     b->members_count = voters;
     memcpy(b->members, c->ids, voters * sizeof c->ids[0]);
@@ -374,9 +453,9 @@ static void complain(struct js *js, struct js_birth *b, const struct census *c, 
     }
     b->complained_ms = now;
     if (c->is_cluster_there) {
-        log_wrn("A JetStream cluster exists already, and this node is not one of its members: "
-                "growing a "
-                "cluster is not supported yet");
+        log_wrn(
+            "A JetStream cluster exists already: this node waits for the leader of its meta group "
+            "to take it in");
     } else if (c->is_somebody_missing) {
         log_wrn("Waiting for these routes before the JetStream cluster is born: %.*s",
                 SLICE_ARG(buf_slice(&c->missing)));
@@ -413,14 +492,60 @@ void js_birth_tick(struct js *js)
         try_birth(js, b, now);
         return;
     }
-    if (b->state == RECORD_ADOPTED && wal_thread_durable_lsn(js->wal_thread) >= b->create_lsn) {
-        b->state = RECORD_BORN;
+    if ((b->state == RECORD_ADOPTED || b->state == RECORD_JOINING) &&
+        wal_thread_durable_lsn(js->wal_thread) >= b->create_lsn) {
+        b->state = b->state == RECORD_ADOPTED ? RECORD_BORN : RECORD_JOINED;
         write_record(js, b);
+    }
+    if (b->state == RECORD_JOINING || b->state == RECORD_JOINED) {
+        return;
     }
     /* Until all have heard of it; adopting is idempotent. */
     if (js->meta_index == 0 || js->meta_leader_id == 0) {
         offer(js, b);
     }
+}
+
+void js_birth_invite(struct js *js, const struct peers_info *info, uint64_t raft_id)
+{
+    static const uint8_t none[16];
+    const struct js_birth *b = js->birth;
+    if (b == NULL || b->state == RECORD_NONE || memcmp(info->cluster_uuid, none, 16) != 0) {
+        return;
+    }
+    struct buf bytes = BUF_EMPTY;
+    buf_append_str(&bytes, JOIN_MAGIC);
+    buf_append(&bytes, b->cluster_uuid, 16);
+    buf_append_u64(&bytes, raft_id);
+    struct slice part = buf_slice(&bytes);
+    (void)peers_client_send(js->ctx->peers, info->node_id, JS_PEER_TYPE_BIRTH, &part, 1);
+    buf_close(&bytes);
+}
+
+void js_birth_tell_rolled_back(struct js *js, uint64_t node_id, uint64_t boot_count)
+{
+    struct js_birth *b = js->birth;
+    uint64_t now = loop_now_ms(js->loop);
+    if (b == NULL || (b->rolled_back_ms != 0 && now - b->rolled_back_ms < TELL_AGAIN_MS)) {
+        return;
+    }
+    b->rolled_back_ms = now;
+    log_err(
+        "Node %s counts fewer starts than %llu: its disk was set back, and it is not listened to",
+        js_node_name(js, node_id), (unsigned long long)boot_count);
+    struct buf bytes = BUF_EMPTY;
+    buf_append_str(&bytes, ROLLED_BACK_MAGIC);
+    buf_append_u64(&bytes, boot_count);
+    struct slice part = buf_slice(&bytes);
+    (void)peers_client_send(js->ctx->peers, node_id, JS_PEER_TYPE_BIRTH, &part, 1);
+    buf_close(&bytes);
+}
+
+bool js_birth_is_ours(const struct js *js, const struct peers_info *info)
+{
+    const struct js_birth *b = js->birth;
+    return b != NULL && b->state != RECORD_NONE &&
+           memcmp(info->cluster_uuid, b->cluster_uuid, 16) == 0;
 }
 
 const char *js_birth_missing(const struct js *js)
@@ -446,7 +571,7 @@ int js_birth_start(struct js *js)
     if (js->meta_group != NULL || b->state == RECORD_NONE) {
         return 0;
     }
-    if (b->state == RECORD_BORN) {
+    if (b->state == RECORD_BORN || b->state == RECORD_JOINED) {
         log_err(
             "This node belongs to a cluster, but the write-ahead log in %s does not know its meta "
             "group: this disk has lost data. Remove %s to let the node join as a new one",

@@ -104,9 +104,26 @@ static void env_flush_wanted(void *ctx, uint64_t gid)
 
 /* ---- Peers ---- */
 
+/* It counts fewer starts than meta has seen: its disk was set back, and what it acknowledged since
+ * is lost. Nothing it says counts; it is told, and stops. */
+static bool is_rolled_back(struct js *js, uint64_t node_id)
+{
+    const struct meta_node *n = meta_node_find(js->meta, node_id);
+    struct peers_info info;
+    if (n == NULL || !peers_get(js->ctx->peers, node_id, &info) ||
+        info.boot_count >= n->boot_count) {
+        return false;
+    }
+    js_birth_tell_rolled_back(js, node_id, n->boot_count);
+    return true;
+}
+
 static int on_frame(void *ctx, uint64_t node_id, enum peers_lane lane, struct slice frame)
 {
     struct js *js = ctx;
+    if (is_rolled_back(js, node_id)) {
+        return 0;
+    }
     js_lock(js);
     int rv = host_receive(js->host, node_id,
                           lane == PEERS_LANE_RAFT ? HOST_LANE_RAFT : HOST_LANE_BULK, frame);
@@ -133,6 +150,10 @@ static void on_peer_up(void *ctx, uint64_t node_id)
 {
     struct js *js = ctx;
     js->liveness_ms = loop_now_ms(js->loop);
+    js->node_report_ms = 0; /* Meta is to know of this start soon. */
+    if (is_rolled_back(js, node_id)) {
+        return;
+    }
     tell_host_up(js, node_id);
     js_lane_peer_up(js, node_id);
 }

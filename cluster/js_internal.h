@@ -4,6 +4,7 @@
  *   js_flush.c    the flush ladder of all streams and of meta
  *   js_meta.c     the meta group: who is there, which streams, where
  *   js_meta_image.c  meta's state as a whole, fetched from another node
+ *   js_meta_members.c  who belongs to the cluster and replicates the meta group
  *   js_birth.c    how the meta group comes to be
  *   js_stream.c   one replica of a stream: log entries into the machine, effects into the store
  *   js_leader.c   what only the leader of a stream does: deliveries, administration, effects
@@ -365,6 +366,8 @@ int js_meta_birth(struct js *js, const struct group_member *members, unsigned me
                   uint64_t raft_id);
 /* The replica here goes, its stream stays: outside of the host's callbacks. */
 void js_meta_leave(struct js *js, uint64_t gid);
+/* An empty replica of meta, in a cluster that there is. */
+int js_meta_join(struct js *js, uint64_t raft_id);
 /* Start and end replicas as meta has decided; not from inside a callback of the host. */
 void js_meta_actions(struct js *js);
 /* Every CREATE is durable that meta's durable state may rest on. */
@@ -392,7 +395,17 @@ bool js_group_found(struct js *js, uint64_t gid, struct group_found *ret_found);
 const char *js_node_name(struct js *js, uint64_t node_id);
 void js_peer_id(struct js *js, uint64_t node_id, char ret_text[9]);
 
+/* ---- js_meta_members.c ---- */
+/* On the leader of meta. */
+void js_meta_members_tick(struct js *js);
+
 /* ---- js_birth.c ---- */
+/* A node that belongs to no cluster is told to join this one, with its raft id in meta. */
+void js_birth_invite(struct js *js, const struct peers_info *info, uint64_t raft_id);
+/* Its start is not the @boot_count-th or a later one: it lost what it acknowledged. */
+void js_birth_tell_rolled_back(struct js *js, uint64_t node_id, uint64_t boot_count);
+/* It belongs to this cluster, by its own word. */
+bool js_birth_is_ours(const struct js *js, const struct peers_info *info);
 int js_birth_start(struct js *js);
 void js_birth_tick(struct js *js);
 /* Who is waited for, as a list of routes; "" when nobody is. */
@@ -582,6 +595,12 @@ void js_api_print_consumer(struct js_stream *st, struct slice name, struct buf *
 bool js_limits_are_reached(struct js *js, enum stream_storage storage, size_t bytes);
 /* Whether a stream that reserves what @c says may be created, as far as this node is concerned. */
 bool js_limits_leave_room(struct js *js, const struct stream_config *c);
+
+/* ---- js_api_place.c ---- */
+/* @more nodes that are not among @nodes yet and may get a replica of @s, appended to them;
+ * ERR_FULL. */
+int js_api_add_nodes(struct js *js, const struct meta_stream *s, uint64_t nodes[META_REPLICAS_MAX],
+                     size_t *count, size_t more, uint64_t except);
 
 /* ---- js_monitor.c ---- */
 void js_monitor_start(struct js *js, struct monitor *m);

@@ -274,6 +274,20 @@ static void on_refused(void *arg, const char *type, const struct api_error *erro
     }
 }
 
+static void on_removed(void *arg, const struct meta_node *n, const struct meta_asker *asker,
+                       uint64_t index)
+{
+    struct js *js = arg;
+    log_wrn("Node %s is removed from the JetStream cluster%s", n->name,
+            n->node_id == js->ctx->node_id ? ": this one. What it has is moved to others" : "");
+    if (js->is_meta_leader && asker->inbox.len > 0) {
+        struct buf b = BUF_EMPTY;
+        api_reply_success(&b, "meta_server_remove_response");
+        js_api_reply(js, asker->node_id, asker->inbox, index, SLICE_EMPTY, buf_slice(&b));
+        buf_close(&b);
+    }
+}
+
 static void on_node(void *arg, const struct meta_node *n)
 {
     (void)arg;
@@ -395,6 +409,15 @@ int js_meta_birth(struct js *js, const struct group_member *members, unsigned me
     return rv;
 }
 
+int js_meta_join(struct js *js, uint64_t raft_id)
+{
+    struct group_options options = group_options(js, raft_id);
+    js_lock(js);
+    int rv = group_create(js->host, &options, NULL, 0, &js->meta_group);
+    js_unlock(js);
+    return rv;
+}
+
 static int open_group(struct js *js)
 {
     struct group_found found;
@@ -418,8 +441,8 @@ static int open_group(struct js *js)
 
 struct meta_events js_meta_events(struct js *js)
 {
-    return (struct meta_events){on_created, on_repeated, on_updated, on_placed,
-                                on_deleted, on_refused,  on_node,    js};
+    return (struct meta_events){on_created, on_repeated, on_updated, on_placed, on_deleted,
+                                on_refused, on_node,     on_removed, js};
 }
 
 int js_meta_load(struct js *js)
@@ -656,32 +679,14 @@ void js_meta_actions(struct js *js)
     }
 }
 
-static void report_node(struct js *js, uint64_t node_id, const char *name, uint64_t boot_count,
-                        bool has_jetstream)
-{
-    const struct meta_node *n = meta_node_find(js->meta, node_id);
-    if (n != NULL && n->boot_count >= boot_count && strcmp(n->name, name) == 0 &&
-        n->has_jetstream == has_jetstream) {
-        return;
-    }
-    struct buf b = BUF_EMPTY;
-    meta_encode_node(&b, js_now_ns(js), node_id, slice_str(name), boot_count, has_jetstream);
-    /* Not the leader any more, or too much under way: the next report says it again. */
-    (void)js_meta_propose(js, buf_slice(&b));
-    buf_close(&b);
-}
-
-static bool report_peer(void *ctx, const struct peers_info *info)
-{
-    struct js *js = ctx;
-    if (info->is_up) {
-        report_node(js, info->node_id, info->name, info->boot_count, info->is_jetstream);
-    }
-    return true;
-}
-
 /* A replica that the WAL does not know is lost, unless meta was only about to say that its stream
  * is deleted. */
+static bool is_replaceable(struct js *js, const struct js_stream *st)
+{
+    const struct meta_stream *s = meta_stream_by_gid(js->meta, st->gid);
+    return s != NULL && s->peers_count > 1;
+}
+
 static void tell_losses(struct js *js)
 {
     struct group_status status;
@@ -695,8 +700,8 @@ static void tell_losses(struct js *js)
         }
         st->is_loss_told = true;
         log_err("Stream %s: the replica on this node does not start: it was born here, but its log "
-                "is lost; it waits for an operator",
-                st->name);
+                "is lost%s",
+                st->name, is_replaceable(js, st) ? "; it is replaced" : ", and there is no other");
     }
 }
 
@@ -713,8 +718,5 @@ void js_meta_tick(struct js *js)
         return;
     }
     js->node_report_ms = now;
-    report_node(js, js->ctx->node_id, js->ctx->server_name, js->ctx->boot_count, true);
-    if (js->ctx->peers != NULL) {
-        peers_each(js->ctx->peers, report_peer, js);
-    }
+    js_meta_members_tick(js);
 }

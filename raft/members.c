@@ -5,7 +5,8 @@
  * next leader goes on where this one stopped:
  *
  *   1. members that are not wanted and do not vote go
- *   2. so do voters that are not wanted and do not answer (M8): they did not vote anyway
+ *   2. so do voters that are not wanted and do not answer (M8): they did not vote anyway; or in
+ *      whose place, on their node, another one is wanted, which cannot begin before they are gone
  *   3. who is wanted and no member is added as SPARE, then made STANDBY, and gets the log (M3)
  *   4. when all of these are level they are promoted, one after the other (M3, M4)
  *   5. voters that are not wanted go, directly, never by way of STANDBY (M7)
@@ -150,6 +151,17 @@ static struct step step_of(enum step_kind kind, const struct group_member *m)
     return (struct step){kind, *m};
 }
 
+/* Two replicas of a group do not live on one node. */
+static bool is_in_the_way(const struct raft_group *g, const struct group_member *m)
+{
+    for (unsigned i = 0; i < g->target->count; i++) {
+        if (g->target->members[i].node_id == m->node_id) {
+            return g->target->members[i].raft_id != m->raft_id;
+        }
+    }
+    return false;
+}
+
 /* 1, 2 and 5: with @is_last also voters that answer. */
 static struct step step_remove(const struct raft_group *g, const struct conf *c, bool is_last)
 {
@@ -158,8 +170,8 @@ static struct step step_remove(const struct raft_group *g, const struct conf *c,
         if (conf_find(g->target, m->raft_id) != NULL || m->raft_id == g->raft_id) {
             continue;
         }
-        bool is_due =
-            is_last || m->role != GROUP_VOTER || (IS_ON(g->host, M8) && is_dead(g, m->raft_id));
+        bool is_due = is_last || m->role != GROUP_VOTER || is_in_the_way(g, m) ||
+                      (IS_ON(g->host, M8) && is_dead(g, m->raft_id));
         if (is_due && may_change(g, c, m->raft_id, -1)) {
             return step_of(STEP_REMOVE, m);
         }
@@ -238,7 +250,12 @@ static struct step step_move(const struct raft_group *g, const struct conf *c)
 
 static struct step next_step(const struct raft_group *g, const struct conf *c)
 {
+    const struct group_member *self = conf_find(c, g->raft_id);
     struct step step = step_remove(g, c, false);
+    if (step.kind == STEP_NONE && self != NULL && is_in_the_way(g, self)) {
+        step = step_move(g, c);
+        step.kind = step.kind == STEP_WAIT ? STEP_NONE : step.kind;
+    }
     if (step.kind == STEP_NONE) {
         step = step_add(g, c);
     }

@@ -214,7 +214,8 @@ static bool can_lose(struct sim_run *run, unsigned victim, unsigned group)
             spare += is_intact && !is_wanted(&run->members[group], c->raft_id);
         }
         if (voters > 0 &&
-            (intact < voters / 2 + 1 || (spare > 0 && intact - 1 < (voters - 1) / 2 + 1))) {
+            (intact < voters / 2 + 1 || (is_promoted && intact < (voters + 1) / 2 + 1) ||
+             (spare > 0 && intact - 1 < (voters - 1) / 2 + 1))) {
             return false;
         }
     }

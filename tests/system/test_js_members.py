@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 
-from weir_cluster import run, wait_until
+from weir_cluster import Node, free_port, run, wait_until
 from weir_js import Js, JsCluster, dump
 from weir_load import Load
 
@@ -71,7 +71,7 @@ def finish(c, load, stream, nodes):
     for n in nodes[1:]:
         assert stored(n, stream) == first, n.name
     assert load.duplicates == 0 or load.moves > 0, load.duplicates
-    gaps = sorted((g for g, _ in load.gaps), reverse=True)[:3]
+    gaps = sorted(load.gaps, reverse=True)[:3]
     print("     %d acks, none failed, the same on %d nodes; largest gaps %s ms"
           % (len(load.acks), len(nodes), [round(1000 * g) for g in gaps]))
 
@@ -80,7 +80,7 @@ def test_a_stream_is_scaled_up_and_down_under_load():
     with JsCluster(5) as c:
         js = Js(c.nodes[0])
         js.create("S", ["s"], 1)
-        load = Load(c.nodes, "s", at=1, rate=500)
+        load = Load(c.nodes, "s", rate=500)
         load.start()
         for count in (3, 5, 3, 1, 2, 4, 1):
             info = update(c, c.nodes[count % 5], "S", ["s"], count)
@@ -154,6 +154,162 @@ def test_a_half_done_move_is_completed_after_restarts():
             nodes = settle(c, "S", count)
             c.same("S", nodes)
             assert len(dump(nodes[0], "S")) == 300
+
+
+def meta_leader(node):
+    """Whom the node thinks to lead the meta group; "" while nobody does."""
+    try:
+        return node.json("/jsz").get("meta_cluster", {}).get("leader", "")
+    except (AssertionError, OSError):
+        return ""
+
+
+def wait_meta(c, names):
+    """The meta group has these members, by its leader."""
+    seen = []
+
+    def check():
+        for n in live(c):
+            if meta_leader(n) == n.name:
+                replicas = n.json("/jsz")["meta_cluster"].get("replicas", [])
+                seen[:] = sorted([n.name] + [r["name"] for r in replicas])
+                return seen == names
+        return False
+    try:
+        wait_until("meta's members", check, 30)
+    except AssertionError as e:
+        raise AssertionError("%s: %s" % (e, seen))
+
+
+def wipe(node):
+    """Its store directory is gone: what comes back is another node, under the same name."""
+    shutil.rmtree(os.path.join(node.folder, "js"))
+
+
+def test_a_wiped_node_takes_the_place_of_the_one_that_is_gone():
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        js.create("T", ["t"], 3)
+        load = Load([c.nodes[0], c.nodes[2]], "s", rate=300)
+        load.start()
+        time.sleep(0.5)
+        for _ in range(2):
+            victim = c.nodes[1]
+            victim.kill()
+            wipe(victim)
+            victim.start()
+            c.wait_ready(timeout=40)
+            nodes = settle(c, "S", 3)
+            settle(c, "T", 3)
+            assert victim in nodes
+        finish(c, load, "S", nodes)
+        wait_meta(c, ["n0", "n1", "n2"])
+        # Each of the three may go now.
+        c.nodes[0].kill()
+        js = Js(c.nodes[1])
+        wait_until("a publish", lambda: js.publish("t", b"on", timeout=9), 20)
+        js.create("U", ["u"], 2)
+
+
+def test_wiped_nodes_that_start_first_give_birth_to_nothing():
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        for i in range(50):
+            assert js.publish("s", b"%d" % i)
+        c.same("S")
+        time.sleep(7)  # A flush: what was decided is in the durable state of each node.
+        for n in c.nodes:
+            n.kill()
+        wipe(c.nodes[0])
+        wipe(c.nodes[1])
+        c.nodes[0].start()
+        c.nodes[1].start()
+        time.sleep(3)
+        for n in c.nodes[:2]:
+            assert n.http("/healthz")[0] != 200
+            assert not meta_leader(n)
+        # With the survivor there are two of three that have nothing: no majority, and nothing is made up.
+        c.nodes[2].start()
+        time.sleep(4)
+        for n in c.nodes:
+            assert n.http("/healthz")[0] != 200
+            assert not meta_leader(n), n.name
+        assert len(dump(c.nodes[2], "S")) == 50
+        assert replica(c.nodes[0], "S") is None
+
+
+def test_a_dead_server_is_removed():
+    with JsCluster(4) as c:
+        js = Js(c.nodes[0])
+        for k in range(4):
+            js.create("S%d" % k, ["s%d" % k], 3)
+            assert js.publish("s%d" % k, b"x")
+        assert js.api("SERVER.REMOVE", {"peer": "nobody"})["error"]["err_code"] == 10044
+        assert js.api("SERVER.REMOVE", {})["error"]["err_code"] == 10003
+        dead = c.nodes[3]
+        dead.kill()
+        wait_until("the removal", lambda: js.api("SERVER.REMOVE", {"peer": "n3"}).get("success"), 20)
+        for k in range(4):
+            nodes = settle(c, "S%d" % k, 3)
+            assert dead not in nodes
+        wait_meta(c, ["n0", "n1", "n2"])
+        assert js.api("SERVER.REMOVE", {"peer": "n3"})["error"]["err_code"] == 10044
+        wait_until("a stream of three", lambda: "error" not in js.api(
+            "STREAM.CREATE.T", {"name": "T", "subjects": ["t"], "num_replicas": 3}), 20)
+
+
+def test_a_disk_that_was_set_back_is_recognised():
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        assert js.publish("s", b"before")
+        victim = c.nodes[2]
+        store, copy = os.path.join(victim.folder, "js"), os.path.join(victim.folder, "copy")
+        victim.stop()
+        shutil.copytree(store, copy)
+        for start in (2, 3):  # Starts that the copy knows nothing of.
+            victim.start()
+            c.nodes[0].wait_log("Node n2 is registered, start %d of" % start, 20)
+            c.wait_ready(timeout=30)
+            assert js.publish("s", b"since")
+            c.same("S")
+            victim.stop()
+        shutil.rmtree(store)
+        shutil.copytree(copy, store)
+        victim.start(ready=False)
+        assert victim.wait_exit(20) != 0
+        assert "the disk was set back" in victim.log(), victim.log()
+        assert js.publish("s", b"on")
+        # As it says: without that directory it is a new node.
+        wipe(victim)
+        victim.start()
+        c.wait_ready(timeout=40)
+        nodes = settle(c, "S", 3)
+        c.same("S", nodes)
+        assert len(dump(victim, "S")) == 4
+
+
+def test_a_cluster_grows():
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        assert js.publish("s", b"x")
+        routes = ",".join("nats://127.0.0.1:%d" % p for p in c.cluster_ports)
+        for i in (3, 4):
+            folder = os.path.join(c.folder, "n%d" % i)
+            own = ["--cluster", "nats://127.0.0.1:%d" % free_port(), "--cluster_name", "C", "--routes", routes,
+                   "-js", "-sd", os.path.join(folder, "js")]
+            c.nodes.append(Node(folder, own, "n%d" % i))
+            c.nodes[-1].start()
+        c.wait_ready(timeout=40)
+        wait_meta(c, ["n0", "n1", "n2", "n3", "n4"])
+        wait_until("five replicas", lambda: "error" not in js.api(
+            "STREAM.UPDATE.S", {"name": "S", "subjects": ["s"], "num_replicas": 5, "retention": "limits",
+                                "storage": "file"}), 20)
+        nodes = settle(c, "S", 5)
+        c.same("S", nodes)
 
 
 if __name__ == "__main__":

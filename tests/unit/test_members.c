@@ -173,6 +173,45 @@ Test(members, a_wiped_replica_is_replaced_under_a_new_id)
     world_close(&w);
 }
 
+/* The leader's node too is to have another replica: each of the old ones goes before its follower
+ * on the same node can begin. */
+Test(members, a_member_in_whose_place_another_is_wanted_goes_first)
+{
+    struct want want = {0};
+    world_open(&w, 3, NULL);
+    world_create(&w, 1, 7);
+    cr_assert(world_propose(&w, 1, 50, 100));
+    for (unsigned i = 0; i < 3; i++) {
+        want_add(&want, i, 100 + i + 1);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        want.members[i].raft_id = 1001 + i;
+        tell(&want);
+        for (unsigned ms = 0; ms < 20000 && !is_reached(); ms += 100) {
+            struct machine *m = world_machine(&w, i, 1);
+            struct group_status s;
+            int leader = world_leader(&w, 1, 5000);
+            cr_assert_geq(leader, 0);
+            group_status(world_machine(&w, (unsigned)leader, 1)->group, &s);
+            bool is_member = false;
+            for (unsigned k = 0; k < s.members_count; k++) {
+                is_member = is_member || s.members[k].member.raft_id == m->raft_id;
+            }
+            if (m->raft_id < 1000 && !is_member && !s.is_configuration_uncommitted) {
+                group_destroy(m->group);
+                *m = (struct machine){.world = &w, .node = i, .gid = 1};
+                world_join(&w, i, 1, 1001 + i);
+                tell(&want);
+            }
+            world_run(&w, 100);
+        }
+        cr_assert(is_reached(), "node %u", i + 1);
+    }
+    cr_assert(world_level(&w, 1, 50, 5000));
+    cr_assert_eq(w.alarms, 0);
+    world_close(&w);
+}
+
 /* Whoever leads next goes on where the last one stopped. */
 Test(members, a_half_done_change_is_completed_by_the_next_leader)
 {

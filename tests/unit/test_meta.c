@@ -6,7 +6,7 @@
 #include "storage/base/err.h"
 
 struct seen {
-    int created, repeated, updated, placed, deleted, refused, nodes;
+    int created, repeated, updated, placed, deleted, removed, refused, nodes;
     int err_code;
     uint64_t asker;
     char inbox[32];
@@ -80,10 +80,19 @@ static void on_node(void *arg, const struct meta_node *n)
     ((struct seen *)arg)->nodes++;
 }
 
+static void on_removed(void *arg, const struct meta_node *n, const struct meta_asker *asker,
+                       uint64_t index)
+{
+    (void)n;
+    (void)asker;
+    (void)index;
+    ((struct seen *)arg)->removed++;
+}
+
 static struct meta *new_meta(struct seen *s)
 {
-    struct meta_events events = {on_created, on_repeated, on_updated, on_placed,
-                                 on_deleted, on_refused,  on_node,    s};
+    struct meta_events events = {on_created, on_repeated, on_updated, on_placed, on_deleted,
+                                 on_refused, on_node,     on_removed, s};
     *s = (struct seen){0};
     return meta_new(&events);
 }
@@ -165,7 +174,9 @@ Test(meta, a_restored_machine_is_equal_and_goes_on_alike)
     struct buf b = BUF_EMPTY;
     create(m, 1, "{\"name\":\"A\",\"max_msgs\":7}", 3);
     create(m, 2, "{\"name\":\"B\"}", 1);
-    meta_encode_node(&b, 3000, UINT64_MAX, SLICE_LIT("n1"), 4, true);
+    struct meta_node n1 = {
+        .node_id = UINT64_MAX, .name = "n1", .boot_count = 4, .has_jetstream = true, .raft_id = 1};
+    meta_encode_node(&b, 3000, &n1, 0);
     cr_assert_eq(meta_apply(m, 3, buf_slice(&b)), 0);
     meta_checkpoint_all(m, put_back, n);
     cr_expect_eq(meta_hash(m), meta_hash(n));
@@ -334,6 +345,58 @@ Test(meta, an_update_may_bring_another_number_of_replicas)
     cr_expect_eq(s->peers[0].raft_id, s->born[0].raft_id);
     cr_expect_eq(s->old_count, 0);
     stream_config_close(&c);
+    buf_close(&b);
+    meta_free(m);
+}
+
+static void node(struct meta *m, uint64_t index, uint64_t node_id, char *name, uint64_t replaces)
+{
+    struct buf b = BUF_EMPTY;
+    struct meta_node n = {.node_id = node_id, .name = name, .boot_count = 1, .has_jetstream = true};
+    meta_encode_node(&b, 1000, &n, replaces);
+    cr_assert_eq(meta_apply(m, index, buf_slice(&b)), 0);
+    buf_close(&b);
+}
+
+/* The disk of node 2 is lost; it is back as node 9. */
+Test(meta, a_node_that_replaces_another_has_its_replicas_under_new_ids)
+{
+    struct seen seen;
+    struct meta *m = new_meta(&seen);
+    create(m, 1, "{\"name\":\"A\",\"subjects\":[\"a\"]}", 3);
+    create(m, 2, "{\"name\":\"B\",\"subjects\":[\"b\"]}", 3);
+    node(m, 3, 2, "n2", 0);
+    const struct meta_stream *a = meta_stream_find(m, SLICE_LIT("A"));
+    const struct meta_stream *b = meta_stream_find(m, SLICE_LIT("B"));
+    uint64_t old = meta_raft_id_on(a, 2);
+    node(m, 4, 9, "n2", 2);
+    cr_expect_eq(seen.removed, 1);
+    cr_expect_eq(seen.placed, 2);
+    cr_expect(meta_node_find(m, 2)->is_removed);
+    cr_expect_neq(meta_node_find(m, 9)->raft_id, meta_node_find(m, 2)->raft_id);
+    cr_expect_eq(meta_raft_id_on(a, 2), 0);
+    cr_expect_gt(meta_raft_id_on(a, 9), old);
+    cr_expect_neq(meta_raft_id_on(a, 9), meta_raft_id_on(b, 9));
+    cr_expect(meta_is_member(a, old));
+    node(m, 5, 9, "n2", 2); /* Said twice. */
+    cr_expect_eq(seen.placed, 2);
+    meta_free(m);
+}
+
+Test(meta, a_server_is_removed_once)
+{
+    struct seen seen;
+    struct meta *m = new_meta(&seen);
+    struct buf b = BUF_EMPTY;
+    node(m, 1, 7, "n7", 0);
+    meta_encode_forget(&b, 1000, 7, NULL);
+    cr_assert_eq(meta_apply(m, 2, buf_slice(&b)), 0);
+    cr_expect_eq(seen.removed, 1);
+    cr_assert_eq(meta_apply(m, 3, buf_slice(&b)), 0);
+    cr_expect_eq(seen.removed, 1);
+    cr_expect_eq(seen.err_code, 10044);
+    node(m, 4, 7, "n7", 0); /* It is still there, and says so. */
+    cr_expect(meta_node_find(m, 7)->is_removed);
     buf_close(&b);
     meta_free(m);
 }
