@@ -30,6 +30,9 @@ def start_load(c, **options):
     for k in range(STREAMS):
         js.create("S%d" % k, ["s%d" % k], 3)
         loads.append(Load(c.nodes, "s%d" % k, at=k % len(c.nodes), **options))
+    for node in c.nodes:  # The one that answered knows them; the others do in a moment.
+        wait_until("%s to know the streams" % node.name,
+                   lambda: len(node.json("/replicaz")["replicas"]) == STREAMS)
     for load in loads:
         load.start()
     time.sleep(0.3)
