@@ -285,7 +285,7 @@ static char *join(const char *dir, const char *name)
 
 static int open_wal(struct js *js, const struct file_ops *ops)
 {
-    struct wal_recovery recovery;
+    struct wal_recovery recovery = {0};
     char *dir = join(js->dir, "wal");
     int rv = make_dir(js, ops, dir);
     struct wal_options options = {.ops = ops,
@@ -301,8 +301,8 @@ static int open_wal(struct js *js, const struct file_ops *ops)
         rv = wal_open(&options, &replay, &recovery, &js->wal);
     }
     if (rv != 0) {
-        log_err("Could not open the write-ahead log in %s: %s: %s", dir, err_text(rv),
-                strerror(errno));
+        log_err("Could not open the write-ahead log in %s: %s: %s: %s", dir, recovery.damaged_file,
+                err_text(rv), strerror(errno));
     } else {
         log_inf("  Write-ahead log: %llu records, %s writes",
                 (unsigned long long)recovery.records_count, wal_mode_text(js->wal));
@@ -311,9 +311,11 @@ static int open_wal(struct js *js, const struct file_ops *ops)
                 "The last write of the log never completed; it was not acknowledged, and is cut");
         }
         if (recovery.is_rotten || recovery.is_corrupt) {
-            log_err(
-                "The write-ahead log is damaged in %s: what it held is fetched from other nodes",
-                recovery.damaged_file);
+            log_err("The write-ahead log is damaged in %s at offset %llu (%s): what it held is "
+                    "fetched from other nodes",
+                    recovery.damaged_file, (unsigned long long)recovery.damaged_off,
+                    recovery.is_foreign ? "the checksum is right and the values are impossible"
+                                        : "a checksum is wrong, or bytes are missing");
         }
     }
     free(dir);

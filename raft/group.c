@@ -281,11 +281,6 @@ static void begin_at_store(struct raft_group *g, struct group_base store)
     log_suffix_drop(g, UINT64_MAX, 0);
     log_reset(g, &b);
     base_close(&b);
-    if (g->term < store.term) {
-        g->term = store.term;
-        g->voted_for = 0;
-        log_put_meta(g);
-    }
     log_put_base(g, RECORD_RESET, &g->base);
     g->is_suspect = true;
     log_put_suspect(g);
@@ -334,6 +329,17 @@ static int connect_suffix(struct raft_group *g, struct group_base store)
     return 0;
 }
 
+/* What the base holds was committed in this term or before: the record of the term is lost, or was
+ * to come after the switch to an image. */
+static void raise_term(struct raft_group *g, uint64_t term)
+{
+    if (g->term < term) {
+        g->term = term;
+        g->voted_for = 0;
+        log_put_meta(g);
+    }
+}
+
 int group_open(struct raft_host *h, const struct group_options *options,
                struct raft_group **ret_group)
 {
@@ -351,12 +357,15 @@ int group_open(struct raft_host *h, const struct group_options *options,
     }
     log_note_conf(g, buf_slice(&g->base.conf.bytes));
     struct group_base store = options->fsm.base(options->fsm.ctx);
-    int rv = g->is_broken ? ERR_CORRUPT : connect_suffix(g, store);
+    bool is_sound = store.index <= RECORD_NUMBER_MAX && store.term <= RECORD_NUMBER_MAX &&
+                    (store.index == 0) == (store.term == 0);
+    int rv = g->is_broken || !is_sound ? ERR_CORRUPT : connect_suffix(g, store);
     if (rv != 0) {
         host_alarm(h, g->gid, "the WAL does not continue what the store holds");
         return rv;
     }
     adopt_options(g, options);
+    raise_term(g, g->base.term);
     g->delivered = g->applied = g->base.index;
     g->delivered_term = g->base.term;
     g->last_index = g->base.index + g->suffix_count;

@@ -266,12 +266,16 @@ uint64_t log_put_checkpoint(struct raft_group *g)
     if (g->hold_until <= g->host->durable_lsn || needed < g->hold_lsn) {
         g->hold_lsn = needed;
     }
-    g->hold_until = lsn;
     if (g->is_known && g->stub_lsn <= g->host->durable_lsn) {
         g->stub_kept = g->stub_lsn; /* Durable, thus in an older frame. */
     }
     g->stub_lsn = lsn;
     note_told(g, g->base.index, lsn);
+    if (g->is_broken) {
+        /* What made it so may be let go now. */
+        lsn = put(g, RECORD_BROKEN, SLICE_EMPTY);
+    }
+    g->hold_until = lsn;
     return lsn;
 }
 
@@ -504,6 +508,9 @@ static void replay_record(struct raft_group *g, struct record *rec)
         g->is_suspect = rec->is_suspect;
         g->is_newcomer = rec->is_newcomer && !rec->is_suspect;
         break;
+    case RECORD_BROKEN:
+        g->is_broken = true;
+        break;
     case RECORD_CHECKPOINT:
         g->is_suspect = rec->is_suspect;
         g->is_newcomer = rec->is_newcomer && !rec->is_suspect;
@@ -545,6 +552,8 @@ void log_replay(void *arg, uint64_t lsn, uint8_t type, uint64_t gid, struct slic
         g->create_lsn = lsn;
     }
     if (type == RECORD_APPEND || type == RECORD_CARRY) {
+        /* What the store holds was committed: nobody appends there. */
+        g->is_broken = g->is_broken || rec.index <= g->base.index;
         if (type == RECORD_APPEND) {
             spans_cut(g, rec.index - 1);
         }

@@ -141,6 +141,7 @@ static int item(struct raft_host *h, struct peer *p, enum host_lane lane,
         h->stats.dropped++;
         return 0;
     }
+    (void)outbox_node_of(g, it->from); /* Of members the configuration says where they live. */
     struct replica *rep = group_replica_add(g, it->from, p->node_id);
     if (rep == NULL || rep->node_id != p->node_id) {
         h->stats.dropped++; /* Another node's replica. */

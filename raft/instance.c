@@ -304,7 +304,8 @@ static bool load_is_sound(struct raft_group *g)
 {
     struct conf c;
     uint64_t term = 0;
-    if (g->load_base.index > 0 && conf_decode(buf_slice(&g->load_base.conf.bytes), &c) != 0) {
+    if (g->load_base.index > 0 && (g->load_base.term > g->term ||
+                                   conf_decode(buf_slice(&g->load_base.conf.bytes), &c) != 0)) {
         return false;
     }
     if (g->load_base.index == 0 && g->load_count > 0 &&

@@ -2,13 +2,23 @@
 
 #include "storage/base/err.h"
 
+static uint64_t number(struct reader *r)
+{
+    uint64_t v = reader_varint(r);
+    r->failed = r->failed || v > RECORD_NUMBER_MAX;
+    return v;
+}
+
 static void read_base(struct reader *r, struct record_base *base)
 {
-    base->index = reader_varint(r);
-    base->term = reader_varint(r);
-    base->conf_index = reader_varint(r);
+    base->index = number(r);
+    base->term = number(r);
+    base->conf_index = number(r);
     uint64_t len = reader_varint(r);
     base->conf = reader_bytes(r, len);
+    if ((base->index == 0) != (base->term == 0)) {
+        r->failed = true;
+    }
 }
 
 enum { FLAG_SUSPECT = 1, FLAG_NEWCOMER = 2 };
@@ -32,8 +42,8 @@ int record_decode(uint8_t type, struct slice payload, struct record *ret_record)
     switch (type) {
     case RECORD_APPEND:
     case RECORD_CARRY:
-        rec.index = reader_varint(&r);
-        rec.term = reader_varint(&r);
+        rec.index = number(&r);
+        rec.term = number(&r);
         rec.count = reader_varint(&r);
         rec.entries = slice_of(r.ptr, r.len);
         /* The smallest entry has three bytes. */
@@ -43,10 +53,11 @@ int record_decode(uint8_t type, struct slice payload, struct record *ret_record)
         *ret_record = rec;
         return 0;
     case RECORD_TRUNCATE:
-        rec.index = reader_varint(&r);
+        rec.index = number(&r);
+        r.failed = r.failed || rec.index == 0;
         break;
     case RECORD_META:
-        rec.term = reader_varint(&r);
+        rec.term = number(&r);
         rec.voted_for = reader_varint(&r);
         break;
     case RECORD_BASE:
@@ -58,10 +69,11 @@ int record_decode(uint8_t type, struct slice payload, struct record *ret_record)
         rec.raft_id = reader_varint(&r);
         break;
     case RECORD_DELETE:
+    case RECORD_BROKEN:
         break;
     case RECORD_CHECKPOINT:
         rec.raft_id = reader_varint(&r);
-        rec.term = reader_varint(&r);
+        rec.term = number(&r);
         rec.voted_for = reader_varint(&r);
         take_flags(&rec, reader_u8(&r));
         read_base(&r, &rec.base);
@@ -86,7 +98,7 @@ int record_entry_next(struct record *rec, struct record_entry *ret_entry)
         return rec->entries.len == 0 ? ERR_NOTFOUND : ERR_CORRUPT;
     }
     struct record_entry e;
-    e.term = reader_varint(&r);
+    e.term = number(&r);
     e.type = reader_u8(&r);
     uint64_t len = reader_varint(&r);
     e.bytes = reader_bytes(&r, len);

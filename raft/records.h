@@ -14,11 +14,16 @@
  *   CREATE      v raft_id: the replica was born here.
  *   DELETE      nothing: the group is gone, its gid never comes back.
  *   SUSPECT     u8 1: may have lost what it acknowledged (G11); 0: no longer.
+ *   BROKEN      nothing: replay met records of the group that made no sense. They may be trimmed
+ *               since; what is left must not pass for a whole log.
  *   CHECKPOINT  v raft_id, v term, v voted_for, u8 flags (1 suspect, 2 never a voter), then as
  * BASE: all a group needs beside entries.
  *
  * The term of the entry before shows at replay when what cut or replaced it is lost: index and term
  * name an entry and all before it, so entries that follow another one are not of this log.
+ *
+ * Indexes and terms are at most RECORD_NUMBER_MAX. A base of index 0 has term 0, another has not;
+ * its configuration is not above it. No entry is appended at or below the base.
  *
  * conf is a configuration in libraft's own encoding, with its padding zeroed; empty: none. An
  * APPEND whose first index is at or below the last index overwrites from there on. */
@@ -42,7 +47,11 @@ enum record_type {
     RECORD_DELETE,
     RECORD_CHECKPOINT,
     RECORD_SUSPECT,
+    RECORD_BROKEN,
 };
+
+#define RECORD_NUMBER_MAX                                                                          \
+    (UINT64_C(1) << 61) /* Sums of two cannot wrap, and there is room above. */
 
 enum { RECORD_ENTRY_COMMAND = 1, RECORD_ENTRY_BARRIER = 2, RECORD_ENTRY_CHANGE = 3 };
 

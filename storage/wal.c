@@ -1,6 +1,7 @@
 #include "storage/wal.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "storage/base/buf.h"
@@ -29,6 +30,9 @@ int wal_open(const struct wal_options *options, const struct wal_replay *replay,
     struct wal_recovery recovery = {0};
     int rv = wal_recover(w, replay, &recovery);
     if (rv != 0) {
+        *ret_recovery = (struct wal_recovery){0};
+        (void)snprintf(ret_recovery->damaged_file, sizeof ret_recovery->damaged_file, "%.255s",
+                       w->error_path);
         wal_close(w);
         return rv;
     }
@@ -336,7 +340,7 @@ uint64_t wal_bytes(const struct wal *w)
 
 void wal_trim(struct wal *w, uint64_t lsn)
 {
-    assert(lsn <= w->next_lsn);
+    assert(lsn <= w->durable_lsn + 1);
     w->trim_lsn = lsn > w->trim_lsn ? lsn : w->trim_lsn;
 }
 

@@ -56,6 +56,9 @@ struct wal_recovery {
     bool
         has_unknown_groups; /* Damage that no footer or index attributes: every group is suspect. */
     char damaged_file[256]; /* Path of the first damaged file, or "". */
+    uint64_t damaged_off;   /* In it, where the first frame is that is not good; 0: its header. */
+    bool is_foreign; /* A frame there has the right checksum and impossible values: not rot, but
+                      * written by a fault, or by somebody else. */
 };
 
 /* A kept record, in LSN order. The payload is borrowed until the call returns. */
@@ -73,7 +76,8 @@ struct wal_replay {
 
 /* Recover the log of @options->dir and be ready for appending. A torn tail has been re-logged: what
  * was recovered is durable again when this returns.
- * Errors: ERR_IO, ERR_CORRUPT (a header of another node, an unreadable directory), ERR_NOSPACE. */
+ * Errors: ERR_IO, ERR_CORRUPT (a header of another node, an unreadable directory, frames that none
+ * of ours could follow), ERR_NOSPACE; then only damaged_file is set, to what it was about. */
 int wal_open(const struct wal_options *options, const struct wal_replay *replay,
              struct wal_recovery *ret_recovery, struct wal **ret_wal);
 
@@ -120,8 +124,8 @@ uint64_t wal_oldest_lsn(const struct wal *w); /* The first LSN still in a file. 
 uint64_t wal_segment_first_lsn(const struct wal *w, unsigned sealed_index); /* 0 = the oldest. */
 uint64_t wal_bytes(const struct wal *w); /* Of all segments in use. */
 
-/* No record below @lsn is needed any more: recycle whole segments below it. Files are reused by the
- * writer with its next batches. */
+/* No record below @lsn, which is at most one beyond the durable LSN, is needed any more: recycle
+ * whole segments below it. Files are reused by the writer with its next batches. */
 void wal_trim(struct wal *w, uint64_t lsn);
 
 /* The table it was opened with. */

@@ -32,7 +32,13 @@
  *
  * LSNs rise over frames and segments without gaps, but for a frame flagged GAP (salvaged: what was
  * before it is lost, and was reported). A segment may begin at or below the LSN reached in the one
- * before: it supersedes that tail (recovery logs the tail again). */
+ * before: it supersedes that tail (recovery logs the tail again).
+ *
+ * Every frame keeps to this; one that does not is damage, whatever its checksums say: 1 <= lsn <=
+ * WAL_NUMBER_MAX; durable_lsn < lsn, in a footer lsn - 1; trim_lsn <= durable_lsn + 1; gap_from
+ * from 1 to lsn - 1 with GAP, else 0. A footer has no records and no GAP, another frame has at
+ * least one record, none larger than WAL_RECORD_BYTES_MAX. In file headers seq and generation are
+ * at most WAL_NUMBER_MAX, file_bytes at most WAL_FILE_BYTES_MAX. */
 #ifndef STORAGE_WAL_FORMAT_H
 #define STORAGE_WAL_FORMAT_H
 #include <stddef.h>
@@ -48,6 +54,11 @@
 #define WAL_FILE_HEADER_BYTES 64u
 #define WAL_FRAME_HEADER_BYTES 64u
 #define WAL_RECORD_HEADER_BYTES 24u
+#define WAL_NUMBER_MAX (UINT64_C(1) << 62) /* Sums of two cannot wrap. */
+#define WAL_NUMBER_ROOM                                                                            \
+    (UINT64_C(1) << 40) /* A log with less room for LSNs is not gone on with.                      \
+                         */
+#define WAL_FILE_BYTES_MAX (UINT64_C(1) << 30)
 #define WAL_FRAME_FOOTER 1u
 #define WAL_FRAME_GAP 2u
 

@@ -20,6 +20,9 @@
 #include "storage/wal_scan.h"
 
 #define RAW_BYTES_MAX (192u << 20) /* Of segments in memory at once. */
+/* What no durable_lsn covers is one frame, as each says that the one before is durable, and at most
+ * a record beyond a frame's bound. More is no log of ours, and would not fit into a frame. */
+#define RELOG_BYTES_MAX (4u * WAL_RECORD_BYTES_MAX)
 
 struct recovery {
     struct wal *w;
@@ -39,12 +42,25 @@ struct recovery {
     struct gid_set suspects;     /* With those that records tell of. */
     struct gid_set new_suspects; /* Found now. */
     struct wal_frame *relog;
+    bool is_relog_full;
     struct wal_frame *salvage; /* Frames of the segment being rewritten. */
     struct wal_frame *salvage_last;
     const struct wal_scan *at; /* The segment being read again. */
     uint64_t limit;
     uint64_t next_lsn; /* While salvaging: follows the record before. */
 };
+
+static uint64_t min64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Numbers that the log would go on from. Only a forged one is near the bound; what would be written
+ * beyond it the next opening would not believe. */
+static bool has_room(uint64_t number)
+{
+    return number <= WAL_NUMBER_MAX - WAL_NUMBER_ROOM;
+}
 
 /* ---- 1. Files ---- */
 
@@ -74,8 +90,8 @@ static void on_name(void *arg, const char *name)
         return;
     }
     /* Names of files set aside count too: theirs are not given again. */
-    if (sscanf(name, "wal-%16llx-%16llx", &seq, &generation) == 2 && seq < UINT64_MAX / 2 &&
-        generation < UINT64_MAX / 2) {
+    if (sscanf(name, "wal-%16llx-%16llx", &seq, &generation) == 2 && has_room(seq) &&
+        has_room(generation)) {
         w->seq_next = seq >= w->seq_next ? seq + 1 : w->seq_next;
         w->generation_next = generation >= w->generation_next ? generation + 1 : w->generation_next;
     }
@@ -87,10 +103,13 @@ static void on_name(void *arg, const char *name)
     }
 }
 
-static void note_damaged(struct recovery *r, const char *path)
+/* @s is NULL when not even the header can be read. */
+static void note_damaged(struct recovery *r, const char *path, const struct wal_scan *s)
 {
     if (r->found->damaged_file[0] == 0) {
         (void)snprintf(r->found->damaged_file, sizeof r->found->damaged_file, "%.255s", path);
+        r->found->damaged_off = s == NULL ? 0 : s->bad_off;
+        r->found->is_foreign = s != NULL && s->is_foreign;
     }
 }
 
@@ -121,7 +140,7 @@ static int take_file(struct recovery *r, const char *path)
     if (rv == ERR_CORRUPT) {
         /* Which records it held is not known; nor whether there were any. */
         r->found->is_corrupt = true;
-        note_damaged(r, path);
+        note_damaged(r, path, NULL);
         suspect_all(r);
         s = (struct wal_segment){.size = 0};
         (void)snprintf(s.path, sizeof s.path, "%s", path);
@@ -129,8 +148,11 @@ static int take_file(struct recovery *r, const char *path)
         return 0;
     }
     if (rv != 0) {
-        note_damaged(r, path);
+        note_damaged(r, path, NULL);
         return wal_fail(w, rv == ERR_EXISTS ? ERR_CORRUPT : rv, path);
+    }
+    if (!has_room(s.seq) || !has_room(s.generation)) {
+        return wal_fail(w, ERR_CORRUPT, path);
     }
     w->seq_next = s.seq >= w->seq_next ? s.seq + 1 : w->seq_next;
     w->generation_next = s.generation >= w->generation_next ? s.generation + 1 : w->generation_next;
@@ -233,7 +255,7 @@ static void suspect_holders(struct recovery *r, size_t i, size_t k, size_t befor
         } else if (k > 0 || may_have_held(r, j, i, from)) {
             is_known = s->has_footer;
             gid_set_merge(&gids, &s->footer_gids);
-            note_damaged(r, s->seg.path);
+            note_damaged(r, s->seg.path, s);
         }
     }
     if (is_known) {
@@ -242,7 +264,7 @@ static void suspect_holders(struct recovery *r, size_t i, size_t k, size_t befor
         suspect_all(r);
     }
     gid_set_close(&gids);
-    note_damaged(r, r->scans[i].seg.path);
+    note_damaged(r, r->scans[i].seg.path, &r->scans[i]);
 }
 
 static void report_gap(struct recovery *r, size_t i, size_t k, size_t before, uint64_t from)
@@ -299,7 +321,7 @@ static void judge_tail(struct recovery *r)
             r->found->is_torn = true;
         } else if (s->end == WAL_END_ROTTEN || (i > last && s->is_damaged)) {
             r->found->is_rotten = true;
-            note_damaged(r, s->seg.path);
+            note_damaged(r, s->seg.path, s);
             suspect_all(r);
             if (i > last) {
                 wal_segments_push(&r->aside, &s->seg);
@@ -309,13 +331,13 @@ static void judge_tail(struct recovery *r)
     if (r->scans[r->n - 1].has_footer) {
         /* A footer is written when the next segment is there. It is not, or its header is not. */
         r->found->is_rotten = true;
-        note_damaged(r, r->scans[r->n - 1].seg.path);
+        note_damaged(r, r->scans[r->n - 1].seg.path, &r->scans[r->n - 1]);
         suspect_all(r);
     }
     if (r->durable_lsn >= (r->reach == 0 ? 1 : r->reach) && r->durable_lsn >= r->floor) {
         const struct wal_scan *s = &r->scans[last];
         r->found->is_rotten = true;
-        note_damaged(r, s->seg.path);
+        note_damaged(r, s->seg.path, s);
         if (s->has_footer && s->end_lsn > r->durable_lsn) {
             gid_set_merge(&r->new_suspects, &s->footer_gids);
         } else {
@@ -331,6 +353,10 @@ static void on_record(void *arg, uint64_t lsn, uint8_t type, uint64_t gid, struc
 {
     struct recovery *r = arg;
     if (lsn < r->start || lsn >= r->limit) {
+        return;
+    }
+    if (lsn >= r->relog_from && r->relog->len + payload.len > RELOG_BYTES_MAX) {
+        r->is_relog_full = true;
         return;
     }
     if (lsn >= r->relog_from) {
@@ -368,6 +394,9 @@ static int replay_all(struct recovery *r)
         wal_scan_close(&s);
         if (rv != 0 || !is_same) {
             return rv != 0 ? rv : wal_fail(r->w, ERR_IO, s.seg.path);
+        }
+        if (r->is_relog_full) {
+            return wal_fail(r->w, ERR_CORRUPT, r->scans[i].seg.path);
         }
     }
     return 0;
@@ -482,13 +511,16 @@ static int write_salvaged(struct recovery *r, struct wal_scan *s)
     struct wal_writer out = {.file = NULL};
     int rv = wal_segment_create(w, s->seg.seq, w->generation_next++, bytes, &out);
     for (struct wal_frame *f = r->salvage; f != NULL && rv == 0; f = f->next) {
-        struct wal_frame_head head = {.durable_lsn = s->durable_lsn, .trim_lsn = s->trim_lsn};
+        /* No frame knows of what comes after it, though the segment's last one did. */
+        struct wal_frame_head head = {.durable_lsn = min64(s->durable_lsn, f->lsn - 1)};
+        head.trim_lsn = min64(s->trim_lsn, head.durable_lsn + 1);
         head.gap_from = gap_before(s, f->lsn);
         head.flags = head.gap_from != 0 ? WAL_FRAME_GAP : 0;
         rv = wal_writer_put(w, &out, f, &head);
     }
     if (rv == 0) {
-        rv = wal_writer_footer(w, &out, out.seg.last_lsn + 1, s->trim_lsn);
+        uint64_t next = out.seg.last_lsn + 1;
+        rv = wal_writer_footer(w, &out, next, min64(s->trim_lsn, next));
     }
     if (rv == 0) {
         rv = wal_segment_name(w, &out);
@@ -587,6 +619,9 @@ static int recover(struct recovery *r)
     r->relog_from = r->relog_from > r->start ? r->relog_from : r->start;
     if (r->reach < next || r->relog_from > next) {
         r->relog_from = next;
+    }
+    if (!has_room(next)) {
+        return wal_fail(w, ERR_CORRUPT, r->scans[r->n - 1].seg.path);
     }
     r->relog = wal_frame_new();
     wal_frame_reset(r->relog, r->relog_from);

@@ -71,7 +71,8 @@ int wal_scan_header(struct wal *w, const char *path, struct wal_segment *ret)
     s.head_crc = wal_get32(h + 60);
     if (n < WAL_FILE_HEADER_BYTES || wal_get64(h) != WAL_FILE_MAGIC ||
         s.head_crc != crc32c(0, h, 60) || s.size % WAL_BLOCK_BYTES != 0 ||
-        s.size < WAL_BLOCK_BYTES) {
+        s.size < WAL_BLOCK_BYTES || s.size > WAL_FILE_BYTES_MAX || s.seq > WAL_NUMBER_MAX ||
+        s.generation > WAL_NUMBER_MAX) {
         rv = ERR_CORRUPT;
     } else if (wal_get32(h + 8) != WAL_VERSION) {
         rv = ERR_VERSION;
@@ -86,8 +87,30 @@ int wal_scan_header(struct wal *w, const char *path, struct wal_segment *ret)
     return rv;
 }
 
-/* Is there a good frame header of this segment at @off, and does the frame end within the file? */
-static bool parse_head(const struct reading *r, uint64_t off, struct wal_frame_head *ret)
+static bool is_stamped(const struct reading *r, uint64_t sector_off, uint64_t lsn)
+{
+    return wal_get32(r->ptr + sector_off + WAL_SECTOR_DATA) == wal_stamp(r->s->seg.salt, lsn);
+}
+
+/* A right checksum does not make a number one to count with. */
+static bool is_head_sound(const struct wal_frame_head *h)
+{
+    bool is_footer = (h->flags & WAL_FRAME_FOOTER) != 0;
+    bool has_gap = (h->flags & WAL_FRAME_GAP) != 0;
+    if ((h->flags & ~(WAL_FRAME_FOOTER | WAL_FRAME_GAP)) != 0 || h->lsn == 0 ||
+        h->lsn > WAL_NUMBER_MAX || h->durable_lsn >= h->lsn || h->trim_lsn > h->durable_lsn + 1) {
+        return false;
+    }
+    if (has_gap ? h->gap_from == 0 || h->gap_from >= h->lsn : h->gap_from != 0) {
+        return false;
+    }
+    return is_footer
+               ? !has_gap && h->records == 0 && h->len % 8 == 0 && h->durable_lsn == h->lsn - 1
+               : h->records > 0;
+}
+
+/* Is there a header of this segment at @off whose checksum is right? */
+static bool read_head(const struct reading *r, uint64_t off, struct wal_frame_head *ret)
 {
     if (off + WAL_BLOCK_BYTES > r->len) {
         return false;
@@ -111,6 +134,18 @@ static bool parse_head(const struct reading *r, uint64_t off, struct wal_frame_h
     return true;
 }
 
+/* And is it a good one? The frame may end beyond the file. */
+static bool parse_head(const struct reading *r, uint64_t off, struct wal_frame_head *ret)
+{
+    if (!read_head(r, off, ret)) {
+        return false;
+    }
+    bool is_sound = is_head_sound(ret);
+    /* With its stamp it is no payload that looks like one. */
+    r->s->is_foreign = r->s->is_foreign || (!is_sound && is_stamped(r, off, ret->lsn));
+    return is_sound;
+}
+
 /* Walk the records; false if they are not exactly what the header says. */
 static bool walk_records(const struct reading *r, const uint8_t *frame,
                          const struct wal_frame_head *h, struct buf *scratch, wal_scan_cb cb)
@@ -125,7 +160,7 @@ static bool walk_records(const struct reading *r, const uint8_t *frame,
         wal_stream_read(frame, at, head, sizeof head);
         at += sizeof head;
         size_t len = wal_get32(head + 4);
-        if (len > end - at || (len + 7) / 8 * 8 > end - at) {
+        if (len > WAL_RECORD_BYTES_MAX || len > end - at || (len + 7) / 8 * 8 > end - at) {
             return false;
         }
         buf_clear(scratch);
@@ -143,9 +178,7 @@ static bool walk_records(const struct reading *r, const uint8_t *frame,
 
 static bool parse_frame(const struct reading *r, uint64_t off, struct wal_frame_head *ret)
 {
-    if (!parse_head(r, off, ret) || ret->lsn == 0 ||
-        (ret->flags & ~(WAL_FRAME_FOOTER | WAL_FRAME_GAP)) != 0 ||
-        off + wal_frame_bytes(ret->len) > r->len) {
+    if (!parse_head(r, off, ret) || off + wal_frame_bytes(ret->len) > r->len) {
         return false;
     }
     const uint8_t *frame = r->ptr + off;
@@ -153,20 +186,28 @@ static bool parse_frame(const struct reading *r, uint64_t off, struct wal_frame_
         return false;
     }
     if ((ret->flags & WAL_FRAME_FOOTER) != 0) {
-        return ret->records == 0 && ret->len % 8 == 0;
+        return true;
     }
     struct buf scratch = BUF_EMPTY;
-    bool ok = ret->records > 0 && walk_records(r, frame, ret, &scratch, NULL);
+    bool ok = walk_records(r, frame, ret, &scratch, NULL);
     buf_close(&scratch);
+    /* The body's checksum is right, so it was written like this. */
+    r->s->is_foreign = r->s->is_foreign || !ok;
     return ok;
 }
 
-static bool is_stamped(const struct reading *r, uint64_t sector_off, uint64_t lsn)
+static bool has_stamp(const struct reading *r, uint64_t from, uint64_t lsn)
 {
-    return wal_get32(r->ptr + sector_off + WAL_SECTOR_DATA) == wal_stamp(r->s->seg.salt, lsn);
+    for (uint64_t at = from; at < r->len; at += WAL_SECTOR_BYTES) {
+        if (is_stamped(r, at, lsn)) {
+            return true;
+        }
+    }
+    return false;
 }
 
-/* What lies at @off, where no good frame is and none follows (raft-guide 7.3). */
+/* What lies at @off, where no good frame is and none follows (raft-guide 7.3). A frame is begun
+ * when the one before is synced: where a later one has left a stamp, this one was whole once. */
 static enum wal_end classify_end(const struct reading *r, uint64_t off, uint64_t expected)
 {
     struct wal_frame_head h;
@@ -177,20 +218,29 @@ static enum wal_end classify_end(const struct reading *r, uint64_t off, uint64_t
         uint64_t end = off + wal_frame_bytes(h.len);
         for (uint64_t at = off; at < end && end <= r->len; at += WAL_SECTOR_BYTES) {
             if (!is_stamped(r, at, h.lsn)) {
-                return WAL_END_TORN;
+                return h.records > 0 && has_stamp(r, end, h.lsn + h.records) ? WAL_END_ROTTEN
+                                                                             : WAL_END_TORN;
             }
         }
         return WAL_END_ROTTEN;
     }
-    if (is_stamped(r, off, expected)) {
-        return WAL_END_ROTTEN; /* Its first sector was written, and is not a header any more. */
+    if (is_stamped(r, off, expected) || (read_head(r, off, &h) && is_stamped(r, off, h.lsn))) {
+        return WAL_END_ROTTEN; /* Its first sector was written, and is no good header. */
     }
-    for (uint64_t at = off; at < r->len; at += WAL_SECTOR_BYTES) {
-        if (is_stamped(r, at, expected)) {
-            return WAL_END_TORN;
+    return has_stamp(r, off, expected) ? WAL_END_TORN : WAL_END_CLEAN;
+}
+
+/* The headers of frames that are not whole count for what they say was durable before them: that a
+ * frame was torn says nothing about the one before, but that it was synced. */
+static void hear_heads(const struct reading *r, uint64_t off)
+{
+    for (uint64_t at = off; at < r->len; at += WAL_BLOCK_BYTES) {
+        struct wal_frame_head h;
+        if (parse_head(r, at, &h) && is_stamped(r, at, h.lsn) &&
+            h.durable_lsn > r->s->durable_lsn) {
+            r->s->durable_lsn = h.durable_lsn;
         }
     }
-    return WAL_END_CLEAN;
 }
 
 static void take_footer(struct reading *r, uint64_t off, const struct wal_frame_head *h)
@@ -237,6 +287,7 @@ static uint64_t scan_frames(struct reading *r)
                  (h.lsn == expected || is_gap_allowed);
         }
         if (!ok) {
+            s->bad_off = s->bad_off == 0 ? off : s->bad_off;
             uint64_t next = off + WAL_BLOCK_BYTES;
             while (next < r->len && !(parse_frame(r, next, &h) && h.lsn >= expected)) {
                 next += WAL_BLOCK_BYTES;
@@ -289,6 +340,9 @@ int wal_scan_segment(struct wal *w, uint64_t expected, uint64_t relogged, struct
     r.len = size / WAL_BLOCK_BYTES * WAL_BLOCK_BYTES;
     s->is_short = size < seg.size;
     uint64_t off = scan_frames(&r);
+    if (!s->has_footer) {
+        hear_heads(&r, off);
+    }
     if (s->is_short) {
         s->end = WAL_END_ROTTEN;
     } else if (!s->has_footer && s->end_lsn != 0) {

@@ -23,6 +23,8 @@ struct wal_scan {
     bool is_head_good; /* The first frame is. */
     bool has_footer;
     bool is_short;
+    bool is_foreign;  /* A frame whose checksum is right says what no log of ours does. */
+    uint64_t bad_off; /* Where the first frame that is not good would begin. */
     enum wal_end end;
     uint64_t end_lsn; /* Expected after it. */
     uint64_t durable_lsn, trim_lsn;

@@ -94,6 +94,7 @@ void sim_tap_record(struct sim_node *n, uint64_t lsn, uint8_t type, uint64_t gid
     case RECORD_IMAGE:
     case RECORD_CREATE:
     case RECORD_SUSPECT:
+    case RECORD_BROKEN:
         return;
     }
     sim_oracle_record(n->run->oracle, n->number, to);
