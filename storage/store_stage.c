@@ -553,6 +553,7 @@ void stage_end(struct store_flush *job, struct store_stage *sg)
         } else {
             take_block(s, sg->blocks[i], sg->files[sg->parts[i + 1].file].file);
         }
+        bitset_close(&sg->deads[i]);
     }
     sg->blocks_count = 0;
     for (size_t i = 0; i < sg->kept_count; i++) {
