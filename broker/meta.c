@@ -15,7 +15,7 @@ struct meta *meta_new(const struct meta_events *events)
     return m;
 }
 
-static void stream_free(struct meta_stream *s)
+void meta_stream_free(struct meta_stream *s)
 {
     stream_config_close(&s->config);
     free(s->born_json);
@@ -45,7 +45,7 @@ void meta_free(struct meta *m)
     {
         HASH_DEL(m->streams, s);
         HASH_DELETE(hh_gid, m->by_gid, s);
-        stream_free(s);
+        meta_stream_free(s);
     }
     struct meta_node *n;
     struct meta_node *next_node;
@@ -224,7 +224,29 @@ int meta_config_of(const json_t *entry, const char *key, struct stream_config *r
     }
     int rv = stream_config_parse(ret_config, slice_str(text));
     free(text);
-    return rv == 0 ? 0 : ERR_CORRUPT;
+    if (rv != 0) {
+        return ERR_CORRUPT;
+    }
+    if (ret_config->name == NULL || !subject_name_is_valid(slice_str(ret_config->name))) {
+        stream_config_close(ret_config);
+        return ERR_CORRUPT;
+    }
+    return 0;
+}
+
+bool meta_are_peers_sound(const struct meta_peer *peers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (peers[i].node_id == 0 || peers[i].raft_id == 0) {
+            return false;
+        }
+        for (size_t k = 0; k < i; k++) {
+            if (peers[k].node_id == peers[i].node_id || peers[k].raft_id == peers[i].raft_id) {
+                return false;
+            }
+        }
+    }
+    return count > 0;
 }
 
 /* False: there is no such member. */
@@ -294,7 +316,15 @@ static int apply_create(struct meta *m, uint64_t index, const json_t *entry,
     struct stream_config c;
     const json_t *nodes = json_object_get(entry, "nodes");
     size_t count = json_array_size(nodes);
-    if (count == 0 || count > META_REPLICAS_MAX || meta_config_of(entry, "config", &c) != 0) {
+    struct meta_peer peers[META_REPLICAS_MAX];
+    if (count > META_REPLICAS_MAX) {
+        return ERR_CORRUPT;
+    }
+    for (size_t i = 0; i < count; i++) {
+        peers[i] =
+            (struct meta_peer){meta_id_of(json_array_get(nodes, i)), m->next_raft_id + i, false};
+    }
+    if (!meta_are_peers_sound(peers, count) || meta_config_of(entry, "config", &c) != 0) {
         return ERR_CORRUPT;
     }
     struct api_error error = {0};
@@ -322,10 +352,8 @@ static int apply_create(struct meta *m, uint64_t index, const json_t *entry,
     s->created_ns = m->time_ns;
     s->version = index;
     s->peers_count = count;
-    for (size_t i = 0; i < count; i++) {
-        s->peers[i].node_id = meta_id_of(json_array_get(nodes, i));
-        s->peers[i].raft_id = m->next_raft_id++;
-    }
+    memcpy(s->peers, peers, count * sizeof *peers);
+    m->next_raft_id += count;
     memcpy(s->born, s->peers, sizeof s->born);
     s->born_count = count;
     s->placed = index;
@@ -406,7 +434,7 @@ static int apply_delete(struct meta *m, uint64_t index, const json_t *entry,
     HASH_DELETE(hh_gid, m->by_gid, s);
     meta_mark_dirty(m, "stream/", s->config.name);
     m->events.deleted(m->events.arg, s, asker, index);
-    stream_free(s);
+    meta_stream_free(s);
     return 0;
 }
 

@@ -169,6 +169,8 @@ void meta_checkpoint(struct meta *m, meta_item_cb cb, void *arg);
 void meta_checkpoint_all(struct meta *m, meta_item_cb cb, void *arg);
 /* Put one item back into a new machine, in any order. ERR_CORRUPT if it is none. */
 int meta_restore_item(struct meta *m, struct slice key, struct slice value);
+/* After the last: ERR_CORRUPT if they contradict each other. */
+int meta_restore_end(const struct meta *m);
 
 /* XXH3 over all items: equal on all replicas at one index. */
 uint64_t meta_hash(struct meta *m);

@@ -30,6 +30,9 @@ struct meta {
 /* 64-bit ids are strings: JSON integers end at 2^63 for our parser. 0 is no id. */
 uint64_t meta_id_of(const json_t *v);
 int meta_config_of(const json_t *entry, const char *key, struct stream_config *ret_config);
+/* At least one, no node and no raft id twice, and none of them 0. */
+bool meta_are_peers_sound(const struct meta_peer *peers, size_t count);
+void meta_stream_free(struct meta_stream *s);
 char *meta_config_json(const struct stream_config *c);
 /* Its item changed: the next checkpoint has it. */
 void meta_mark_dirty(struct meta *m, const char *prefix, const char *rest);

@@ -6,6 +6,8 @@
 #include "broker/meta_internal.h"
 #include "storage/base/err.h"
 
+#define COUNTER_MAX (UINT64_MAX / 2) /* Far from wrapping. */
+
 static void print_stream_item(const struct meta_stream *s, struct buf *out)
 {
     buf_printf(out,
@@ -101,7 +103,7 @@ static size_t restore_peers(const json_t *v, const char *key, struct meta_peer *
     return count;
 }
 
-static int restore_stream(struct meta *m, const json_t *v)
+static int restore_stream(struct meta *m, struct slice name, const json_t *v)
 {
     size_t count = json_array_size(json_object_get(v, "peers")) / 2;
     struct stream_config c;
@@ -134,8 +136,35 @@ static int restore_stream(struct meta *m, const json_t *v)
         memcpy(s->born, s->peers, sizeof s->born);
         s->born_count = s->peers_count;
     }
+    bool is_new = meta_stream_find(m, name) == NULL && meta_stream_by_gid(m, s->gid) == NULL;
+    if (!is_new || !slice_eq_str(name, c.name) || s->gid < META_GID_STREAM_MIN || s->sid == 0 ||
+        !meta_are_peers_sound(s->peers, s->peers_count) ||
+        !meta_are_peers_sound(s->born, s->born_count)) {
+        meta_stream_free(s);
+        return ERR_CORRUPT;
+    }
     HASH_ADD_KEYPTR(hh, m->streams, s->config.name, strlen(s->config.name), s);
     HASH_ADD(hh_gid, m->by_gid, gid, sizeof s->gid, s);
+    return 0;
+}
+
+static int restore_node(struct meta *m, struct slice id, const json_t *v)
+{
+    const json_t *name = json_object_get(v, "name");
+    char *text = xslicedup(id);
+    uint64_t node_id = strtoull(text, NULL, 10);
+    free(text);
+    if (node_id == 0 || !json_is_string(name) || meta_node_find(m, node_id) != NULL) {
+        return ERR_CORRUPT;
+    }
+    struct meta_node *n = xcalloc(1, sizeof *n);
+    n->node_id = node_id;
+    n->name = xstrndup(json_string_value(name), json_string_length(name));
+    n->boot_count = (uint64_t)json_integer_value(json_object_get(v, "boot"));
+    n->has_jetstream = json_is_true(json_object_get(v, "js"));
+    n->is_removed = json_is_true(json_object_get(v, "removed"));
+    n->raft_id = meta_id_of(json_object_get(v, "raft"));
+    HASH_ADD(hh, m->nodes, node_id, sizeof n->node_id, n);
     return 0;
 }
 
@@ -146,31 +175,48 @@ int meta_restore_item(struct meta *m, struct slice key, struct slice value)
         return 0;
     }
     json_t *v = json_parse(value, &error);
-    int rv = json_is_object(v) ? 0 : ERR_CORRUPT;
-    if (rv == 0 && slice_has_prefix(key, SLICE_LIT("stream/"))) {
-        rv = restore_stream(m, v);
-    } else if (rv == 0 && slice_has_prefix(key, SLICE_LIT("node/"))) {
-        struct meta_node *n = xcalloc(1, sizeof *n);
-        char *id = xslicedup(slice_from(key, 5));
-        n->node_id = strtoull(id, NULL, 10);
-        free(id);
-        const json_t *name = json_object_get(v, "name");
-        n->name = xstrndup(json_string_value(name), json_string_length(name));
-        n->boot_count = (uint64_t)json_integer_value(json_object_get(v, "boot"));
-        n->has_jetstream = json_is_true(json_object_get(v, "js"));
-        n->is_removed = json_is_true(json_object_get(v, "removed"));
-        n->raft_id = meta_id_of(json_object_get(v, "raft"));
-        HASH_ADD(hh, m->nodes, node_id, sizeof n->node_id, n);
-    } else if (rv == 0 && slice_eq_str(key, "counters")) {
+    int rv = ERR_CORRUPT;
+    if (!json_is_object(v)) {
+        rv = ERR_CORRUPT;
+    } else if (slice_has_prefix(key, SLICE_LIT("stream/"))) {
+        rv = restore_stream(m, slice_from(key, 7), v);
+    } else if (slice_has_prefix(key, SLICE_LIT("node/"))) {
+        rv = restore_node(m, slice_from(key, 5), v);
+    } else if (slice_eq_str(key, "counters")) {
         m->next_gid = meta_id_of(json_object_get(v, "gid"));
         m->next_raft_id = meta_id_of(json_object_get(v, "raft_id"));
         m->time_ns = json_integer_value(json_object_get(v, "time"));
         m->applied_index = (uint64_t)json_integer_value(json_object_get(v, "index"));
-    } else {
-        rv = ERR_CORRUPT;
+        rv = 0;
     }
     json_decref(v);
     return rv;
+}
+
+static bool are_below(const struct meta_peer *peers, size_t count, uint64_t next_raft_id)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (peers[i].raft_id >= next_raft_id) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int meta_restore_end(const struct meta *m)
+{
+    uint64_t next = m->next_raft_id;
+    if (m->next_gid < META_GID_STREAM_MIN || m->next_gid > COUNTER_MAX || next == 0 ||
+        next > COUNTER_MAX) {
+        return ERR_CORRUPT;
+    }
+    for (const struct meta_stream *s = m->streams; s != NULL; s = s->hh.next) {
+        if (s->gid >= m->next_gid || !are_below(s->peers, s->peers_count, next) ||
+            !are_below(s->born, s->born_count, next) || !are_below(s->old, s->old_count, next)) {
+            return ERR_CORRUPT;
+        }
+    }
+    return 0;
 }
 
 /* Independent of the order in which items came: restored machines hash their items elsewhere. */

@@ -451,10 +451,11 @@ int js_meta_load(struct js *js)
     js->meta = meta_new(&events);
     js->is_meta_failed = false;
     int rv = store_stream_load(js->meta_store, no_message, put_back, js);
-    if (rv == 0 && js->is_meta_failed) {
+    store_stream_applied(js->meta_store, &js->meta_index, &js->meta_term);
+    if (rv == 0 && (js->is_meta_failed || meta_restore_end(js->meta) != 0 ||
+                    meta_applied(js->meta) > js->meta_index)) {
         rv = ERR_CORRUPT;
     }
-    store_stream_applied(js->meta_store, &js->meta_index, &js->meta_term);
     js->meta_flushed_index = js->meta_index;
     return rv;
 }

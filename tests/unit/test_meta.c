@@ -179,6 +179,7 @@ Test(meta, a_restored_machine_is_equal_and_goes_on_alike)
     meta_encode_node(&b, 3000, &n1, 0);
     cr_assert_eq(meta_apply(m, 3, buf_slice(&b)), 0);
     meta_checkpoint_all(m, put_back, n);
+    cr_expect_eq(meta_restore_end(n), 0);
     cr_expect_eq(meta_hash(m), meta_hash(n));
     cr_expect_eq(meta_applied(n), 3);
     cr_expect_eq(meta_node_find(n, UINT64_MAX)->boot_count, 4);
@@ -205,8 +206,65 @@ Test(meta, what_is_no_entry_is_never_guessed_at)
     cr_expect_eq(meta_apply(m, 1, SLICE_LIT("{\"v\":2,\"op\":\"create\"}")), ERR_VERSION);
     cr_expect_eq(meta_apply(m, 1, SLICE_LIT("{\"v\":1,\"op\":\"create\",\"nodes\":[]}")),
                  ERR_CORRUPT);
+    static const char *const unsound[] = {
+        "{\"v\":1,\"op\":\"create\",\"nodes\":[\"1\"],\"config\":{}}",
+        "{\"v\":1,\"op\":\"create\",\"nodes\":[\"1\"],\"config\":{\"name\":\"a.b\"}}",
+        "{\"v\":1,\"op\":\"create\",\"nodes\":[\"1\",\"1\"],\"config\":{\"name\":\"A\"}}",
+        "{\"v\":1,\"op\":\"create\",\"nodes\":[\"x\"],\"config\":{\"name\":\"A\"}}",
+        "{\"v\":1,\"op\":\"update\",\"config\":{\"max_msgs\":1}}",
+    };
+    for (size_t i = 0; i < sizeof unsound / sizeof unsound[0]; i++) {
+        cr_expect_eq(meta_apply(m, 1, slice_str(unsound[i])), ERR_CORRUPT, "%s", unsound[i]);
+    }
     cr_expect_eq(meta_applied(m), 0);
+    cr_expect_eq(meta_next_gid(m), META_GID_STREAM_MIN);
     meta_free(m);
+}
+
+#define ITEM(name, gid, peers)                                                                     \
+    "{\"gid\":\"" gid "\",\"sid\":\"" gid "\",\"peers\":[" peers "],\"born\":{\"name\":\"" name    \
+    "\"},\"config\":{\"name\":\"" name "\"}}"
+
+/* Items that contradict each other, as a journal with right checksums may have them. */
+Test(meta, a_checkpoint_that_contradicts_itself_is_refused)
+{
+    static const char counters[] = "{\"gid\":\"18\",\"raft_id\":\"1005\",\"index\":3}";
+    static const struct {
+        const char *key, *value;
+    } cases[] = {
+        {"stream/B", ITEM("A", "17", "\"1\",\"1002\"")},
+        {"stream/A", ITEM("A", "16", "\"1\",\"1002\"")},
+        {"stream/B", ITEM("B", "16", "\"1\",\"1002\"")},
+        {"stream/B", ITEM("B", "18", "\"1\",\"1002\"")},
+        {"stream/B", ITEM("B", "1", "\"1\",\"1002\"")},
+        {"stream/B", ITEM("B", "17", "\"1\",\"1005\"")},
+        {"stream/B", ITEM("B", "17", "\"1\",\"1002\",\"1\",\"1003\"")},
+        {"stream/B", ITEM("B", "17", "\"0\",\"1002\"")},
+        {"node/0", "{\"name\":\"n\"}"},
+        {"node/7", "{}"},
+        {"node/5", "{\"name\":\"n\"}"},
+        {"counters", "{}"},
+        {"counters", "{\"gid\":\"18446744073709551615\",\"raft_id\":\"1005\"}"},
+        {"other", "{}"},
+    };
+    for (size_t i = 0; i <= sizeof cases / sizeof cases[0]; i++) {
+        struct seen seen;
+        struct meta *m = new_meta(&seen);
+        int rv = meta_restore_item(m, SLICE_LIT("counters"), slice_str(counters));
+        cr_assert_eq(rv, 0);
+        rv = meta_restore_item(m, SLICE_LIT("stream/A"),
+                               SLICE_LIT(ITEM("A", "16", "\"1\",\"1000\"")));
+        cr_assert_eq(rv, 0);
+        rv = meta_restore_item(m, SLICE_LIT("node/5"), SLICE_LIT("{\"name\":\"five\"}"));
+        cr_assert_eq(rv, 0);
+        bool is_case = i < sizeof cases / sizeof cases[0];
+        if (is_case) {
+            rv = meta_restore_item(m, slice_str(cases[i].key), slice_str(cases[i].value));
+        }
+        rv = rv == 0 ? meta_restore_end(m) : rv;
+        cr_expect_eq(rv, is_case ? ERR_CORRUPT : 0, "case %zu", i);
+        meta_free(m);
+    }
 }
 
 Test(meta, placement_spreads_replicas_and_leaders)
