@@ -19,12 +19,24 @@ static const struct known_error known_errors[] = {
 #undef API_ERROR_ROW
 };
 
+static const struct known_error *find(int err_code)
+{
+    for (size_t i = 0; i < sizeof known_errors / sizeof known_errors[0]; i++) {
+        if (known_errors[i].err_code == err_code) {
+            return &known_errors[i];
+        }
+    }
+    return NULL;
+}
+
+bool api_error_is_known(int err_code)
+{
+    return find(err_code) != NULL;
+}
+
 int api_error_set(struct api_error *e, enum api_error_code code, const char *fmt, ...)
 {
-    const struct known_error *k = NULL;
-    for (size_t i = 0; i < sizeof known_errors / sizeof known_errors[0] && k == NULL; i++) {
-        k = known_errors[i].err_code == (int)code ? &known_errors[i] : NULL;
-    }
+    const struct known_error *k = find((int)code);
     assert(k != NULL);
     char filling[320] = "";
     if (fmt != NULL) {

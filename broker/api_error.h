@@ -4,6 +4,8 @@
 #include "broker/api_error_map.h"
 #include "storage/base/buf.h"
 
+#include <stdbool.h>
+
 enum api_error_code {
 #define API_ERROR_ENUM(number, http, name, text) API_ERROR_##name = number,
     API_ERROR_MAP(API_ERROR_ENUM)
@@ -17,6 +19,8 @@ struct api_error {
     char text[400];
 };
 
+/* Is it one of the list? What comes from another node may be of a newer one. */
+bool api_error_is_known(int err_code);
 /* Set @e to @code; what stands in braces in its text is replaced by the formatted @fmt, which is
  * NULL for texts without braces. Returns ERR_INVALID, so that a check can end with it. */
 int api_error_set(struct api_error *e, enum api_error_code code, const char *fmt, ...)

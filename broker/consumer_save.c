@@ -187,7 +187,10 @@ int consumer_load(struct slice value, const struct msg_index *x, struct consumer
     load_queue(&r, c);
     c->exhausted = load_seqs(&r, &c->exhausted_count);
     c->exhausted_cap = c->exhausted_count + 1;
-    if (r.failed || r.len != 0) {
+    bool is_sound = c->floor.stream_seq <= c->delivered.stream_seq &&
+                    c->floor.consumer_seq <= c->delivered.consumer_seq &&
+                    (c->pending.live > 0 || c->floor.stream_seq == c->delivered.stream_seq);
+    if (r.failed || r.len != 0 || !is_sound) {
         consumer_free(c);
         return ERR_INVALID;
     }

@@ -747,9 +747,13 @@ void interest_free(struct interest *in)
         free_set(in, container_of(it, struct interest_set, link));
     }
     assert(in->nodes.count == 0);
-    for (uint64_t i = 0; in->cache != NULL && i <= in->cache_mask; i++) {
-        free(in->cache[i].subject);
-        found_close(&in->cache[i].found);
+    bool is_cache_used = in->cache != NULL && in->cache_misses > 0;
+    for (uint64_t i = 0; is_cache_used && i <= in->cache_mask; i++) {
+        struct cached *c = &in->cache[i];
+        if (c->subject != NULL || c->generation != 0) { /* Most were never used. */
+            free(c->subject);
+            found_close(&c->found);
+        }
     }
     free(in->cache);
     free(in->marks);

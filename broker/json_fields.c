@@ -279,11 +279,39 @@ static bool is_unknown_word(const struct field *f, const json_t *v)
     return true;
 }
 
+/* Our strings end at a NUL: what stands behind one would be lost, and another name be meant. */
+static bool has_nul(const json_t *v)
+{
+    size_t i;
+    const char *key;
+    json_t *item;
+    if (json_is_string(v)) {
+        return strlen(json_string_value(v)) != json_string_length(v);
+    }
+    json_array_foreach(v, i, item)
+    {
+        if (has_nul(item)) {
+            return true;
+        }
+    }
+    json_object_foreach((json_t *)(uintptr_t)v, key, item)
+    {
+        if (has_nul(item)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int read_field(const struct field *f, json_t *v, const char *struct_name, void *base,
                       struct field_error *error)
 {
     if (json_is_null(v)) {
         return 0;
+    }
+    if (has_nul(v)) {
+        snprintf(error->text, sizeof error->text, "field %s.%s holds a NUL", struct_name, f->name);
+        return ERR_INVALID;
     }
     int rv = ERR_INVALID;
     switch (f->kind) {

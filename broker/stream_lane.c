@@ -7,6 +7,8 @@
 
 #include "storage/base/err.h"
 
+#define ERR_CODE_MAX 65535u
+
 void lane_close(struct lane *lane)
 {
     for (size_t i = lane->head; i < lane->count; i++) {
@@ -210,6 +212,7 @@ int lane_load(struct lane *lane, struct slice value)
     lane->last_n = reader_u64(&r);
     lane->forget_ns = (int64_t)reader_u64(&r);
     uint64_t count = reader_varint(&r);
+    uint64_t next = 0;
     for (uint64_t i = 0; i < count && !r.failed; i++) {
         if (lane->count == lane->cap) {
             make_room(lane);
@@ -219,17 +222,24 @@ int lane_load(struct lane *lane, struct slice value)
         run->n = reader_varint(&r);
         run->count = reader_varint(&r);
         run->seq = reader_varint(&r);
-        run->err_code = (int)reader_varint(&r);
+        uint64_t err_code = reader_varint(&r);
+        run->err_code = (int)err_code;
         run->is_duplicate = reader_u8(&r) != 0;
         struct slice text = reader_bytes(&r, reader_varint(&r));
-        if (r.failed) {
+        /* Each goes on where the one before ended. */
+        if (r.failed || run->count == 0 || run->n == 0 || err_code > ERR_CODE_MAX ||
+            run->count > UINT64_MAX - run->n || run->count > UINT64_MAX - run->seq ||
+            (next != 0 && run->n != next)) {
+            r.failed = true;
             break;
         }
+        next = run->n + run->count;
         run->text = text.len > 0 ? xslicedup(text) : NULL;
         run->text_len = (uint32_t)text.len;
         lane->count++;
     }
-    return r.failed || r.len != 0 ? ERR_INVALID : 0;
+    bool is_sound = next == 0 || next - 1 == lane->last_n;
+    return r.failed || r.len != 0 || !is_sound ? ERR_INVALID : 0;
 }
 
 uint64_t lane_hash(const struct lane *lane)

@@ -151,6 +151,16 @@ bool subject_overlaps(struct slice a, struct slice b)
     }
 }
 
+bool subject_is_word(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] == ' ' || s.ptr[i] == '\t' || s.ptr[i] == '\r' || s.ptr[i] == '\n') {
+            return false;
+        }
+    }
+    return s.len > 0;
+}
+
 bool subject_name_is_valid(struct slice name)
 {
     if (name.len == 0 || name.len > SUBJECT_NAME_BYTES_MAX) {

@@ -64,6 +64,10 @@ bool subject_is_subset(struct slice sub, struct slice super);
 /* Whether some subject matches both. Both are valid patterns. (SubjectsCollide) */
 bool subject_overlaps(struct slice a, struct slice b);
 
+/* One word on a line of the client protocol: not empty, no space, tab, CR or LF. What a client can
+ * publish to; what comes from elsewhere must be one too before it is put on such a line. */
+bool subject_is_word(struct slice s);
+
 /* A stream, consumer or durable name: 1 to 255 bytes, none of space TAB CR LF FF . * > / \ and no
  * control byte below 0x20 at all. */
 bool subject_name_is_valid(struct slice name);

@@ -81,7 +81,13 @@ struct slice js_batch_take_slice(struct reader *r)
 /* What a client could have published to. */
 static bool is_subject(struct slice s)
 {
-    return s.len > 0 && s.len <= STORE_SUBJECT_BYTES_MAX && subject_is_literal(s);
+    return subject_is_word(s) && s.len <= STORE_SUBJECT_BYTES_MAX && subject_is_literal(s);
+}
+
+/* What stands on a line to a client, if it is there. */
+static void check_word(struct reader *r, struct slice s)
+{
+    r->failed = r->failed || (s.len > 0 && !subject_is_word(s));
 }
 
 static void take_publish(struct js *js, uint64_t node_id, struct reader *r)
@@ -130,6 +136,8 @@ static void take_message(struct reader *r, struct router_msg *ret_msg)
     ret_msg->reply = js_batch_take_slice(r);
     ret_msg->header = js_batch_take_slice(r);
     ret_msg->payload = js_batch_take_slice(r);
+    check_word(r, ret_msg->subject);
+    check_word(r, ret_msg->reply);
 }
 
 static void take_api(struct js *js, uint64_t node_id, struct reader *r)

@@ -272,7 +272,12 @@ static void answer_publisher(struct js *js, const struct js_lane *l, const struc
         api_puback(&b, l->stream, a->seq, a->is_duplicate);
     } else {
         struct api_error e;
-        api_error_set(&e, (enum api_error_code)a->err_code, "%.*s", SLICE_ARG(a->text));
+        if (api_error_is_known(a->err_code)) {
+            api_error_set(&e, (enum api_error_code)a->err_code, "%.*s", SLICE_ARG(a->text));
+        } else { /* Of a newer node. */
+            api_error_set(&e, API_ERROR_STREAM_STORE_FAILED,
+                          "refused with error %d, which this node does not know", a->err_code);
+        }
         api_puback_error(&b, l->stream, &e);
     }
     router_send(js->ctx->router, part(m, 1), SLICE_EMPTY, SLICE_EMPTY, buf_slice(&b));

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "broker/subject.h"
 #include "cluster/peers.h"
 #include "storage/base/crc32c.h"
 #include "storage/base/err.h"
@@ -207,7 +208,9 @@ int peer_frame_read_msg(struct slice body, struct router_msg *msg, struct slice 
         queues[i] = peer_frame_read_string(&r);
     }
     msg->header = peer_frame_read_string(&r);
-    if (r.failed || !slice_eq(account, ACCOUNT)) {
+    /* They go to clients as words on a line. */
+    if (r.failed || !slice_eq(account, ACCOUNT) || !subject_is_word(msg->subject) ||
+        (msg->reply.len > 0 && !subject_is_word(msg->reply))) {
         return ERR_PROTO;
     }
     msg->payload = slice_of(r.ptr, r.len);

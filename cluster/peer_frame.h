@@ -107,7 +107,8 @@ void peer_frame_update(struct buf *out, const struct peer_update *u);
 int peer_frame_read_update(struct slice body, struct peer_update *ret_update);
 void peer_frame_heartbeat(struct buf *out, const struct peer_heartbeat *h);
 int peer_frame_read_heartbeat(struct slice body, struct peer_heartbeat *ret_heartbeat);
-/* The body of a MSG. @queues has room for ROUTER_QUEUES_MAX. */
+/* The body of a MSG. @queues has room for ROUTER_QUEUES_MAX. What is read is fit for clients:
+ * subject and reply are words on a line of their protocol. */
 void peer_frame_msg(struct buf *out, const struct router_msg *msg, const struct slice *queues,
                     uint32_t queues_count);
 int peer_frame_read_msg(struct slice body, struct router_msg *ret_msg, struct slice *queues,

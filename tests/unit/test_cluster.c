@@ -188,6 +188,33 @@ Test(peer_frame, a_message_with_more_queues_than_allowed_is_refused)
     buf_close(&out);
 }
 
+/* They would go on a line to a client as they stand. */
+Test(peer_frame, a_message_whose_subjects_are_no_words_is_refused)
+{
+    static const char *const bad[] = {"a b", "a\r\nPING", "a\tb", "\n"};
+    struct slice queues[ROUTER_QUEUES_MAX];
+    uint32_t count;
+    for (size_t i = 0; i <= sizeof bad / sizeof bad[0]; i++) {
+        for (int k = 0; k < 2; k++) {
+            struct slice word = i == 0 ? SLICE_LIT("a.b") : slice_str(bad[i - 1]);
+            struct router_msg msg = {.subject = k == 0 ? word : SLICE_LIT("s"),
+                                     .reply = k == 1 ? word : SLICE_EMPTY};
+            struct router_msg read = {0};
+            struct buf out = BUF_EMPTY;
+            peer_frame_msg(&out, &msg, queues, 0);
+            cr_expect_eq(peer_frame_read_msg(buf_slice(&out), &read, queues, &count),
+                         i == 0 ? 0 : ERR_PROTO);
+            buf_close(&out);
+        }
+    }
+    struct router_msg none = {.payload = SLICE_LIT("x")};
+    struct router_msg read = {0};
+    struct buf out = BUF_EMPTY;
+    peer_frame_msg(&out, &none, queues, 0);
+    cr_expect_eq(peer_frame_read_msg(buf_slice(&out), &read, queues, &count), ERR_PROTO);
+    buf_close(&out);
+}
+
 /* ---- identifiers and authorization ---- */
 
 Test(server_id, has_the_form_of_an_nkey)

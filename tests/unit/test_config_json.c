@@ -145,3 +145,18 @@ Test(json_text, base64_pads_and_strings_escape)
     cr_expect(slice_eq_str(buf_slice(&b), "\"a\\\"\\\\\\n\\u003c\\u0001z\""));
     buf_close(&b);
 }
+
+/* The rest of the name was dropped, and another stream or subject meant. */
+Test(fields, a_string_with_a_nul_is_refused)
+{
+    static const char *const bodies[] = {
+        "{\"name\":\"S\\u0000x\"}",
+        "{\"name\":\"S\",\"subjects\":[\"a\",\"b\\u0000c\"]}",
+        "{\"name\":\"S\",\"retention\":\"limits\\u0000\"}",
+        "{\"name\":\"S\",\"metadata\":{\"k\":\"v\\u0000\"}}",
+    };
+    for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+        struct stream_config c;
+        cr_expect_eq(stream_config_parse(&c, slice_str(bodies[i])), ERR_INVALID, "%s", bodies[i]);
+    }
+}

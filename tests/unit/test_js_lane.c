@@ -290,6 +290,20 @@ Test(js_lane, a_leader_that_leads_no_more_is_sent_nothing)
     world_close(&w);
 }
 
+/* The code went into a table of the known ones, and stopped the node. */
+Test(js_lane, an_error_that_only_a_newer_node_knows_is_passed_on)
+{
+    world_open(&w, 1, 0);
+    w.leader = 2;
+    js_lane_leader(&w.js, GID, 2, ++w.term);
+    publish(&w);
+    struct js_answer a = {.n = 1, .err_code = 65000, .text = SLICE_LIT("why")};
+    js_lane_answer(&w.js, GID, &a);
+    cr_expect_eq(w.answers, 1u);
+    cr_expect(w.is_refused[0]);
+    world_close(&w);
+}
+
 /* A publish on its way to a stream that is deleted: its client waited for ever. */
 Test(js_lane, what_is_under_way_to_a_stream_is_answered_when_the_stream_is_deleted)
 {
