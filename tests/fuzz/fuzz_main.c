@@ -1,121 +1,276 @@
-/* Drives a fuzz target without libFuzzer: the files named on the command line, or else inputs from
- * a fixed seed: words the target may know, each changed a little, and noise. */
+/* Runs a target without libFuzzer: first the files given, and those in the directories given, as
+ * they are; then inputs made out of them from a fixed seed. So every build tries every target on
+ * what a longer search has found, and on its neighbourhood.
+ *
+ *   fuzz_x [-rounds=N] [-max_len=N] [-dict=FILE] [PATH ...] */
+#include <dirent.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-#include "storage/base/buf.h"
+#include "tests/fuzz/fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 
-enum { ROUNDS = 20000, SIZE_MAX_BYTES = 512 };
+#define ROUNDS_DEFAULT 20000u
+#define MAX_LEN_DEFAULT 4096u
 
-static uint64_t next_random(uint64_t *state)
+/* Byte strings: inputs, words. */
+struct list {
+    struct slice *ptr;
+    size_t n;
+};
+
+struct run {
+    struct list seeds;
+    struct list words;
+    uint64_t rng;
+    size_t max_len;
+};
+
+static void push(struct list *l, struct buf *b)
 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
+    l->ptr = xrealloc(l->ptr, (l->n + 1) * sizeof *l->ptr);
+    l->ptr[l->n++] = buf_slice(b);
 }
 
-static int run_file(const char *path)
+static void list_close(struct list *l)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        free((uint8_t *)(uintptr_t)l->ptr[i].ptr);
+    }
+    free(l->ptr);
+}
+
+static uint64_t roll(struct run *run, uint64_t below)
+{
+    run->rng ^= run->rng << 13;
+    run->rng ^= run->rng >> 7;
+    run->rng ^= run->rng << 17;
+    return (run->rng >> 11) % below;
+}
+
+/* ---- Files ---- */
+
+static int read_file(const char *path, struct buf *out)
 {
     FILE *f = fopen(path, "rb");
     if (f == NULL) {
         perror(path);
         return 1;
     }
-    struct buf b = BUF_EMPTY;
     size_t n;
     do {
-        n = fread(buf_reserve(&b, 4096), 1, 4096, f);
-        b.len += n;
+        n = fread(buf_reserve(out, 4096), 1, 4096, f);
+        out->len += n;
     } while (n > 0);
     fclose(f);
-    LLVMFuzzerTestOneInput(b.ptr, b.len);
-    buf_close(&b);
     return 0;
 }
 
-static void make_input(struct buf *b, uint64_t *rng)
+/* In a piece of memory of exactly its size, so that reading on is seen. */
+static void run_input(struct slice in)
 {
-    static const char *const words[] = {"PUB foo 5\r\nhello\r\n",
-                                        "SUB a.* q 1\r\n",
-                                        "PING\r\n",
-                                        "CONNECT {}\r\n",
-                                        "UNSUB 1 2\r\n",
-                                        "HPUB a 12 14\r\nNATS/1.0\r\n\r\nhi\r\n",
-                                        "NATS/1.0\r\n",
-                                        "Nats-Msg-Id: x\r\n",
-                                        "\r\n",
-                                        "NATS/1.0 503 x\r\n",
-                                        "a.b.c",
-                                        "*",
-                                        ">",
-                                        ".",
-                                        " ",
-                                        "\t",
-                                        "a: 1\n",
-                                        "port: -1\n",
-                                        "listen: \"a:9\"\n",
-                                        "ping_interval: \"1h.5s\"\n",
-                                        "cluster { port: 5, routes: [nats://u:p@h:6] }\n",
-                                        "authorization { users: [{user: a, pass: b}] }\n",
-                                        "jetstream { max_mem: \"5G\", sync: always }\n",
-                                        "-p 0x10 ",
-                                        "--cluster=nats://u:p@:-1 ",
-                                        "--routes nats://a:1,nats://b:2 ",
-                                        "b {",
-                                        "}",
-                                        "[1, 2]",
-                                        "$a",
-                                        "include x\n",
-                                        "\"q\\x41\"",
-                                        "(\nx\n)\n",
-                                        "2016-05-04T18:53:41Z",
-                                        "10MiB",
-                                        "# c\n",
-                                        "-1.5",
-                                        "\xff",
-                                        "999999999",
-                                        "'",
-                                        "\n",
-                                        ":",
-                                        "="};
-    size_t count = 1 + next_random(rng) % 12;
-    for (size_t i = 0; i < count && b->len < SIZE_MAX_BYTES; i++) {
-        uint64_t r = next_random(rng);
-        if (r % 8 == 0) {
-            buf_append_u64(b, next_random(rng));
-        } else {
-            buf_append_str(b, words[(r >> 8) % (sizeof words / sizeof words[0])]);
-        }
-        if (r % 5 == 0) {
-            b->ptr[(r >> 16) % b->len] = (uint8_t)(r >> 40);
-        }
+    uint8_t *exact = xmalloc(in.len);
+    if (in.len > 0) {
+        memcpy(exact, in.ptr, in.len);
     }
-    b->len -= next_random(rng) % 4 == 0 ? next_random(rng) % b->len : 0;
+    LLVMFuzzerTestOneInput(exact, in.len);
+    free(exact);
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int take_path(struct run *run, const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0) {
+        perror(path);
+        return 1;
+    }
+    if (S_ISDIR(st.st_mode)) {
+        struct dirent **names;
+        int rv = 0;
+        int n = scandir(path, &names, NULL, by_name);
+        for (int i = 0; i < n; i++) {
+            if (names[i]->d_name[0] != '.') {
+                struct buf p = BUF_EMPTY;
+                buf_printf(&p, "%s/%s%c", path, names[i]->d_name, 0);
+                rv |= take_path(run, (const char *)p.ptr);
+                buf_close(&p);
+            }
+            free(names[i]);
+        }
+        if (n >= 0) {
+            free(names);
+        }
+        return rv;
+    }
+    struct buf b = BUF_EMPTY;
+    if (read_file(path, &b) != 0) {
+        return 1;
+    }
+    push(&run->seeds, &b);
+    return 0;
+}
+
+/* libFuzzer's form: NAME="text with \xNN, \\ and \"", one a line; # begins a comment. */
+static int take_words(struct run *run, const char *path)
+{
+    struct buf file = BUF_EMPTY;
+    if (read_file(path, &file) != 0) {
+        return 1;
+    }
+    const char *p = (const char *)file.ptr;
+    const char *end = p + file.len;
+    while (p < end) {
+        const char *line_end = memchr(p, '\n', (size_t)(end - p));
+        line_end = line_end == NULL ? end : line_end;
+        const char *at = p[0] == '#' ? NULL : memchr(p, '"', (size_t)(line_end - p));
+        struct buf word = BUF_EMPTY;
+        for (at = at == NULL ? line_end : at + 1; at < line_end && *at != '"'; at++) {
+            unsigned hex;
+            if (*at != '\\') {
+                buf_append_u8(&word, (uint8_t)*at);
+            } else if (at + 3 < line_end && at[1] == 'x' && sscanf(at + 2, "%2x", &hex) == 1) {
+                buf_append_u8(&word, (uint8_t)hex);
+                at += 3;
+            } else {
+                buf_append_u8(&word, (uint8_t) * ++at);
+            }
+        }
+        if (word.len > 0) {
+            push(&run->words, &word);
+        }
+        p = line_end + 1;
+    }
+    buf_close(&file);
+    return 0;
+}
+
+/* ---- Inputs out of others ---- */
+
+static void insert(struct buf *b, size_t at, struct slice s)
+{
+    buf_reserve(b, s.len);
+    memmove(b->ptr + at + s.len, b->ptr + at, b->len - at);
+    if (s.len > 0) {
+        memcpy(b->ptr + at, s.ptr, s.len);
+    }
+    b->len += s.len;
+}
+
+static struct slice piece_of(struct run *run, struct slice s)
+{
+    if (s.len == 0) {
+        return s;
+    }
+    size_t from = roll(run, s.len);
+    return slice_of(s.ptr + from, 1 + roll(run, s.len - from));
+}
+
+static void mutate(struct run *run, struct buf *b)
+{
+    static const uint64_t numbers[] = {0,          1,          127,      128,        255,
+                                       256,        65535,      1u << 31, UINT32_MAX, 1ull << 62,
+                                       1ull << 63, UINT64_MAX, INT64_MAX};
+    uint8_t bytes[8];
+    size_t at = roll(run, b->len + 1);
+    size_t left = b->len - at;
+    switch (roll(run, 8)) {
+    case 0:
+        if (left > 0) {
+            b->ptr[at] ^= (uint8_t)(1u << roll(run, 8));
+        }
+        break;
+    case 1:
+        if (left > 0) {
+            b->ptr[at] = (uint8_t)roll(run, 256);
+        }
+        break;
+    case 2: { /* A number over what is there. */
+        uint64_t v = numbers[roll(run, sizeof numbers / sizeof numbers[0])];
+        size_t width = (size_t)1 << roll(run, 4);
+        memcpy(bytes, &v, sizeof bytes);
+        memcpy(b->ptr == NULL ? bytes : b->ptr + at, bytes, width < left ? width : left);
+        break;
+    }
+    case 3:
+        if (run->words.n > 0) {
+            insert(b, at, run->words.ptr[roll(run, run->words.n)]);
+        }
+        break;
+    case 4:
+        if (run->seeds.n > 0) {
+            insert(b, at, piece_of(run, run->seeds.ptr[roll(run, run->seeds.n)]));
+        }
+        break;
+    case 5: /* Less. */
+        if (left > 0) {
+            size_t n = 1 + roll(run, left);
+            memmove(b->ptr + at, b->ptr + at + n, left - n);
+            b->len -= n;
+        }
+        break;
+    case 6: { /* Some of it twice. */
+        struct buf copy = BUF_EMPTY;
+        buf_append_slice(&copy, piece_of(run, buf_slice(b)));
+        insert(b, at, buf_slice(&copy));
+        buf_close(&copy);
+        break;
+    }
+    default: {
+        uint64_t noise = roll(run, UINT64_MAX);
+        memcpy(bytes, &noise, sizeof bytes);
+        insert(b, at, slice_of(bytes, 1 + roll(run, sizeof bytes)));
+        break;
+    }
+    }
+}
+
+static void run_rounds(struct run *run, unsigned long rounds)
+{
+    struct buf b = BUF_EMPTY;
+    for (unsigned long i = 0; i < rounds; i++) {
+        buf_clear(&b);
+        buf_reserve(&b, 1);
+        if (run->seeds.n > 0) {
+            buf_append_slice(&b, run->seeds.ptr[roll(run, run->seeds.n)]);
+        }
+        for (uint64_t n = 1 + roll(run, 6); n > 0; n--) {
+            mutate(run, &b);
+            b.len = b.len < run->max_len ? b.len : run->max_len;
+        }
+        run_input(buf_slice(&b));
+    }
+    buf_close(&b);
 }
 
 int main(int argc, char **argv)
 {
-    int status = 0;
+    struct run run = {.rng = 88172645463325252u, .max_len = MAX_LEN_DEFAULT};
+    unsigned long rounds = ROUNDS_DEFAULT;
+    int status = LLVMFuzzerInitialize(&argc, &argv);
     for (int i = 1; i < argc; i++) {
-        status |= run_file(argv[i]);
+        if (strncmp(argv[i], "-rounds=", 8) == 0) {
+            rounds = strtoul(argv[i] + 8, NULL, 10);
+        } else if (strncmp(argv[i], "-max_len=", 9) == 0) {
+            run.max_len = strtoul(argv[i] + 9, NULL, 10);
+        } else if (strncmp(argv[i], "-dict=", 6) == 0) {
+            status |= take_words(&run, argv[i] + 6);
+        } else {
+            status |= take_path(&run, argv[i]);
+        }
     }
-    if (argc > 1) {
-        return status;
+    for (size_t i = 0; i < run.seeds.n; i++) {
+        run_input(run.seeds.ptr[i]);
     }
-    uint64_t rng = 88172645463325252u;
-    for (int i = 0; i < ROUNDS; i++) {
-        struct buf b = BUF_EMPTY;
-        make_input(&b, &rng);
-        /* Of exactly its size, so that reading on is seen. */
-        uint8_t *exact = xmalloc(b.len);
-        memcpy(exact, b.ptr, b.len);
-        LLVMFuzzerTestOneInput(exact, b.len);
-        free(exact);
-        buf_close(&b);
-    }
-    return 0;
+    run_rounds(&run, rounds);
+    printf("%zu files, %lu inputs made of them\n", run.seeds.n, rounds);
+    list_close(&run.seeds);
+    list_close(&run.words);
+    return status;
 }

@@ -1,17 +1,7 @@
 /* Two subjects out of any bytes: matching, subset, overlap and the interest tree agree. */
-#include <stdlib.h>
-
 #include "broker/interest.h"
 #include "broker/subject.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
