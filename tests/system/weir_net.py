@@ -28,8 +28,8 @@ def ip(*words):
 
 @contextlib.contextmanager
 def inside(namespace):
-    """Sockets made here belong to the namespace."""
-    with open("/proc/self/ns/net") as home, open("/run/netns/" + namespace) as other:
+    """Sockets made here belong to the namespace, and so do processes. Of this thread, not of others."""
+    with open("/proc/thread-self/ns/net") as home, open("/run/netns/" + namespace) as other:
         if _libc.setns(other.fileno(), CLONE_NEWNET) != 0:
             raise OSError(ctypes.get_errno(), "setns")
         try:

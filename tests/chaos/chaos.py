@@ -1,0 +1,178 @@
+"""Workloads under faults on real nodes; see README.md. Entered through scripts/chaos."""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
+
+import checks
+import nemeses
+import workloads
+from weir_cluster import ROOT
+from weir_js import Js, dump
+from weir_net import NetCluster, is_possible
+from workloads import STREAM
+
+LEDGER = os.path.join(HERE, "ledger.tsv")
+
+
+class Run:
+    """One workload under one nemesis."""
+
+    def __init__(self, seed, seconds, workload, nemesis):
+        self.seed, self.seconds = seed, seconds
+        self.workload_name, self.nemesis_name = workload, nemesis
+        self.complaints = []
+        self.unproven = []
+        self.counts = {}
+        self.ops = 0
+        self.load = None
+
+    def result(self):
+        return "failed" if self.complaints else "void" if self.unproven else "ok"
+
+    def go(self):
+        kind = nemeses.ALL[self.nemesis_name]
+        with NetCluster(kind.nodes) as c:
+            self.nodes = c.nodes
+            self.js = Js(c.nodes[0])
+            self.load = workloads.ALL[self.workload_name](self)
+            self.load.create(kind.replicas)
+            c.leader(STREAM)
+            nemesis = kind(c, ApiOfLiving(c), random.Random("%s/nemesis" % self.seed))
+            self.load.start()
+            try:
+                nemesis.run(self.seconds)
+            finally:
+                self.counts = dict(nemesis.counts)
+                self.unproven = nemesis.unproven()
+                self.load.stop_writers()
+                self.ops = self.load.ops()
+            nemeses.wait_healthy(c)
+            self.js = ApiOfLiving(c)
+            self.load.drain()
+            self.judge(c)
+
+    def judge(self, c):
+        """Of each replica as it is, and once more after all were killed and came back."""
+        if self.ops == 0:
+            self.complaints.append("nothing was answered in the whole run")
+        self.complaints += self.load.errors()
+        stored = self.read(c)
+        self.complaints += self.load.judge(stored)
+        for n in c.nodes:
+            n.kill()
+        nemeses.restart(c.nodes)
+        nemeses.wait_healthy(c)
+        c.leader(STREAM, 30)
+        if self.read(c) != stored:
+            self.complaints.append("another log after all nodes were killed")
+        self.complaints += self.load.judge_consumer()
+
+    def read(self, c):
+        nodes = [n for n, _ in nemeses.holders(c)]
+        if len(nodes) != 3:
+            self.complaints.append("%d replicas: %s" % (len(nodes), [n.name for n in nodes]))
+        c.same(STREAM, nodes, 60)
+        dumps = {n.name: dump(n, STREAM) for n in nodes}
+        self.complaints += checks.check_replicas(dumps)
+        return dumps[nodes[0].name]
+
+
+class ApiOfLiving:
+    """Js whose connection is new each time: its node may have been killed since."""
+
+    def __init__(self, c):
+        self.node = c.nodes[0]
+
+    def ok(self, *args):
+        js = Js(self.node)
+        try:
+            return js.ok(*args)
+        finally:
+            js.close()
+
+    def info(self, name):
+        return self.ok("STREAM.INFO." + name)
+
+
+def commit():
+    git = lambda *words: subprocess.run(("git", "-C", ROOT) + words, capture_output=True, text=True).stdout
+    is_dirty = any(not line.endswith("ledger.tsv") for line in git("status", "--porcelain", "-uno").splitlines())
+    return git("rev-parse", "--short=10", "HEAD").strip() + ("+" if is_dirty else "")
+
+
+def one(seed, args, workload, nemesis):
+    run = Run(seed, args.seconds, workload, nemesis)
+    began = time.monotonic()
+    try:
+        run.go()
+    except Exception as e:
+        run.complaints.append("%s: %s" % (type(e).__name__, e))
+        traceback.print_exc()
+    took = time.monotonic() - began
+    faults = ", ".join("%s %d" % (k, v) for k, v in sorted(run.counts.items()))
+    print("%-6s %-8s x %-11s seed %d, %3.0f s: %d ops; %s"
+          % (run.result(), workload, nemesis, seed, took, run.ops, faults), flush=True)
+    for text in run.complaints[:30] + ["did not bite: " + u for u in run.unproven]:
+        print("       " + text, flush=True)
+    if len(run.complaints) > 30:
+        print("       and %d more complaints" % (len(run.complaints) - 30), flush=True)
+    if not args.no_ledger:
+        with open(LEDGER, "a") as f:
+            f.write("\t".join([time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()), args.commit, str(seed), workload,
+                               nemesis, str(args.seconds), str(run.ops), faults, run.result()]) + "\n")
+    return run.result()
+
+
+def names(text, known, what):
+    if text == "all":
+        return list(known)
+    for name in text.split(","):
+        if name not in known:
+            sys.exit("chaos: there is no %s %r; there are: %s" % (what, name, ", ".join(known)))
+    return text.split(",")
+
+
+def main():
+    p = argparse.ArgumentParser(prog="scripts/chaos", description="workloads under faults on real nodes")
+    p.add_argument("--workload", default="publish", help="one, some with commas, or all")
+    p.add_argument("--nemesis", default="kill-leader", help="one, some with commas, or all")
+    p.add_argument("--seconds", type=int, default=20, help="of faults in each run")
+    p.add_argument("--seed", type=int, default=None, help="of the first run; the next has the next")
+    p.add_argument("--runs", type=int, default=1, help="of each pair")
+    p.add_argument("--list", action="store_true", help="workloads and nemeses")
+    p.add_argument("--no-ledger", action="store_true", help="leave tests/chaos/ledger.tsv as it is")
+    args = p.parse_args()
+    if args.list:
+        for what, known in (("workloads", workloads.ALL), ("nemeses", nemeses.ALL)):
+            print(what + ":")
+            for name, kind in known.items():
+                print("  %-12s %s" % (name, " ".join(kind.__doc__.split())))
+        return 0
+    if not is_possible():
+        print("SKIP: needs root and ip")
+        return 77
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that namespaces and nodes go too.
+    args.commit = commit()
+    seed = args.seed if args.seed is not None else random.randrange(1, 10 ** 6)
+    results = []
+    for _ in range(args.runs):
+        for w in names(args.workload, workloads.ALL, "workload"):
+            for n in names(args.nemesis, nemeses.ALL, "nemesis"):
+                results.append(one(seed, args, w, n))
+                seed += 1
+    print("%d runs: %d ok, %d failed, %d void" % (len(results), results.count("ok"), results.count("failed"),
+                                                 results.count("void")))
+    return 1 if "failed" in results else 2 if "void" in results else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""The checks find what they are for: a clean history passes, each planted fault is named."""
+
+import dataclasses
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
+
+from checks import (ACKED, REFUSED, UNKNOWN, Delivery, Once, Op, Write, check_deliveries, check_once,
+                    check_registers, check_replicas, check_writes)
+from weir_cluster import run
+
+
+def one(bad, text):
+    assert len(bad) == 1 and text in bad[0], bad
+
+
+def test_writes():
+    writes = [Write("c", 0, b"a", ACKED, 1), Write("c", 1, b"b", UNKNOWN), Write("c", 2, b"c", ACKED, 3),
+              Write("c", 3, b"d", REFUSED), Write("d", 0, b"e", UNKNOWN)]
+    stored = {1: b"a", 2: b"b", 3: b"c"}
+    assert check_writes(writes, stored) == []
+    one(check_writes(writes, {2: b"b", 3: b"c"}), "lost: a")
+    one(check_writes(writes, {**stored, 4: b"a"}), "doubled: a")
+    one(check_writes(writes, {**stored, 4: b"d"}), "refused, but stored: d")
+    one(check_writes(writes, {**stored, 4: b"x"}), "never published: x")
+    one(check_writes(writes, {1: b"a", 3: b"c", 4: b"b"}), "order on c")
+    assert any("moved: c" in b for b in check_writes(writes, {1: b"a", 2: b"b", 4: b"c"}))
+    twice = writes + [Write("e", 0, b"f", ACKED, 3)]
+    assert any("two acks" in b for b in check_writes(twice, {**stored, 4: b"f"}))
+
+
+def test_replicas():
+    assert check_replicas({"n0": {1: b"a"}, "n1": {1: b"a"}}) == []
+    one(check_replicas({"n0": {1: b"a"}, "n1": {1: b"b"}}), "differ at 1")
+    one(check_replicas({"n0": {1: b"a"}, "n1": {}}), "differ at 1")
+
+
+def test_deliveries():
+    seen = [Delivery(1, b"a", 0.0), Delivery(1, b"a", 1.0), Delivery(2, b"b", 2.0)]
+    confirmed, wanted = {1: 1.5, 2: 2.5}, {1: b"a", 2: b"b"}
+    assert check_deliveries(seen, confirmed, set(), wanted) == []
+    one(check_deliveries(seen + [Delivery(1, b"a", 1.6)], confirmed, set(), wanted), "came again")
+    one(check_deliveries(seen, {1: 1.5}, set(), wanted), "never confirmed")
+    assert check_deliveries(seen, {1: 1.5}, {2}, wanted) == []
+    one(check_deliveries(seen + [Delivery(2, b"x", 2.0)], confirmed, set(), wanted), "dirty")
+    assert any("never delivered" in b for b in check_deliveries(seen[:2], confirmed, set(), wanted))
+
+
+def history():
+    return [Op("k", 0, 0, b"a", 1, ACKED, 1), Op("k", 2, None, b"", 3, ACKED, 1),
+            Op("k", 2, 1, b"b", returned=4, outcome=ACKED, version=2),
+            Op("k", 2.5, 1, b"c", returned=5, outcome=REFUSED, version=2),
+            Op("k", 4.5, 2, b"d"), Op("k", 6, None, b"", 7, ACKED, 3)]
+
+
+def test_registers():
+    stored = {1: b"a", 2: b"b", 3: b"d"}
+    assert check_registers(history(), stored) == []
+    # A read that overlaps a write may see either.
+    assert check_registers(history() + [Op("k", 2.1, None, b"", 3.9, ACKED, 2)], stored) == []
+    one(check_registers(history() + [Op("k", 8, None, b"", 9, ACKED, 2)], stored), "stale")
+    one(check_registers(history() + [Op("k", 4.2, None, b"", 9, ACKED, 1)], stored), "stale")
+    one(check_registers(history() + [Op("k", 8, None, b"", 9, ACKED, 9)], stored), "dirty")
+    # Read before it was invoked.
+    assert any("stale" in b for b in
+               check_registers(history() + [Op("k", 4.2, None, b"", 4.3, ACKED, 3)], stored))
+    # Two that expected the same both stand.
+    assert any("CAS" in b for b in check_registers(
+        history() + [Op("k", 5, 2, b"e", returned=6, outcome=ACKED, version=4)], {**stored, 4: b"e"}))
+    assert any("lost" in b for b in check_registers(history(), {1: b"a", 3: b"d"}))
+    assert any("refused, but" in b for b in check_registers(history(), {**stored, 4: b"c"}))
+    wrong = history()
+    wrong[3] = dataclasses.replace(wrong[3], version=1)
+    assert any("refused what it expected" in b for b in check_registers(wrong, stored))
+
+
+def test_once():
+    ids = [Once(b"a", [(1, False), (1, True)]), Once(b"b", [(2, True)]), Once(b"c")]
+    stored = {1: b"a", 2: b"b"}
+    assert check_once(ids, stored) == []
+    one(check_once(ids, {1: b"a"}), "lost: b")
+    one(check_once(ids, {**stored, 3: b"a"}), "doubled")
+    one(check_once(ids + [Once(b"d", [(9, True)])], {**stored, 3: b"d"}), "acknowledged as")
+    one(check_once([Once(b"a", [(1, False), (1, False)])], {1: b"a"}), "new twice")
+
+
+if __name__ == "__main__":
+    run(globals())
