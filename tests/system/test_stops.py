@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import tempfile
 import time
 
 import clients
@@ -141,7 +142,7 @@ def ends_within(node, signum, seconds):
 
 
 def test_a_node_alone_answers_what_it_took_and_stops_at_once():
-    with Single("-js", "-sd", "/tmp/weir-stops-%d" % time.monotonic_ns()) as n:
+    with tempfile.TemporaryDirectory(prefix="weir-") as store, Single("-js", "-sd", store) as n:
         js = Js(n)
         js.create("S", ["s"], 1)
         for signum in (signal.SIGTERM, signal.SIGINT):
