@@ -317,6 +317,14 @@ void sim_node_close(struct sim_node *n)
     sim_disk_free(n->disk);
 }
 
+/* Small, so that images come in many chunks; but each costs a read and a write, and with a slow
+ * disk an image must not take as long as the oracles wait. */
+static uint32_t chunk_bytes_of(const struct sim_plan *plan)
+{
+    uint32_t bytes = 4096u << sim_mix(plan->seed) % 5;
+    return plan->disk_max_us > 20 * MS && bytes < 65536 ? 65536 : bytes;
+}
+
 static void host_options_of(struct sim_node *n, struct host_options *o)
 {
     const struct sim_plan *plan = n->run->plan;
@@ -330,7 +338,7 @@ static void host_options_of(struct sim_node *n, struct host_options *o)
         .pipeline_max = plan->held_batches_max,
         .log_entries_max = plan->trim_entries_max,
         .log_hold_entries_max = plan->trim_entries_max + plan->trailing_entries * 8,
-        .chunk_bytes = 4096u << sim_mix(plan->seed) % 5,
+        .chunk_bytes = chunk_bytes_of(plan),
         .wal_bytes_max = 8ull * plan->segment_bytes_max,
         .guards_off = n->run->options->guards_off,
     };
