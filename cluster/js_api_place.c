@@ -24,7 +24,9 @@ static void add_candidates(struct js *js, const struct group_status *status, boo
         struct peers_info info = {
             .is_up = true, .is_jetstream = true, .is_leaving = js->ctx->is_lame_duck};
         bool is_there = id == js->ctx->node_id || peers_get(js->ctx->peers, id, &info);
-        if (is_there && info.is_up && info.is_jetstream && !info.is_disk_stuck &&
+        const struct meta_node *n = meta_node_find(js->meta, id);
+        bool is_removed = n != NULL && n->is_removed;
+        if (is_there && !is_removed && info.is_up && info.is_jetstream && !info.is_disk_stuck &&
             info.is_leaving == is_leaving) {
             c->ids[c->count++] = id;
         }

@@ -17,6 +17,12 @@
 #define VOTERS_MAX 5
 #define HEAL_MAX 16 /* Streams that get other peers, each time. */
 
+static bool is_removed(struct js *js, uint64_t node_id)
+{
+    const struct meta_node *n = meta_node_find(js->meta, node_id);
+    return n != NULL && n->is_removed;
+}
+
 /* ---- Registering ---- */
 
 static uint64_t member_id(const struct group_status *status, uint64_t node_id)
@@ -105,6 +111,25 @@ static bool has_joined(struct js *js, uint64_t node_id)
     return peers_get(js->ctx->peers, node_id, &info) && js_birth_is_ours(js, &info);
 }
 
+/* It has or is to have a replica of some stream. */
+static bool has_replicas(struct js *js, uint64_t node_id)
+{
+    const struct meta_stream **list = meta_streams_sorted(js->meta);
+    size_t count = meta_streams_count(js->meta);
+    bool is_any = false;
+    for (size_t i = 0; i < count && !is_any; i++) {
+        is_any = meta_raft_id_on(list[i], node_id) != 0 || meta_is_leaving(list[i], node_id);
+    }
+    free(list);
+    return is_any;
+}
+
+/* A removed node that is up follows meta until it has heard that what it had is elsewhere. */
+static bool is_gone(struct js *js, const struct meta_node *n)
+{
+    return n->is_removed && !(is_up(js, n->node_id) && has_replicas(js, n->node_id));
+}
+
 static void sort_by_id(struct group_member *members, unsigned count)
 {
     for (unsigned i = 1; i < count; i++) {
@@ -124,7 +149,7 @@ static void set_target(struct js *js)
     group_status(js->meta_group, &status);
     for (const struct meta_node *n = meta_nodes(js->meta); n != NULL; n = n->hh.next) {
         const struct group_member_status *m = find_member(&status, n->raft_id);
-        if (n->is_removed || !n->has_jetstream || n->raft_id == 0 || count == HOST_MEMBERS_MAX ||
+        if (is_gone(js, n) || !n->has_jetstream || n->raft_id == 0 || count == HOST_MEMBERS_MAX ||
             (m == NULL && !has_joined(js, n->node_id))) {
             continue;
         }
@@ -137,7 +162,8 @@ static void set_target(struct js *js)
     unsigned wanted = count >= VOTERS_MAX ? VOTERS_MAX : count >= 3 ? 3 : count;
     for (unsigned i = 0; i < count && voters < wanted; i++) {
         const struct group_member_status *m = find_member(&status, members[i].raft_id);
-        if (members[i].role == GROUP_STANDBY && m != NULL && m->is_recent) {
+        if (members[i].role == GROUP_STANDBY && m != NULL && m->is_recent &&
+            !is_removed(js, members[i].node_id)) {
             members[i].role = GROUP_VOTER;
             voters++;
         }
@@ -150,12 +176,6 @@ static void set_target(struct js *js)
 }
 
 /* ---- Streams of removed nodes ---- */
-
-static bool is_removed(struct js *js, uint64_t node_id)
-{
-    const struct meta_node *n = meta_node_find(js->meta, node_id);
-    return n != NULL && n->is_removed;
-}
 
 /* Of one replica there is no other: it moves only if its node still has it. */
 static bool wants_peers(struct js *js, const struct meta_stream *s)

@@ -260,6 +260,57 @@ def test_a_dead_server_is_removed():
             "STREAM.CREATE.T", {"name": "T", "subjects": ["t"], "num_replicas": 3}), 20)
 
 
+def test_a_server_that_lives_is_removed():
+    """What it had is elsewhere before it is out of the meta group, and it keeps nothing; nothing is placed there."""
+    with JsCluster(4) as c:
+        js = Js(c.nodes[0])
+        for k in range(4):
+            js.create("S%d" % k, ["s%d" % k], (3, 1)[k % 2])
+            for i in range(20):
+                assert js.publish("s%d" % k, b"%d" % i)
+        gone = c.nodes[2]
+        assert js.ok("SERVER.REMOVE", {"peer": "n2"})["success"]
+        wait_until("n2 without replicas", lambda: not gone.json("/replicaz")["replicas"], 30)
+        wait_meta(c, ["n0", "n1", "n3"])
+        for k in range(4):
+            nodes = settle(c, "S%d" % k, (3, 1)[k % 2])
+            assert gone not in nodes
+            assert len(dump(nodes[0], "S%d" % k)) == 20
+        js.create("T", ["t"], 3)
+        assert gone not in settle(c, "T", 3)
+        assert js.api("STREAM.CREATE.U", {"name": "U", "subjects": ["u"], "num_replicas": 4}
+                      )["error"]["err_code"] == 10005
+
+
+def test_a_lost_replica_is_replaced():
+    """The log of a node is an older one: a stream's replica was born since, and its records are gone. Its
+    others have it; meta, which is behind its own store, goes on there."""
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("R", ["r"], 3)
+        victim = c.nodes[2]
+        log, copy = os.path.join(victim.folder, "js", "weir", "wal"), os.path.join(victim.folder, "copy")
+        victim.stop()
+        shutil.copytree(log, copy)
+        victim.start()
+        c.wait_ready(timeout=30)
+        js.create("S", ["s"], 3)
+        for i in range(100):
+            assert js.publish("s", b"%d" % i)
+        c.same("S")
+        before = replica(victim, "S")["raft_id"]
+        time.sleep(7)  # A flush: what is below it is in the store.
+        victim.stop()
+        shutil.rmtree(log)
+        shutil.copytree(copy, log)
+        victim.start()
+        nodes = settle(c, "S", 3)
+        c.wait_ready(timeout=40)
+        c.same("S", nodes)
+        assert replica(victim, "S")["raft_id"] > before
+        assert len(dump(victim, "S")) == 100
+
+
 def test_a_disk_that_was_set_back_is_recognised():
     with JsCluster(3) as c:
         js = Js(c.nodes[0])
