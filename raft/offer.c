@@ -310,6 +310,9 @@ void offer_on_done(struct raft_group *g, const struct frame_item *it)
     if (f != NULL) {
         offer_end(f, it->flags == 0 ? 0 : RAFT_NOCONNECTION);
         guard_post(g);
+        if (it->flags == 0) {
+            group_greet(g, it->from); /* It began anew, and knows no leader. */
+        }
     }
 }
 
