@@ -434,7 +434,11 @@ static void replay_carry(struct raft_group *g, struct record *rec)
 {
     struct record_entry e;
     uint64_t index = rec->index;
-    if (g->suffix_count > 0 && rec->index + rec->count < g->suffix_first) {
+    bool is_apart = g->suffix_count > 0 && rec->index + rec->count < g->suffix_first;
+    if (is_apart && rec->type == RECORD_AGAIN) {
+        return; /* What is between was let go: a base that comes yet has it all. */
+    }
+    if (is_apart) {
         /* The next records of this run bring what is between, and all that is here again: it was
          * whole and durable before anything older was let go. */
         log_suffix_drop(g, UINT64_MAX, 0);
@@ -482,6 +486,7 @@ static void replay_record(struct raft_group *g, struct record *rec)
         replay_append(g, rec);
         break;
     case RECORD_CARRY:
+    case RECORD_AGAIN:
         replay_carry(g, rec);
         break;
     case RECORD_TRUNCATE:
@@ -551,7 +556,7 @@ void log_replay(void *arg, uint64_t lsn, uint8_t type, uint64_t gid, struct slic
     if (type == RECORD_CREATE) {
         g->create_lsn = lsn;
     }
-    if (type == RECORD_APPEND || type == RECORD_CARRY) {
+    if (type == RECORD_APPEND || type == RECORD_CARRY || type == RECORD_AGAIN) {
         /* What the store holds was committed: nobody appends there. */
         g->is_broken = g->is_broken || rec.index <= g->base.index;
         if (type == RECORD_APPEND) {

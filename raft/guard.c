@@ -283,7 +283,7 @@ static void keep_change(struct raft_group *g, const struct append *a)
         has_change = has_change || e->type == RAFT_CHANGE;
     }
     for (uint64_t i = a->first; has_change && i <= a->last; i++) {
-        log_put_entries(g, RECORD_CARRY, i, compat_entry(g->r, i), 1);
+        log_put_entries(g, RECORD_AGAIN, i, compat_entry(g->r, i), 1);
     }
 }
 

@@ -42,6 +42,7 @@ int record_decode(uint8_t type, struct slice payload, struct record *ret_record)
     switch (type) {
     case RECORD_APPEND:
     case RECORD_CARRY:
+    case RECORD_AGAIN:
         rec.index = number(&r);
         rec.term = number(&r);
         rec.count = reader_varint(&r);

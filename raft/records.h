@@ -6,13 +6,14 @@
  *               then per entry: v term, u8 type, v len, bytes.
  *   CARRY       as APPEND: entries written again, so that old segments can go. On replay it never
  *               drops what follows: it fills in what is missing at the front or the end.
+ *   AGAIN       as CARRY, of a few entries: those before and behind it are not written with it.
  *   TRUNCATE    v from: entries at and above it are void.
  *   META        v term, v voted_for.
  *   BASE        v index, v term, v conf_index, v conf_len, conf: the store holds all up to index.
  *   IMAGE       as BASE: the store is about to switch to an image of that base (C6).
  *   RESET       as BASE: all entries are void, the base is this.
  *   CREATE      v raft_id: the replica was born here.
- *   DELETE      nothing: the group is gone, its gid never comes back.
+ *   DELETE      nothing: the replica is gone; CREATE of another one may follow.
  *   SUSPECT     u8 1: may have lost what it acknowledged (G11); 0: no longer.
  *   BROKEN      nothing: replay met records of the group that made no sense. They may be trimmed
  *               since; what is left must not pass for a whole log.
@@ -48,6 +49,7 @@ enum record_type {
     RECORD_CHECKPOINT,
     RECORD_SUSPECT,
     RECORD_BROKEN,
+    RECORD_AGAIN,
 };
 
 #define RECORD_NUMBER_MAX                                                                          \

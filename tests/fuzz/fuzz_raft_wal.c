@@ -65,7 +65,7 @@ static void put_entries(struct reader *r, struct buf *out)
 /* One record, mostly of its form. */
 static uint8_t make_record(struct reader *r, struct buf *out)
 {
-    uint8_t type = RECORD_APPEND + reader_u8(r) % 12;
+    uint8_t type = RECORD_APPEND + reader_u8(r) % 13;
     uint8_t how = reader_u8(r);
     buf_clear(out);
     if (how % 8 == 7) {
@@ -75,6 +75,7 @@ static uint8_t make_record(struct reader *r, struct buf *out)
     switch (type) {
     case RECORD_APPEND:
     case RECORD_CARRY:
+    case RECORD_AGAIN:
         put_entries(r, out);
         break;
     case RECORD_TRUNCATE:

@@ -68,6 +68,7 @@ void sim_tap_record(struct sim_node *n, uint64_t lsn, uint8_t type, uint64_t gid
         tap_entries(n, &to, &rec);
         return;
     case RECORD_CARRY:
+    case RECORD_AGAIN:
         to.kind = SIM_RECORD_CARRY;
         to.index = rec.index;
         tap_entries(n, &to, &rec);

@@ -724,6 +724,46 @@ static void check_carried(bool has_rest_of_an_older_run)
     world_close(&w);
 }
 
+/* A configuration, entry 12, was written a second time when 14 was under way already. Then 13 and
+ * all before it were flushed, and their first records trimmed. */
+Test(raft_host, an_entry_written_again_behind_a_newer_one_breaks_nothing_when_the_first_is_trimmed)
+{
+    struct conf c = {2, {{101, 1, GROUP_VOTER}, {102, 2, GROUP_VOTER}}};
+    struct buf conf = BUF_EMPTY;
+    struct buf b = BUF_EMPTY;
+    world_open(&w, 2, NULL);
+    conf_encode(&c, &conf);
+    struct record_base base = {10, 1, 1, buf_slice(&conf)};
+    record_put_create(&b, 101);
+    put_record(RECORD_CREATE, &b);
+    record_put_meta(&b, 3, 0);
+    put_record(RECORD_META, &b);
+    record_put_base(&b, &base);
+    put_record(RECORD_BASE, &b);
+    put_entries(RECORD_APPEND, 14, 14, 200);
+    put_entries(RECORD_AGAIN, 12, 12, 200);
+    put_entries(RECORD_APPEND, 15, 15, 200);
+    base.index = 13;
+    base.term = 2;
+    record_put_base(&b, &base);
+    put_record(RECORD_BASE, &b);
+    put_entries(RECORD_APPEND, 16, 16, 200);
+    world_run(&w, 50);
+    struct machine *m = world_machine(&w, 0, 1);
+    m->exists = true;
+    m->raft_id = 101;
+    m->base = (struct group_base){13, 2};
+    world_crash(&w, 0);
+    world_start(&w, 0);
+    struct group_status s;
+    group_status(m->group, &s);
+    cr_assert_eq(s.last_index, 16);
+    cr_assert_eq(w.alarms, 0);
+    buf_close(&b);
+    buf_close(&conf);
+    world_close(&w);
+}
+
 Test(raft_host, entries_carried_behind_a_newer_append_are_read_in_order)
 {
     check_carried(false);
