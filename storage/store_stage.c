@@ -557,6 +557,7 @@ void stage_end(struct store_flush *job, struct store_stage *sg)
     }
     sg->blocks_count = 0;
     for (size_t i = 0; i < sg->kept_count; i++) {
+        bitset_close(&sg->kept[i].block->gone); /* In the journal now, from where it is loaded. */
         take_block(s, sg->kept[i].block, sg->kept[i].file);
     }
     sg->kept_count = 0;
