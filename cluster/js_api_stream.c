@@ -352,6 +352,39 @@ static void get_message(struct js_stream *st, const struct js_api_call *call)
     api_msg_get_close(&g);
 }
 
+/* A request for a message that waits for the proof. */
+struct proof {
+    uint64_t asker;
+    struct buf inbox;
+    struct buf body;
+};
+
+static void on_proven(struct js_stream *st, void *arg, bool is_proven)
+{
+    struct proof *p = arg;
+    struct js_api_call call = {.op = JS_API_MSG_GET,
+                               .asker = p->asker,
+                               .inbox = buf_slice(&p->inbox),
+                               .body = buf_slice(&p->body)};
+    if (is_proven) {
+        get_message(st, &call);
+    } else if (!st->js->is_stopping) {
+        refuse(st, &call, API_ERROR_CLUSTER_NOT_AVAIL, NULL);
+    }
+    buf_close(&p->inbox);
+    buf_close(&p->body);
+    free(p);
+}
+
+static void get_message_now(struct js_stream *st, const struct js_api_call *call)
+{
+    struct proof *p = xcalloc(1, sizeof *p);
+    p->asker = call->asker;
+    buf_append_slice(&p->inbox, call->inbox);
+    buf_append_slice(&p->body, call->body);
+    js_read_now(st, on_proven, p);
+}
+
 static void direct_get(struct js_stream *st, const struct js_api_call *call)
 {
     struct api_msg_get g = {.start_time_ns = INT64_MIN};
@@ -594,7 +627,7 @@ void js_api_stream(struct js_stream *st, const struct js_api_call *call)
         purge(st, call);
         break;
     case JS_API_MSG_GET:
-        get_message(st, call);
+        get_message_now(st, call);
         break;
     case JS_API_MSG_DELETE:
         delete_message(st, call);

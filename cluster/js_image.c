@@ -235,6 +235,7 @@ static void fsm_stage_verify(void *ctx, void *stage, struct host_job *job)
 static int adopt(struct js_stream *st)
 {
     js_leader_close(st);
+    js_read_close(st);
     js_send_close(st);
     stream_free(st->machine);
     st->machine = NULL;

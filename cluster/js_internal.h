@@ -12,6 +12,7 @@
  *   js_move.c     leaderships handed over: to whom, and all of them before a stop
  *   js_spread.c   leaders spread again after nodes came and went
  *   js_propose.c  its ops become entries: open batch, what waits behind it, publishes of lanes
+ *   js_read.c     reads that the leadership is proven for
  *   js_send.c     messages on their way out
  *   js_image.c    catch-up of a replica by image
  *   js_disk.c     whether the disk is stuck or slow
@@ -164,6 +165,7 @@ struct js_stream {
     struct list turn;  /* In js->turn_streams while something is to do. */
     struct list sends; /* struct js_send, in order. */
     size_t sends_count;
+    struct list reads; /* struct js_read, in order: wait for a proof. */
     bool is_job_proposed;
     bool is_clock_proposed;
     struct js_request *requests;
@@ -452,6 +454,7 @@ void js_leader_answer(struct js_stream *st, const struct effect_reply *e);
 bool js_leader_is_busy(const struct js_stream *st);
 
 /* ---- js_members.c ---- */
+#define JS_MEMBERS_TOKEN UINT64_MAX /* Of its ReadIndex; others have one of js_next_id(). */
 void js_members_tick(struct js *js);
 /* The leadership of the stream is proven, or not. */
 void js_members_read_done(struct js_stream *st, bool is_ok);
@@ -507,6 +510,17 @@ void js_leader_answer_created(struct js_stream *st, struct js_request *r);
 /* Meta has a new configuration for the stream. */
 void js_leader_config(struct js_stream *st, const struct stream_config *config,
                       const struct meta_asker *asker, uint64_t meta_index);
+
+/* ---- js_read.c ---- */
+/* Proves that the stream is led here as of now and calls @cb when all is applied that was committed
+ * at the call, or with false: not the leader any more, or nobody confirms it. @arg must be freed by
+ * @cb. */
+typedef void (*js_proven_cb)(struct js_stream *st, void *arg, bool is_proven);
+void js_read_now(struct js_stream *st, js_proven_cb cb, void *arg);
+void js_read_proven(struct js_stream *st, uint64_t token, bool is_ok, uint64_t index);
+/* The applied index has grown. */
+void js_read_applied(struct js_stream *st);
+void js_read_close(struct js_stream *st);
 
 /* ---- js_send.c ---- */
 void js_send_deliver(struct js_stream *st, const struct effect_deliver *d);

@@ -81,7 +81,7 @@ static void tell_members(struct js_stream *st, const struct meta_stream *s)
         return;
     }
     js_lock(st->js);
-    st->is_proving = group_read_index(st->group, 1) == 0;
+    st->is_proving = group_read_index(st->group, JS_MEMBERS_TOKEN) == 0;
     js_unlock(st->js);
     st->proving_placed = s->placed;
     st->proving_conf = status.configuration_index;

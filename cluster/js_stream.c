@@ -88,6 +88,7 @@ static void fsm_apply(void *ctx, const struct group_entry *entry)
     if (entry->type == GROUP_ENTRY_COMMAND && entry->token != 0) {
         js_leader_effects(st, entry->token);
     }
+    js_read_applied(st);
 }
 
 static void fsm_lost(void *ctx, uint64_t token, enum group_lost why)
@@ -103,9 +104,11 @@ static void fsm_role(void *ctx, const struct group_role *role)
 
 static void fsm_read_done(void *ctx, uint64_t token, bool is_ok, uint64_t index)
 {
-    (void)token;
-    (void)index;
-    js_members_read_done(ctx, is_ok);
+    if (token == JS_MEMBERS_TOKEN) {
+        js_members_read_done(ctx, is_ok);
+    } else {
+        js_read_proven(ctx, token, is_ok, index);
+    }
 }
 
 static struct group_base fsm_base(void *ctx)
@@ -212,6 +215,7 @@ void js_stream_start(struct js *js, const struct meta_stream *s, bool is_new)
              (unsigned long long)s->gid);
     list_init(&st->turn);
     list_init(&st->sends);
+    list_init(&st->reads);
     list_init(&st->closed);
     list_init(&st->created_for);
     struct group_found found;
@@ -247,6 +251,7 @@ void js_stream_stop(struct js_stream *st, enum js_stop why)
         js_unlock(js);
     }
     js_leader_close(st);
+    js_read_close(st);
     js_send_close(st);
     if (why != JS_STOP_NODE) {
         if (st->store != NULL) {

@@ -1,14 +1,16 @@
 """Replicas that come back: by the log or by an image, under load, with deletes; restarts; disk errors."""
 
+import json
 import os
 import random
 import re
 import resource
+import signal
 import tempfile
 import time
 
 from weir_cluster import Single, run, wait_until
-from weir_js import Js, JsCluster, Publisher, dump
+from weir_js import Js, JsCluster, Publisher, dump, inbox
 
 
 def entries(node, subject, count, payload=b"x" * 200):
@@ -118,6 +120,38 @@ def test_a_stream_is_deleted_while_its_image_travels():
         victim.start()
         c.wait_ready(timeout=60)
         assert "Damage" not in victim.log()
+
+
+def test_a_leader_that_slept_answers_nothing_old():
+    """It wakes with requests in its sockets, and does not know yet that there is another leader."""
+    with JsCluster(3) as c:
+        Js(c.nodes[0]).create("S", ["s.>"], 3)
+        for _ in range(5):
+            leader = c.leader("S")
+            others = [n for n in c.nodes if n is not leader]
+            js = Js(others[0])
+            assert js.publish("s.k", b"old")
+            readers = [leader.client() for _ in range(4)]
+            leader.signal(signal.SIGSTOP)
+            try:
+                c.leader("S", among=others)
+                seq = js.publish("s.k", b"new")["seq"]
+                for r in readers:
+                    to = inbox()
+                    r.sub(to, "r")
+                    r.pub("$JS.API.STREAM.MSG.GET.S", json.dumps({"last_by_subj": "s.k"}), to)
+            finally:
+                leader.signal(signal.SIGCONT)
+            for r in readers:
+                answer = json.loads(r.msg(10)[4])
+                if "error" in answer:
+                    assert answer["error"]["err_code"] == 10008, answer
+                else:
+                    assert answer["message"]["seq"] >= seq, (answer["message"]["seq"], seq)
+                r.close()
+            js.close()
+            c.wait_ready()
+        assert Js(c.nodes[0]).get("S", 1)["message"]["seq"] == 1
 
 
 def test_a_full_disk_stops_the_node_and_nothing_is_lost():
