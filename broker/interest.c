@@ -9,13 +9,10 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "broker/interest_cache.h"
 #include "broker/subject.h"
 #include "storage/base/buf.h"
 #include "storage/base/err.h"
-
-/* Longer subjects and wider results are not cached, to bound the cache's memory. */
-#define CACHE_SUBJECT_BYTES_MAX 256u
-#define CACHE_SETS_MAX 1024u
 
 struct interest_node {
     struct interest_node *parent; /* NULL: the root. */
@@ -40,31 +37,6 @@ struct table {
     uint64_t count;
 };
 
-/* A result with room to grow. */
-struct found {
-    struct interest_result result;
-    uint32_t plain_cap;
-    uint32_t queues_cap;
-    bool is_multi; /* Queue sets of more than one node. */
-};
-
-struct cached {
-    uint64_t hash;
-    uint64_t generation; /* 0: free. */
-    uint8_t *subject;
-    uint32_t subject_len;
-    uint32_t subject_cap;
-    struct found found;
-};
-
-/* Of two neighbouring slots of the cache, by the upper half of the hash: what is in them, and what
- * was missed there last. Apart from the slots, so that a miss, the lot of every reply subject,
- * touches one line of memory. */
-struct cache_marks {
-    uint32_t held[2];
-    uint32_t missed[2];
-};
-
 struct interest {
     struct interest_options options;
     struct interest_node *root;
@@ -72,13 +44,10 @@ struct interest {
     struct table sets;
     struct list all_sets;
     uint64_t subs_count;
-    uint64_t generation; /* Of the cache: raised when a pattern with wildcards comes or goes. */
-    struct cached *cache;
-    uint64_t cache_mask;
-    struct cache_marks *marks; /* Half as many. */
+    struct interest_cache *cache; /* NULL: none. */
     uint64_t cache_hits;
     uint64_t cache_misses;
-    struct found scratch; /* The result of what is not cached. */
+    struct interest_found scratch; /* The result of what is not cached. */
 };
 
 /* ---- The table. ---- */
@@ -249,14 +218,7 @@ static void prune(struct interest *in, struct interest_node *n)
     }
 }
 
-/* ---- The cache. ---- */
-
-static void found_close(struct found *f)
-{
-    free(f->result.plain);
-    free(f->result.queues);
-    *f = (struct found){.is_multi = false};
-}
+/* ---- Sets. ---- */
 
 /* A set of @subject came or went: forget what that makes wrong. */
 static void invalidate(struct interest *in, struct slice subject)
@@ -265,77 +227,11 @@ static void invalidate(struct interest *in, struct slice subject)
         return;
     }
     if (subject_has_wildcard(subject)) {
-        in->generation++;
-        return;
-    }
-    uint64_t hash = hash_bytes(in, subject);
-    for (uint64_t way = 0; way < 2; way++) {
-        struct cached *c = &in->cache[(hash & in->cache_mask) ^ way];
-        if (c->hash == hash) {
-            c->generation = 0;
-        }
+        interest_cache_forget_all(in->cache);
+    } else {
+        interest_cache_forget(in->cache, hash_bytes(in, subject));
     }
 }
-
-static uint32_t mark_of(uint64_t hash)
-{
-    return (uint32_t)(hash >> 32);
-}
-
-static struct cached *cache_find(struct interest *in, struct slice subject, uint64_t hash)
-{
-    const struct cache_marks *marks = &in->marks[(hash & in->cache_mask) / 2];
-    for (uint64_t way = 0; way < 2; way++) {
-        uint64_t slot = (hash & in->cache_mask) ^ way;
-        struct cached *c = &in->cache[slot];
-        if (marks->held[slot & 1] == mark_of(hash) && c->hash == hash &&
-            c->generation == in->generation &&
-            slice_eq(slice_of(c->subject, c->subject_len), subject)) {
-            return c;
-        }
-    }
-    return NULL;
-}
-
-/* Was @subject missed before? Reply subjects are asked for once: to remember each of them would
- * cost more than to find it, and push out what is asked for again. */
-static bool is_asked_again(struct interest *in, uint64_t hash)
-{
-    uint32_t *last = &in->marks[(hash & in->cache_mask) / 2].missed[hash & 1];
-    bool is_again = *last == mark_of(hash);
-    *last = mark_of(hash);
-    return is_again;
-}
-
-/* Remember in->scratch as the result of @subject, in exchange for an older entry's memory. */
-static const struct interest_result *cache_store(struct interest *in, struct slice subject,
-                                                 uint64_t hash)
-{
-    struct cached *c = &in->cache[hash & in->cache_mask];
-    struct cached *other = &in->cache[(hash & in->cache_mask) ^ 1];
-    uint32_t *held = in->marks[(hash & in->cache_mask) / 2].held;
-    if (c->generation == in->generation) {
-        struct cached moved = *other;
-        *other = *c;
-        *c = moved;
-        held[(hash & 1) ^ 1] = mark_of(other->hash);
-    }
-    held[hash & 1] = mark_of(hash);
-    if (c->subject_cap < subject.len) {
-        c->subject = xrealloc(c->subject, subject.len);
-        c->subject_cap = (uint32_t)subject.len;
-    }
-    memcpy(c->subject, subject.ptr, subject.len);
-    c->subject_len = (uint32_t)subject.len;
-    c->hash = hash;
-    c->generation = in->generation;
-    struct found moved = c->found;
-    c->found = in->scratch;
-    in->scratch = moved;
-    return &c->found.result;
-}
-
-/* ---- Sets. ---- */
 
 static struct interest_set *find_set(const struct interest *in, const struct interest_node *node,
                                      struct slice queue, uint64_t hash)
@@ -497,7 +393,7 @@ static void add_set(struct interest_set ***sets, uint32_t *count, uint32_t *cap,
     (*sets)[(*count)++] = s;
 }
 
-static void add_node(struct found *f, const struct interest_node *n)
+static void add_node(struct interest_found *f, const struct interest_node *n)
 {
     struct interest_result *r = &f->result;
     uint32_t queues_before = r->queues_count;
@@ -523,7 +419,7 @@ static int compare_queues(const void *a, const void *b)
 
 /* Depth first with a stack of our own: each node leaves at most two behind it, one level down. */
 static void walk(const struct interest *in, const struct slice *tokens, uint32_t count,
-                 struct found *f)
+                 struct interest_found *f)
 {
     struct step {
         const struct interest_node *node;
@@ -562,7 +458,7 @@ static void walk(const struct interest *in, const struct slice *tokens, uint32_t
     }
 }
 
-static void find(const struct interest *in, struct slice subject, struct found *f)
+static void find(const struct interest *in, struct slice subject, struct interest_found *f)
 {
     f->result.plain_count = 0;
     f->result.queues_count = 0;
@@ -585,21 +481,22 @@ static void find(const struct interest *in, struct slice subject, struct found *
 
 const struct interest_result *interest_match(struct interest *in, struct slice subject)
 {
-    if (in->cache == NULL || subject.len > CACHE_SUBJECT_BYTES_MAX || subject.len == 0) {
+    if (in->cache == NULL || subject.len > INTEREST_CACHE_SUBJECT_BYTES_MAX || subject.len == 0) {
         find(in, subject, &in->scratch);
         return &in->scratch.result;
     }
     uint64_t hash = hash_bytes(in, subject);
-    struct cached *c = cache_find(in, subject, hash);
-    if (c != NULL) {
+    const struct interest_result *known = interest_cache_find(in->cache, subject, hash);
+    if (known != NULL) {
         in->cache_hits++;
-        return &c->found.result;
+        return known;
     }
     in->cache_misses++;
     find(in, subject, &in->scratch);
     const struct interest_result *r = &in->scratch.result;
-    bool is_kept = is_asked_again(in, hash) && r->plain_count + r->queues_count <= CACHE_SETS_MAX;
-    return is_kept ? cache_store(in, subject, hash) : r;
+    bool is_kept = interest_cache_is_asked_again(in->cache, hash) &&
+                   r->plain_count + r->queues_count <= INTEREST_CACHE_SETS_MAX;
+    return is_kept ? interest_cache_put(in->cache, subject, hash, &in->scratch) : r;
 }
 
 bool interest_is_any(struct interest *in, struct slice subject)
@@ -721,18 +618,11 @@ struct interest *interest_new(const struct interest_options *options)
     struct interest *in = xcalloc(1, sizeof *in);
     in->options = *options;
     in->root = new_node(NULL, SLICE_EMPTY, options->seed);
-    in->generation = 1;
     table_init(&in->nodes);
     table_init(&in->sets);
     list_init(&in->all_sets);
     if (options->cache_max > 0) {
-        uint64_t slots = 2;
-        while (slots < options->cache_max) {
-            slots *= 2;
-        }
-        in->cache = xcalloc(slots, sizeof *in->cache);
-        in->marks = xcalloc(slots / 2, sizeof *in->marks);
-        in->cache_mask = slots - 1;
+        in->cache = interest_cache_new(options->cache_max);
     }
     return in;
 }
@@ -747,17 +637,8 @@ void interest_free(struct interest *in)
         free_set(in, container_of(it, struct interest_set, link));
     }
     assert(in->nodes.count == 0);
-    bool is_cache_used = in->cache != NULL && in->cache_misses > 0;
-    for (uint64_t i = 0; is_cache_used && i <= in->cache_mask; i++) {
-        struct cached *c = &in->cache[i];
-        if (c->subject != NULL || c->generation != 0) { /* Most were never used. */
-            free(c->subject);
-            found_close(&c->found);
-        }
-    }
-    free(in->cache);
-    free(in->marks);
-    found_close(&in->scratch);
+    interest_cache_free(in->cache);
+    interest_found_close(&in->scratch);
     free(in->nodes.slots);
     free(in->sets.slots);
     free(in->root);

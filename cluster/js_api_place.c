@@ -55,12 +55,6 @@ static bool is_in(const uint64_t *ids, size_t count, uint64_t id)
     return false;
 }
 
-static bool is_up(struct js *js, uint64_t node_id)
-{
-    struct peers_info info;
-    return node_id == js->ctx->node_id || (peers_get(js->ctx->peers, node_id, &info) && info.is_up);
-}
-
 int js_api_add_nodes(struct js *js, const struct meta_stream *s, uint64_t nodes[META_REPLICAS_MAX],
                      size_t *count, size_t more, uint64_t except)
 {
@@ -90,7 +84,7 @@ static size_t keep_nodes(struct js *js, const struct meta_stream *s, size_t want
     for (unsigned pass = 0; pass < 3; pass++) {
         for (size_t i = 0; i < s->peers_count && count < wanted; i++) {
             uint64_t id = s->peers[i].node_id;
-            bool is_turn = pass == 0 ? id == leader : pass == 1 ? is_up(js, id) : true;
+            bool is_turn = pass == 0 ? id == leader : pass == 1 ? js_node_is_up(js, id) : true;
             if (is_turn && !is_in(nodes, count, id)) {
                 nodes[count++] = id;
             }

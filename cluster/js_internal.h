@@ -395,6 +395,8 @@ void js_meta_image_tick(struct js *js);
 /* What the WAL knew of a group when it was opened. */
 bool js_group_found(struct js *js, uint64_t gid, struct group_found *ret_found);
 const char *js_node_name(struct js *js, uint64_t node_id);
+/* This node, or one that is connected. */
+bool js_node_is_up(struct js *js, uint64_t node_id);
 void js_peer_id(struct js *js, uint64_t node_id, char ret_text[9]);
 
 /* ---- js_meta_members.c ---- */

@@ -52,6 +52,13 @@ const char *js_node_name(struct js *js, uint64_t node_id)
     return "Server name unknown at this time";
 }
 
+bool js_node_is_up(struct js *js, uint64_t node_id)
+{
+    struct peers_info info;
+    return node_id == js->ctx->node_id ||
+           (js->ctx->peers != NULL && peers_get(js->ctx->peers, node_id, &info) && info.is_up);
+}
+
 void js_peer_id(struct js *js, uint64_t node_id, char ret_text[9])
 {
     const char *name = js_node_name(js, node_id);

@@ -35,19 +35,12 @@ static uint64_t member_id(const struct group_status *status, uint64_t node_id)
     return 0;
 }
 
-static bool is_up(struct js *js, uint64_t node_id)
-{
-    struct peers_info info;
-    return node_id == js->ctx->node_id ||
-           (js->ctx->peers != NULL && peers_get(js->ctx->peers, node_id, &info) && info.is_up);
-}
-
 /* The node of that name that is gone for good. */
 static uint64_t namesake(struct js *js, uint64_t node_id, const char *name)
 {
     for (const struct meta_node *n = meta_nodes(js->meta); n != NULL; n = n->hh.next) {
         if (n->node_id != node_id && !n->is_removed && strcmp(n->name, name) == 0 &&
-            !is_up(js, n->node_id)) {
+            !js_node_is_up(js, n->node_id)) {
             return n->node_id;
         }
     }
@@ -127,7 +120,7 @@ static bool has_replicas(struct js *js, uint64_t node_id)
 /* A removed node that is up follows meta until it has heard that what it had is elsewhere. */
 static bool is_gone(struct js *js, const struct meta_node *n)
 {
-    return n->is_removed && !(is_up(js, n->node_id) && has_replicas(js, n->node_id));
+    return n->is_removed && !(js_node_is_up(js, n->node_id) && has_replicas(js, n->node_id));
 }
 
 static void sort_by_id(struct group_member *members, unsigned count)
@@ -182,7 +175,7 @@ static bool wants_peers(struct js *js, const struct meta_stream *s)
 {
     for (size_t i = 0; i < s->peers_count; i++) {
         if (is_removed(js, s->peers[i].node_id) &&
-            (s->peers_count > 1 || is_up(js, s->peers[i].node_id))) {
+            (s->peers_count > 1 || js_node_is_up(js, s->peers[i].node_id))) {
             return true;
         }
     }

@@ -13,11 +13,6 @@
 
 #include "storage/stage_internal.h"
 
-static uint32_t span_of(const struct block *b)
-{
-    return (uint32_t)(b->last_seq - b->first_seq + 1);
-}
-
 /* ---- Planning ---- */
 
 static bool is_sound(const struct block *b)
@@ -29,7 +24,7 @@ static bool is_sound(const struct block *b)
 static bool is_here(const struct store_stream *s, const struct block *want,
                     const struct bitset *dead)
 {
-    if (want->records_count + dead->count < span_of(want)) {
+    if (want->records_count + dead->count < block_span(want)) {
         return false; /* What was absent when it was written is not told. */
     }
     uint64_t seq = want->first_seq;
@@ -61,13 +56,6 @@ static bool is_here(const struct store_stream *s, const struct block *want,
     return true;
 }
 
-static int by_first_seq(const void *a, const void *b)
-{
-    uint64_t x = (*(struct block *const *)a)->first_seq;
-    uint64_t y = (*(struct block *const *)b)->first_seq;
-    return (x > y) - (x < y);
-}
-
 /* The own blocks are the image's first: so the own and the fetched ones meet at one place only. */
 static void plan(struct store_stage *sg)
 {
@@ -79,7 +67,7 @@ static void plan(struct store_stage *sg)
     for (uint32_t n = 0; n < sg->blocks_count; n++) {
         sorted[n] = sg->blocks[n];
     }
-    qsort(sorted, sg->blocks_count, sizeof(struct block *), by_first_seq);
+    qsort(sorted, sg->blocks_count, sizeof(struct block *), block_by_first_seq);
     for (uint32_t i = 0; i < sg->blocks_count; i++) {
         uint32_t n = stage_block_of(sg, sorted[i]->id);
         if (!is_here(s, sg->blocks[n], &sg->deads[n])) {
@@ -139,7 +127,7 @@ static struct own_range *own_ranges(const struct store_stage *sg, size_t *ret_co
         const struct block *b = sg->blocks[n];
         if (sg->parts[n + 1].is_own) {
             ranges[(*ret_count)++] = (struct own_range){b->first_seq, b->last_seq, &sg->deads[n]};
-            *ret_live += span_of(b) - sg->deads[n].count;
+            *ret_live += block_span(b) - sg->deads[n].count;
         }
     }
     qsort(ranges, *ret_count, sizeof *ranges, by_first);
@@ -166,7 +154,7 @@ static void gone_after(const struct block *b, const struct own_range *ranges, si
         }
     }
     bitset_copy(gone, &b->gone);
-    gone->bits = span_of(b);
+    gone->bits = block_span(b);
     uint64_t seq = b->first_seq;
     for (size_t i = lo; i < count && ranges[i].first <= b->last_seq; i++) {
         const struct own_range *r = &ranges[i];
@@ -228,11 +216,11 @@ bool stage_keep(struct store_stage *sg, const struct store_stream *old)
         }
         struct bitset gone = {0};
         gone_after(b, ranges, count, &gone);
-        if (gone.count == span_of(b)) {
+        if (gone.count == block_span(b)) {
             bitset_close(&gone);
             continue;
         }
-        live += span_of(b) - gone.count;
+        live += block_span(b) - gone.count;
         keep(sg, b, &gone);
     }
     free(ranges);

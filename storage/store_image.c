@@ -98,7 +98,7 @@ int store_image_open(struct store_stream *s, struct store_image **ret_image)
     im->generation = checkpoint_generation(st->checkpoint);
     im->parts = xcalloc(1, sizeof *im->parts);
     st->images_count++;
-    int rv = checkpoint_read(st->checkpoint, s->gid, 1u << KIND_BLOCK | 1u << KIND_STREAM,
+    int rv = checkpoint_read(st->checkpoint, s->gid, KIND_BIT(KIND_BLOCK) | KIND_BIT(KIND_STREAM),
                              on_image_block, im);
     if (rv == 0 && im->is_bad) {
         rv = ERR_CORRUPT;

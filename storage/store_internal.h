@@ -31,6 +31,7 @@ enum store_kind {
     KIND_FILE = 5,
     KIND_COUNTERS = 6
 };
+#define KIND_BIT(kind) (1u << (kind)) /* For checkpoint_read. */
 #define STREAM_VALUE_BYTES 32u
 #define BLOCK_VALUE_BYTES 64u
 #define FILE_VALUE_BYTES 32u
@@ -173,7 +174,15 @@ void block_encode(const struct block *b, uint64_t file_number, uint8_t *out);
 bool block_decode(struct block *b, uint64_t *ret_file, struct slice value);
 struct block_meta block_meta_of(const struct block *b);
 
+/* Sequences that a block is for, live or not. */
+static inline uint32_t block_span(const struct block *b)
+{
+    return (uint32_t)(b->last_seq - b->first_seq + 1);
+}
+
 /* store_tail.c */
+/* For qsort of pointers to blocks. */
+int block_by_first_seq(const void *a, const void *b);
 struct block *block_new(struct store_stream *s);
 void block_free(struct block *b);
 /* Put into / take out of the stream's table. */

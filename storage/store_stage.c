@@ -164,13 +164,6 @@ static struct reader first_part(const struct store_stage *sg)
     return r;
 }
 
-static int by_first_seq(const void *a, const void *b)
-{
-    uint64_t x = (*(struct block *const *)a)->first_seq;
-    uint64_t y = (*(struct block *const *)b)->first_seq;
-    return (x > y) - (x < y);
-}
-
 static int by_id(const void *a, const void *b)
 {
     uint64_t x = ((const struct stage_id *)a)->id;
@@ -185,11 +178,6 @@ uint32_t stage_block_of(const struct store_stage *sg, uint64_t id)
     return at == NULL ? UINT32_MAX : at->n;
 }
 
-static uint32_t span_of(const struct block *b)
-{
-    return (uint32_t)(b->last_seq - b->first_seq + 1);
-}
-
 /* False: one of the sets makes no sense. */
 static bool read_deads(struct store_stage *sg)
 {
@@ -202,8 +190,8 @@ static bool read_deads(struct store_stage *sg)
             is_sound && it.kind == KIND_DEAD ? stage_block_of(sg, get_u64(it.key.ptr)) : UINT32_MAX;
         if (n != UINT32_MAX) {
             bitset_close(&sg->deads[n]);
-            is_sound = bitset_decode(&sg->deads[n], span_of(sg->blocks[n]), it.value);
-            sg->deads[n].bits = span_of(sg->blocks[n]);
+            is_sound = bitset_decode(&sg->deads[n], block_span(sg->blocks[n]), it.value);
+            sg->deads[n].bits = block_span(sg->blocks[n]);
         }
     }
     return is_sound;
@@ -227,7 +215,7 @@ static bool are_blocks_sound(struct store_stage *sg)
     for (uint32_t i = 0; i < n; i++) {
         const struct block *b = sg->blocks[i];
         sg->ids[i] = (struct stage_id){b->id, i};
-        sg->deads[i].bits = span_of(b);
+        sg->deads[i].bits = block_span(b);
         is_sound = is_sound && b->first_seq > 0 && b->last_seq <= sg->last_seq;
     }
     qsort(sg->ids, n, sizeof *sg->ids, by_id);
@@ -241,7 +229,7 @@ static bool are_blocks_sound(struct store_stage *sg)
     for (size_t i = 0; i < n; i++) {
         sorted[i] = sg->blocks[i];
     }
-    qsort(sorted, n, sizeof(struct block *), by_first_seq);
+    qsort(sorted, n, sizeof(struct block *), block_by_first_seq);
     for (size_t i = 1; i < n; i++) {
         const struct block *b = sorted[i - 1];
         is_sound =

@@ -68,7 +68,7 @@ size_t blocks_search(const struct store_stream *s, uint64_t seq)
     return lo;
 }
 
-static int by_first_seq(const void *a, const void *b)
+int block_by_first_seq(const void *a, const void *b)
 {
     uint64_t x = (*(struct block *const *)a)->first_seq;
     uint64_t y = (*(struct block *const *)b)->first_seq;
@@ -78,7 +78,7 @@ static int by_first_seq(const void *a, const void *b)
 void blocks_sort(struct store_stream *s)
 {
     if (s->end > s->head) {
-        qsort(s->blocks + s->head, s->end - s->head, sizeof *s->blocks, by_first_seq);
+        qsort(s->blocks + s->head, s->end - s->head, sizeof *s->blocks, block_by_first_seq);
     }
 }
 

@@ -585,3 +585,8 @@ void world_dump(struct world *w, uint64_t gid)
     }
     fflush(stdout);
 }
+
+unsigned world_follower_of(int leader)
+{
+    return leader == 0 ? 1 : 0;
+}

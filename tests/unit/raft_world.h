@@ -82,6 +82,8 @@ void world_join(struct world *w, unsigned node, uint64_t gid, uint64_t raft_id);
 
 /* Run @ms of time in steps of 10 ms: frames, disks, ticks, turns. */
 void world_run(struct world *w, uint64_t ms);
+/* A node of three that does not lead. */
+unsigned world_follower_of(int leader);
 /* Until the group has a leader that accepts proposals; its node, or -1 after @ms. */
 int world_leader(struct world *w, uint64_t gid, uint64_t ms);
 /* Until all replicas that run have applied the same and at least @index; false after @ms. */

@@ -9,11 +9,6 @@
 
 static struct world w; /* One test per process. */
 
-static unsigned follower_of(int leader)
-{
-    return leader == 0 ? 1 : 0;
-}
-
 Test(raft_host, a_created_group_elects_a_leader_and_commits_everywhere)
 {
     world_open(&w, 3, NULL);
@@ -25,7 +20,7 @@ Test(raft_host, a_created_group_elects_a_leader_and_commits_everywhere)
     struct machine *m = world_machine(&w, (unsigned)leader, 1);
     cr_assert_eq(m->own, 100);
     cr_assert_eq(m->lost, 0);
-    cr_assert_eq(world_machine(&w, follower_of(leader), 1)->commands, 100);
+    cr_assert_eq(world_machine(&w, world_follower_of(leader), 1)->commands, 100);
     cr_assert_eq(w.alarms, 0);
     world_close(&w);
 }
@@ -39,7 +34,7 @@ Test(raft_host, followers_apply_within_a_round_trip_without_further_traffic)
     struct machine *m = world_machine(&w, (unsigned)leader, 1);
     cr_assert_eq(group_propose(m->group, SLICE_LIT("x"), 1), 0);
     world_run(&w, 40);
-    cr_assert_eq(world_machine(&w, follower_of(leader), 1)->commands, 1);
+    cr_assert_eq(world_machine(&w, world_follower_of(leader), 1)->commands, 1);
     world_close(&w);
 }
 
@@ -50,7 +45,7 @@ Test(raft_host, a_follower_with_a_slow_disk_applies_when_it_has_the_entry)
     world_open(&w, 3, NULL);
     world_create(&w, 1, 7);
     int leader = world_leader(&w, 1, 2000);
-    unsigned slow = follower_of(leader);
+    unsigned slow = world_follower_of(leader);
     struct machine *m = world_machine(&w, (unsigned)leader, 1);
     world_run(&w, 1500);
     for (uint64_t i = 1; i <= 20; i++) {
@@ -71,7 +66,7 @@ Test(raft_host, a_follower_refuses_proposals)
     world_create(&w, 1, 7);
     int leader = world_leader(&w, 1, 2000);
     cr_assert_geq(leader, 0);
-    struct machine *m = world_machine(&w, follower_of(leader), 1);
+    struct machine *m = world_machine(&w, world_follower_of(leader), 1);
     cr_assert_eq(group_propose(m->group, SLICE_LIT("x"), 1), ERR_NOTLEADER);
     world_run(&w, 100);
     cr_assert_eq(group_role(m->group).leader_node_id, (uint64_t)leader + 1);
@@ -127,9 +122,9 @@ Test(raft_host, a_lone_crash_without_word_changes_no_leader_of_others)
     world_create(&w, 1, 7);
     int leader = world_leader(&w, 1, 2000);
     uint64_t term = group_role(world_machine(&w, (unsigned)leader, 1)->group).term;
-    world_crash(&w, follower_of(leader));
+    world_crash(&w, world_follower_of(leader));
     world_run(&w, 8000);
-    world_start(&w, follower_of(leader));
+    world_start(&w, world_follower_of(leader));
     world_run(&w, 8000);
     cr_assert_eq(world_leader(&w, 1, 0), leader);
     cr_assert_eq(group_role(world_machine(&w, (unsigned)leader, 1)->group).term, term);
@@ -142,7 +137,7 @@ Test(raft_host, a_follower_that_comes_back_knows_its_leader_and_what_it_missed_a
     world_open(&w, 3, NULL);
     world_create(&w, 1, 7);
     int leader = world_leader(&w, 1, 2000);
-    unsigned follower = follower_of(leader);
+    unsigned follower = world_follower_of(leader);
     cr_assert(world_propose(&w, 1, 10, 100));
     world_crash(&w, follower);
     world_tell_down(&w, follower);
@@ -338,7 +333,7 @@ Test(raft_host, a_leader_of_a_majority_that_only_restarts_goes_on)
     world_open(&w, 2, NULL);
     world_create(&w, 1, 3);
     int leader = world_leader(&w, 1, 2000);
-    unsigned other = follower_of(leader);
+    unsigned other = world_follower_of(leader);
     uint64_t term = group_role(world_machine(&w, (unsigned)leader, 1)->group).term;
     for (unsigned i = 0; i < 10; i++) {
         world_crash(&w, other);
@@ -368,7 +363,7 @@ Test(raft_host, a_replica_that_comes_back_is_not_level_before_it_has_caught_up)
     world_open(&w, 3, &o);
     world_create(&w, 1, 7);
     int leader = world_leader(&w, 1, 2000);
-    unsigned late = follower_of(leader);
+    unsigned late = world_follower_of(leader);
     uint64_t commands = 0;
     for (unsigned round = 0; round < 2; round++) { /* First what is in the log, then an image. */
         unsigned count = round == 0 ? 20 : 500;
@@ -483,7 +478,7 @@ Test(raft_host, a_group_without_quorum_does_not_pin_the_wal)
     }
     world_create(&w, 1, 3);
     int leader = world_leader(&w, 1, 2000);
-    world_crash(&w, follower_of(leader));
+    world_crash(&w, world_follower_of(leader));
     struct machine *m = world_machine(&w, (unsigned)leader, 1);
     cr_assert_eq(group_propose(m->group, SLICE_LIT("waits for a quorum"), 1), 0);
     world_run(&w, 50);
@@ -497,7 +492,7 @@ Test(raft_host, a_group_without_quorum_does_not_pin_the_wal)
     /* What was carried is still there. */
     world_crash(&w, (unsigned)leader);
     world_start(&w, (unsigned)leader);
-    world_start(&w, follower_of(leader));
+    world_start(&w, world_follower_of(leader));
     cr_assert_geq(world_leader(&w, 1, 5000), 0);
     cr_assert(world_level(&w, 1, 3, 2000));
     cr_assert_eq(m->commands, 1);
@@ -511,7 +506,7 @@ Test(raft_host, a_follower_left_behind_is_caught_up_by_an_image)
     world_open(&w, 3, &o);
     world_create(&w, 1, 7);
     int leader = world_leader(&w, 1, 2000);
-    unsigned late = follower_of(leader);
+    unsigned late = world_follower_of(leader);
     cr_assert(world_propose(&w, 1, 20, 10));
     world_crash(&w, late);
     world_tell_down(&w, late);
@@ -552,7 +547,7 @@ Test(raft_host, leadership_moves_to_the_node_asked_for)
     world_create(&w, 1, 7);
     int leader = world_leader(&w, 1, 2000);
     cr_assert(world_propose(&w, 1, 20, 10));
-    unsigned target = follower_of(leader);
+    unsigned target = world_follower_of(leader);
     struct machine *m = world_machine(&w, (unsigned)leader, 1);
     cr_assert_eq(group_move_leader(m->group, target + 1), 0);
     cr_assert_eq(group_propose(m->group, SLICE_LIT("x"), 1), ERR_BUSY);
@@ -624,7 +619,7 @@ Test(raft_host, a_peer_that_comes_back_shorter_makes_the_leader_begin_anew)
     world_open(&w, 3, NULL);
     world_create(&w, 1, 7);
     int leader = world_leader(&w, 1, 2000);
-    unsigned f = follower_of(leader);
+    unsigned f = world_follower_of(leader);
     cr_assert(world_propose(&w, 1, 20, 10));
     struct sim_disk *early = sim_disk_clone(w.nodes[f].disk);
     cr_assert(world_propose(&w, 1, 20, 10));
@@ -658,332 +653,13 @@ Test(raft_host, a_destroyed_group_does_not_come_back)
     world_close(&w);
 }
 
-static void put_record(uint8_t type, struct buf *payload)
-{
-    struct slice part = buf_slice(payload);
-    wal_append(w.nodes[0].wal, type, 1, &part, 1);
-    buf_clear(payload);
-}
-
-static void put_entries(uint8_t type, uint64_t first, uint64_t last, uint64_t term3_from)
-{
-    struct buf b = BUF_EMPTY;
-    record_put_entries_head(&b, first,
-                            first <= 11              ? 1
-                            : first - 1 < term3_from ? 2
-                                                     : 3,
-                            last - first + 1);
-    for (uint64_t i = first; i <= last; i++) {
-        record_put_entry_head(&b, i < term3_from ? 2 : 3, RECORD_ENTRY_COMMAND, 8);
-        buf_append_u64(&b, i);
-    }
-    put_record(type, &b);
-    buf_close(&b);
-}
-
-/* Entries are carried in records of 64; a newer append may stand in front of them when what was
- * before it is trimmed. The first record then leaves a gap, which the next ones fill. */
-static void check_carried(bool has_rest_of_an_older_run)
-{
-    struct conf c = {2, {{101, 1, GROUP_VOTER}, {102, 2, GROUP_VOTER}}};
-    struct buf conf = BUF_EMPTY;
-    struct buf b = BUF_EMPTY;
-    world_open(&w, 2, NULL);
-    conf_encode(&c, &conf);
-    struct record_base base = {10, 1, 1, buf_slice(&conf)};
-    record_put_create(&b, 101);
-    put_record(RECORD_CREATE, &b);
-    record_put_meta(&b, 3, 0);
-    put_record(RECORD_META, &b);
-    record_put_base(&b, &base);
-    put_record(RECORD_BASE, &b);
-    if (has_rest_of_an_older_run) {
-        put_entries(RECORD_CARRY, 75, 138, 200);
-    }
-    put_entries(RECORD_APPEND, 200, 205, 200);
-    put_entries(RECORD_CARRY, 11, 74, 200);
-    put_entries(RECORD_CARRY, 75, 138, 200);
-    put_entries(RECORD_CARRY, 139, 205, 200);
-    put_entries(RECORD_APPEND, 206, 206, 200);
-    world_run(&w, 50);
-    struct machine *m = world_machine(&w, 0, 1);
-    m->exists = true;
-    m->raft_id = 101;
-    m->base = (struct group_base){10, 1};
-    world_crash(&w, 0);
-    world_start(&w, 0);
-    struct group_status s;
-    group_status(m->group, &s);
-    cr_assert_eq(s.last_index, 206);
-    cr_assert_eq(group_term_at(m->group, 11), 2);
-    cr_assert_eq(group_term_at(m->group, 199), 2);
-    cr_assert_eq(group_term_at(m->group, 200), 3);
-    cr_assert_eq(w.alarms, 0);
-    buf_close(&b);
-    buf_close(&conf);
-    world_close(&w);
-}
-
-/* A configuration, entry 12, was written a second time when 14 was under way already. Then 13 and
- * all before it were flushed, and their first records trimmed. */
-Test(raft_host, an_entry_written_again_behind_a_newer_one_breaks_nothing_when_the_first_is_trimmed)
-{
-    struct conf c = {2, {{101, 1, GROUP_VOTER}, {102, 2, GROUP_VOTER}}};
-    struct buf conf = BUF_EMPTY;
-    struct buf b = BUF_EMPTY;
-    world_open(&w, 2, NULL);
-    conf_encode(&c, &conf);
-    struct record_base base = {10, 1, 1, buf_slice(&conf)};
-    record_put_create(&b, 101);
-    put_record(RECORD_CREATE, &b);
-    record_put_meta(&b, 3, 0);
-    put_record(RECORD_META, &b);
-    record_put_base(&b, &base);
-    put_record(RECORD_BASE, &b);
-    put_entries(RECORD_APPEND, 14, 14, 200);
-    put_entries(RECORD_AGAIN, 12, 12, 200);
-    put_entries(RECORD_APPEND, 15, 15, 200);
-    base.index = 13;
-    base.term = 2;
-    record_put_base(&b, &base);
-    put_record(RECORD_BASE, &b);
-    put_entries(RECORD_APPEND, 16, 16, 200);
-    world_run(&w, 50);
-    struct machine *m = world_machine(&w, 0, 1);
-    m->exists = true;
-    m->raft_id = 101;
-    m->base = (struct group_base){13, 2};
-    world_crash(&w, 0);
-    world_start(&w, 0);
-    struct group_status s;
-    group_status(m->group, &s);
-    cr_assert_eq(s.last_index, 16);
-    cr_assert_eq(w.alarms, 0);
-    buf_close(&b);
-    buf_close(&conf);
-    world_close(&w);
-}
-
-Test(raft_host, entries_carried_behind_a_newer_append_are_read_in_order)
-{
-    check_carried(false);
-}
-
-/* A crash cut that run short, its front is trimmed by now: a gap, which the next run closes. */
-Test(raft_host, the_rest_of_a_run_of_carried_entries_breaks_nothing)
-{
-    check_carried(true);
-}
-
-static void small_segments(void)
-{
-    w.segment_bytes = 256u << 10;
-    for (unsigned i = 0; i < w.nodes_count; i++) {
-        world_crash(&w, i);
-    }
-    for (unsigned i = 0; i < w.nodes_count; i++) {
-        world_start(&w, i);
-    }
-}
-
-Test(raft_host, a_flushed_idle_group_does_not_pin_the_wal_after_a_restart)
-{
-    world_open(&w, 3, NULL);
-    small_segments();
-    world_create(&w, 1, 7);
-    int leader = world_leader(&w, 1, 2000);
-    unsigned f = follower_of(leader);
-    cr_assert(world_propose(&w, 1, 50, 1000));
-    cr_assert(world_level(&w, 1, 52, 1000));
-    world_flush(&w, f, 1); /* All it has: nothing comes to be flushed after the restart. */
-    world_run(&w, 50);
-    world_crash(&w, f);
-    world_start(&w, f);
-    world_create(&w, 2, 1u << f);
-    cr_assert(world_propose(&w, 2, 2000, 4000));
-    world_run(&w, 1000);
-    cr_assert_eq(world_leader(&w, 1, 0), leader);
-    cr_assert_leq(wal_sealed_count(w.nodes[f].wal), 14, "%u sealed segments",
-                  wal_sealed_count(w.nodes[f].wal));
-    world_close(&w);
-}
-
-/* What was in its log is still there for whoever looks into it. */
-Test(raft_host, a_stopped_group_does_not_pin_the_wal)
-{
-    world_open(&w, 2, NULL);
-    small_segments();
-    world_create(&w, 1, 3);
-    int leader = world_leader(&w, 1, 2000);
-    unsigned f = follower_of(leader);
-    cr_assert(world_propose(&w, 1, 20, 1000));
-    world_cut(&w, (unsigned)leader, true);
-    world_diverge(&w, f, 1, (unsigned)leader);
-    struct group_status s;
-    group_status(world_machine(&w, f, 1)->group, &s);
-    cr_assert_eq(s.state, GROUP_FAILED);
-    cr_assert_eq(w.alarms, 1);
-    world_machine(&w, f, 1)->is_flush_refused = true;
-    world_create(&w, 2, 1u << f);
-    cr_assert(world_propose(&w, 2, 2000, 4000));
-    world_run(&w, 1000);
-    cr_assert_leq(wal_sealed_count(w.nodes[f].wal), 14, "%u sealed segments",
-                  wal_sealed_count(w.nodes[f].wal));
-    world_crash(&w, f);
-    world_start(&w, f);
-    group_status(world_machine(&w, f, 1)->group, &s);
-    cr_assert_eq(s.last_index, 22);
-    world_close(&w);
-}
-
-static void note_raft_id(void *arg, const struct group_found *found)
-{
-    uint64_t *raft_id = arg;
-    *raft_id = found->gid == 1 ? found->raft_id : *raft_id;
-}
-
-static void send_nothing(void *ctx, uint64_t node_id, enum host_lane lane, struct buf *frame)
-{
-    (void)ctx;
-    (void)node_id;
-    (void)lane;
-    buf_close(frame);
-}
-
-static uint64_t random_one(void *ctx)
-{
-    (void)ctx;
-    return 1;
-}
-
-/* The raft id of group 1's replica by the WAL on @disk, with a bit of the frame at @off flipped;
- * 0: it knows none. Consumes the disk. */
-static uint64_t raft_id_without(struct sim_disk *disk, const char *path, uint64_t off)
-{
-    uint64_t raft_id = 0;
-    struct wal_options wo = {.ops = sim_disk_ops(disk),
-                             .dir = "/wal",
-                             .segment_bytes_min = 256u << 10,
-                             .segment_bytes_max = 256u << 10,
-                             .frame_bytes_max = 4u << 20};
-    struct host_options o = {.node_id = 1, .env = {.send = send_nothing, .random = random_one}};
-    struct raft_host *h = host_new(&o);
-    struct wal_replay replay = host_wal_replay(h);
-    struct wal_recovery recovery;
-    struct wal *wal = NULL;
-    cr_assert(sim_disk_flip_bit(disk, path, off * 8 + 100));
-    cr_assert_eq(wal_open(&wo, &replay, &recovery, &wal), 0);
-    host_each_group(h, note_raft_id, &raft_id);
-    host_close(h);
-    wal_close(wal);
-    sim_disk_free(disk);
-    return raft_id;
-}
-
-struct paths {
-    char path[32][64];
-    unsigned count;
-};
-
-static void note_path(void *arg, const char *path)
-{
-    struct paths *p = arg;
-    if (strstr(path, ".log") != NULL && p->count < 32) {
-        (void)snprintf(p->path[p->count++], sizeof p->path[0], "%s", path);
-    }
-}
-
-/* With each frame of the WAL rotten in turn. */
-static void check_no_frame_alone_knows_the_replica(const struct sim_disk *disk, uint64_t raft_id)
-{
-    struct paths p = {.count = 0};
-    unsigned frames = 0;
-    sim_disk_each(disk, note_path, &p);
-    for (unsigned i = 0; i < p.count; i++) {
-        uint64_t size = sim_disk_file_size(disk, p.path[i]);
-        for (uint64_t off = WAL_BLOCK_BYTES; off < size; off += WAL_BLOCK_BYTES) {
-            if (wal_get32(sim_disk_bytes(disk, p.path[i]) + off) == WAL_FRAME_MAGIC) {
-                frames++;
-                cr_assert_eq(raft_id_without(sim_disk_clone(disk), p.path[i], off), raft_id,
-                             "%s at %lu", p.path[i], off);
-            }
-        }
-    }
-    cr_assert_gt(frames, 2);
-}
-
-/* Such a replica would be lost for good; the older stub makes it a suspect one. */
-Test(raft_host, no_single_frame_of_the_wal_says_alone_that_a_replica_exists)
-{
-    world_open(&w, 3, NULL);
-    small_segments();
-    world_create(&w, 1, 7);
-    unsigned f = follower_of(world_leader(&w, 1, 2000));
-    cr_assert(world_propose(&w, 1, 5, 100));
-    world_create(&w, 2, 1u << f);
-    world_run(&w, 500);
-    for (unsigned i = 0; i < 10; i++) {
-        check_no_frame_alone_knows_the_replica(w.nodes[f].disk, world_machine(&w, f, 1)->raft_id);
-        cr_assert(world_propose(&w, 2, 12, 30000));
-        world_flush(&w, f, 1);
-        world_run(&w, 300);
-    }
-    cr_assert_gt(wal_oldest_lsn(w.nodes[f].wal), 1, "nothing was trimmed");
-    world_close(&w);
-}
-
-/* The newest frame that begins with a BASE of group 1, in the WAL on @disk. */
-static bool rot_base(struct sim_disk *disk)
-{
-    struct paths p = {.count = 0};
-    sim_disk_each(disk, note_path, &p);
-    for (unsigned i = p.count; i-- > 0;) {
-        for (uint64_t off = sim_disk_file_size(disk, p.path[i]); off > 0; off -= WAL_BLOCK_BYTES) {
-            const uint8_t *frame = sim_disk_bytes(disk, p.path[i]) + off - WAL_BLOCK_BYTES;
-            const uint8_t *record = frame + WAL_FRAME_HEADER_BYTES;
-            if (wal_get32(frame) == WAL_FRAME_MAGIC && wal_get64(record + 8) == 1 &&
-                record[16] == RECORD_BASE) {
-                return sim_disk_flip_bit(disk, p.path[i], (off - WAL_BLOCK_BYTES) * 8 + 100);
-            }
-        }
-    }
-    return false;
-}
-
-/* The entries that it covers continue the base before it. */
-Test(raft_host, entries_are_there_until_two_records_tell_of_their_base)
-{
-    world_open(&w, 3, NULL);
-    small_segments();
-    world_create(&w, 1, 7);
-    unsigned f = follower_of(world_leader(&w, 1, 2000));
-    world_machine(&w, f, 1)->is_flush_refused = true;
-    cr_assert(world_propose(&w, 1, 5, 100));
-    world_create(&w, 2, 1u << f);
-    for (unsigned i = 0; i < 10; i++) { /* Stubs are written again; nothing is carried yet. */
-        cr_assert(world_propose(&w, 2, 5, 30000));
-        world_run(&w, 200);
-    }
-    cr_assert(world_propose(&w, 1, 2, 100)); /* In a segment that stays. */
-    cr_assert(world_level(&w, 1, 9, 1000));
-    world_flush(&w, f, 1);
-    world_run(&w, 300);
-    cr_assert(world_propose(&w, 2, 11, 30000)); /* Into the files that were let go. */
-    world_run(&w, 50);
-    world_crash(&w, f);
-    cr_assert(rot_base(w.nodes[f].disk));
-    world_start(&w, f); /* It opens. */
-    cr_assert(world_level(&w, 1, 9, 3000));
-    world_close(&w);
-}
-
 Test(raft_host, leadership_moves_with_the_third_voter_down)
 {
     world_open(&w, 3, NULL);
     world_create(&w, 1, 7);
     int leader = world_leader(&w, 1, 2000);
     cr_assert(world_propose(&w, 1, 20, 10));
-    unsigned target = follower_of(leader), third = 3 - target - (unsigned)leader;
+    unsigned target = world_follower_of(leader), third = 3 - target - (unsigned)leader;
     world_crash(&w, third);
     world_tell_down(&w, third);
     world_run(&w, 100);
@@ -994,50 +670,4 @@ Test(raft_host, leadership_moves_with_the_third_voter_down)
     }
     cr_assert_leq(w.now_ms - from, 200, "%lu ms", w.now_ms - from);
     world_close(&w);
-}
-
-static void count_found(void *arg, const struct group_found *found)
-{
-    (void)found;
-    ++*(unsigned *)arg;
-}
-
-static void count_suspect(void *arg, uint64_t gid)
-{
-    (void)gid;
-    ++*(unsigned *)arg;
-}
-
-Test(raft_host, a_suspicion_of_a_group_without_records_makes_no_group_and_is_answered)
-{
-    struct sim_disk *d = sim_disk_new(1);
-    struct wal_options wo = {.ops = sim_disk_ops(d),
-                             .dir = "/",
-                             .segment_bytes_min = 1u << 16,
-                             .segment_bytes_max = 1u << 16,
-                             .frame_bytes_max = 1u << 16};
-    struct host_options o = {.node_id = 1, .env = {.send = send_nothing, .random = random_one}};
-    struct raft_host *h = host_new(&o);
-    struct wal_replay replay = host_wal_replay(h);
-    struct wal_recovery recovery;
-    struct wal *wal;
-    const char *path;
-    cr_assert_eq(wal_open(&wo, &replay, &recovery, &wal), 0);
-    /* As a recovery would keep and report it, from the footer of a damaged segment. */
-    (void)wal_append(wal, WAL_TYPE_CLEARED - 1, 77, NULL, 0);
-    replay.suspect(replay.arg, 77);
-    host_open(h, wal, 1);
-    unsigned count = 0;
-    host_each_group(h, count_found, &count);
-    cr_expect_eq(count, 0);
-    cr_assert(wal_batch_take(wal));
-    cr_assert_eq(wal_batch_write(wal, &path), 0);
-    wal_batch_done(wal);
-    host_close(h);
-    wal_close(wal);
-    struct wal_replay counting = {.suspect = count_suspect, .arg = &count};
-    cr_assert_eq(wal_open(&wo, &counting, &recovery, &wal), 0);
-    cr_expect_eq(count, 0);
-    wal_close(wal);
-    sim_disk_free(d);
 }
