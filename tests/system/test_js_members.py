@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import time
 
@@ -205,7 +206,12 @@ def test_a_wiped_node_takes_the_place_of_the_one_that_is_gone():
             assert victim in nodes
         finish(c, load, "S", nodes)
         wait_meta(c, ["n0", "n1", "n2"])
-        # Each of the three may go now.
+
+        def told(what):
+            return {int(k) for n in c.nodes for k in re.findall(r"group 1: .* \((\d+)\) %s$" % what, n.log(), re.M)}
+
+        # The newest member may stand by yet. Once it votes, each of the three may go.
+        wait_until("it to vote", lambda: max(told("is added")) in told("becomes a voter"), 20)
         c.nodes[0].kill()
         js = Js(c.nodes[1])
         wait_until("a publish", lambda: js.publish("t", b"on", timeout=9), 20)
