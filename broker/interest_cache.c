@@ -14,8 +14,8 @@ struct cached {
 };
 
 /* Of two neighbouring slots, by the upper half of the hash: what is in them, and what was missed
- * there last. Apart from the slots, so that a miss, the lot of every reply subject, touches one line
- * of memory. */
+ * there last. Apart from the slots, so that a miss, the lot of every reply subject, touches one
+ * line of memory. */
 struct marks {
     uint32_t held[2];
     uint32_t missed[2];

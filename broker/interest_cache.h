@@ -27,8 +27,9 @@ void interest_cache_free(struct interest_cache *cache); /* NULL is fine. */
 /* NULL: not remembered. @hash is the subject's. Valid until the next call. */
 const struct interest_result *interest_cache_find(const struct interest_cache *cache,
                                                   struct slice subject, uint64_t hash);
-/* Was this subject missed before? Notes that it is missed now. Reply subjects are asked for once: to
- * remember each of them would cost more than to find it, and push out what is asked for again. */
+/* Was this subject missed before? Notes that it is missed now. Reply subjects are asked for once:
+ * to remember each of them would cost more than to find it, and push out what is asked for again.
+ */
 bool interest_cache_is_asked_again(struct interest_cache *cache, uint64_t hash);
 /* Remember *found as the result of @subject; *found is another one's memory afterwards. */
 const struct interest_result *interest_cache_put(struct interest_cache *cache, struct slice subject,

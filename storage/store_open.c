@@ -1,5 +1,5 @@
-/* Opening the store: the newest valid generation of the journal, the tables of blocks, and what is done
- * with files that nothing names. */
+/* Opening the store: the newest valid generation of the journal, the tables of blocks, and what is
+ * done with files that nothing names. */
 
 #include <assert.h>
 #include <inttypes.h>
