@@ -436,11 +436,13 @@ static void on_request(void *arg, const struct router_msg *msg, const struct rou
     struct js *js = arg;
     (void)origin;
     js->api_total++;
+    struct watchdog_at was = loop_enter(js->loop, WATCHDOG_API, 0);
     js_lock(js);
     if (!is_level_refused(js, msg)) {
         js_api_route(js, js->ctx->node_id, 0, msg);
     }
     js_unlock(js);
+    loop_leave(js->loop, was);
 }
 
 /* ---- Acks ---- */

@@ -69,10 +69,12 @@ static void on_durable(void *arg)
         return;
     }
     uint64_t lsn = wal_thread_durable_lsn(js->wal_thread);
+    (void)loop_enter(js->loop, WATCHDOG_RAFT, 0);
     js_lock(js);
     host_durable(js->host, lsn);
     js_unlock(js);
     js_flush_durable(js, lsn);
+    (void)loop_enter(js->loop, WATCHDOG_OTHER, 0);
 }
 
 /* ---- The host's environment ---- */
@@ -124,10 +126,12 @@ static int on_frame(void *ctx, uint64_t node_id, enum peers_lane lane, struct sl
     if (is_rolled_back(js, node_id)) {
         return 0;
     }
+    struct watchdog_at was = loop_enter(js->loop, WATCHDOG_RAFT, 0);
     js_lock(js);
     int rv = host_receive(js->host, node_id,
                           lane == PEERS_LANE_RAFT ? HOST_LANE_RAFT : HOST_LANE_BULK, frame);
     js_unlock(js);
+    loop_leave(js->loop, was);
     if (rv != 0) {
         log_err("Malformed raft frame from node %s", js_node_name(js, node_id));
     }
@@ -223,9 +227,11 @@ static void on_health(void *ctx, struct peers_health *ret_health)
 static void on_tick(void *arg)
 {
     struct js *js = arg;
+    (void)loop_enter(js->loop, WATCHDOG_RAFT, 0);
     js_lock(js);
     host_tick(js->host, loop_now_ms(js->loop));
     js_unlock(js);
+    (void)loop_enter(js->loop, WATCHDOG_TICK, 0);
     js_disk_tick(js);
     js_birth_tick(js);
     js_meta_tick(js);
@@ -238,6 +244,7 @@ static void on_tick(void *arg)
     js_pull_tick(js);
     js_api_tick(js);
     js_flush_tick(js);
+    (void)loop_enter(js->loop, WATCHDOG_OTHER, 0);
 }
 
 /* What the turn gathered becomes entries, and entries frames. */
@@ -247,16 +254,21 @@ static void on_propose(void *arg)
     if (js->is_stopping) {
         return;
     }
+    (void)loop_enter(js->loop, WATCHDOG_STREAMS, 0);
     js_meta_actions(js);
     if (js->is_api_woken) {
+        (void)loop_enter(js->loop, WATCHDOG_API, 0);
         js_api_tick(js);
     }
+    (void)loop_enter(js->loop, WATCHDOG_PROPOSE, 0);
     js_batch_flush(js);
     js_lock(js);
     js_leader_turns(js);
+    (void)loop_enter(js->loop, WATCHDOG_RAFT, 0);
     bool is_more = host_turn_end(js->host);
     js_unlock(js);
     wal_thread_kick(js->wal_thread);
+    (void)loop_enter(js->loop, WATCHDOG_WRITES, 0);
     js_batch_flush(js);
     if (is_more) {
         loop_again(js->loop);

@@ -88,6 +88,7 @@ static void finish(void *arg)
         js_die(js, "Flushing streams", js->flush_status, js->flush_errno,
                store_error_path(js->store));
     }
+    struct watchdog_at was = loop_enter(js->loop, WATCHDOG_FLUSH, 0);
     js_lock(js);
     js->flush_pass = store_flush_end(js->flush, on_stream_durable, js);
     js->flush = NULL;
@@ -100,17 +101,21 @@ static void finish(void *arg)
         wal_thread_kick(js->wal_thread);
         js_flush_durable(js, wal_thread_durable_lsn(js->wal_thread));
     }
+    loop_leave(js->loop, was);
 }
 
 static bool begin(struct js *js)
 {
+    struct watchdog_at was = loop_enter(js->loop, WATCHDOG_FLUSH, 0);
     if (js->flush != NULL || store_flush_begin(js->store, &js->flush) != 0) {
+        loop_leave(js->loop, was);
         return false;
     }
     js->is_flush_wanted = false;
     js->flush_began_ms = loop_now_ms(js->loop);
     add_streams(js);
     add_meta(js);
+    loop_leave(js->loop, was);
     return true;
 }
 

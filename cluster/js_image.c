@@ -262,6 +262,7 @@ static void on_switched(void *arg)
 {
     struct js_image_job *j = arg;
     struct js_stream *st = js_stream_find(j->js, j->gid);
+    struct watchdog_at was = loop_enter(j->js->loop, WATCHDOG_IMAGE, j->gid);
     if (j->gid == META_GID) {
         j->status = js_meta_image_adopt(j->js);
     } else {
@@ -270,6 +271,7 @@ static void on_switched(void *arg)
     if (j->status != 0) {
         js_die(j->js, "Adopting a fetched state", j->status, 0, st == NULL ? "meta" : st->name);
     }
+    loop_leave(j->js->loop, was);
     done(j);
 }
 

@@ -310,7 +310,9 @@ static void turn(struct js_stream *st)
     int64_t now = js_now_ns(st->js);
     if (st->is_led) {
         if (st->closed_bytes == 0 && st->sends_count < JS_SENDS_MAX && st->js->paused_peers == 0) {
+            struct watchdog_at was = loop_enter(st->js->loop, WATCHDOG_DELIVER, st->gid);
             delivery_turn(st->delivery, now);
+            loop_leave(st->js->loop, was);
         }
         if (stream_wants_job_step(st->machine) && !st->is_job_proposed) {
             st->is_job_proposed = true;

@@ -304,9 +304,8 @@ static void on_node(void *arg, const struct meta_node *n)
 
 /* ---- The group ---- */
 
-static void fsm_apply(void *ctx, const struct group_entry *entry)
+static void apply(struct js *js, const struct group_entry *entry)
 {
-    struct js *js = ctx;
     if (js->is_meta_failed) {
         return;
     }
@@ -326,6 +325,14 @@ static void fsm_apply(void *ctx, const struct group_entry *entry)
     }
     group_set_applied(js->meta_group, entry->index);
     js_api_wake(js);
+}
+
+static void fsm_apply(void *ctx, const struct group_entry *entry)
+{
+    struct js *js = ctx;
+    struct watchdog_at was = loop_enter(js->loop, WATCHDOG_APPLY, META_GID);
+    apply(js, entry);
+    loop_leave(js->loop, was);
 }
 
 static void fsm_lost(void *ctx, uint64_t token, enum group_lost why)

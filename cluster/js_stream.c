@@ -65,9 +65,8 @@ static void carry_out(struct js_stream *st)
     }
 }
 
-static void fsm_apply(void *ctx, const struct group_entry *entry)
+static void apply(struct js_stream *st, const struct group_entry *entry)
 {
-    struct js_stream *st = ctx;
     if (st->state != JS_STREAM_OK) {
         return;
     }
@@ -89,6 +88,14 @@ static void fsm_apply(void *ctx, const struct group_entry *entry)
         js_leader_effects(st, entry->token);
     }
     js_read_applied(st);
+}
+
+static void fsm_apply(void *ctx, const struct group_entry *entry)
+{
+    struct js_stream *st = ctx;
+    struct watchdog_at was = loop_enter(st->js->loop, WATCHDOG_APPLY, st->gid);
+    apply(st, entry);
+    loop_leave(st->js->loop, was);
 }
 
 static void fsm_lost(void *ctx, uint64_t token, enum group_lost why)

@@ -10,6 +10,8 @@
 #define CLUSTER_LOOP_H
 #include <stdint.h>
 
+#include "cluster/watchdog.h"
+
 enum loop_phase {
     LOOP_PHASE_COLLECT, /* Finish what the turn gathered: deferred removals, open batches. */
     LOOP_PHASE_PROPOSE, /* Propose batches; kick the WAL. */
@@ -17,8 +19,6 @@ enum loop_phase {
     LOOP_PHASE_WRITES,  /* Write what goes to clients. */
     LOOP_PHASE_COUNT,
 };
-
-#define LOOP_STUCK_MS 20 /* A turn longer than this is named in the log. */
 
 struct loop;
 struct loop_timer;
@@ -42,6 +42,12 @@ uint64_t loop_now_ms(const struct loop *l);
 int64_t loop_clock_ns(struct loop *l);
 /* Turns since the start: it stands still when the loop is stuck. */
 uint64_t loop_turns(const struct loop *l);
+
+/* What is done from here on, and for which group (0: none), for the watchdog; returns what was
+ * done before, for loop_leave. */
+struct watchdog_at loop_enter(struct loop *l, enum watchdog_activity a, uint64_t gid);
+void loop_leave(struct loop *l, struct watchdog_at back_to);
+const struct watchdog *loop_watchdog(const struct loop *l);
 
 /* Call @cb(@arg) in @phase of every turn. For the life of the loop. */
 void loop_hook(struct loop *l, enum loop_phase phase, loop_cb cb, void *arg);

@@ -197,6 +197,25 @@ static void varz_counters(const struct node_context *ctx, json_t *j)
                                   "routes", 0, "gateways", 0, "leafs", 0));
 }
 
+/* What is weir's own. */
+static json_t *varz_loop(const struct node_context *ctx)
+{
+    const struct watchdog *w = loop_watchdog(ctx->loop);
+    json_t *longest = json_object();
+    set_int(longest, "took_us", (int64_t)(w->longest.took_ns / 1000));
+    set_int(longest, "cpu_us", (int64_t)(w->longest.cpu_ns / 1000));
+    set_str(longest, "activity", watchdog_activity_text(w->longest.activity));
+    set_str(longest, "piece", watchdog_activity_text(w->longest.piece.activity));
+    set_int(longest, "piece_us", (int64_t)(w->longest.piece_ns / 1000));
+    set_int(longest, "piece_gid", (int64_t)w->longest.piece.gid);
+    json_t *j = json_object();
+    set_int(j, "turns", (int64_t)w->turns);
+    set_int(j, "long_turns", (int64_t)w->long_count);
+    set_int(j, "busy_turns", (int64_t)w->busy_count);
+    json_object_set_new(j, "longest_turn", longest);
+    return j;
+}
+
 static void on_varz(void *arg, struct http_request *req)
 {
     struct monitor *m = arg;
@@ -220,6 +239,7 @@ static void on_varz(void *arg, struct http_request *req)
     json_t *stats = json_object();
     http_request_stats(ctx->http, stats);
     json_object_set_new(j, "http_req_stats", stats);
+    json_object_set_new(j, "weir", json_pack("{s:o}", "loop", varz_loop(ctx)));
     json_object_set_new(j, "config_load_time", monitor_time_json(ctx->start_ns));
     set_str(j, "system_account", "$SYS");
     http_respond_json(req, 200, j);

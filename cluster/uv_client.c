@@ -131,7 +131,10 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
         return;
     }
     c->is_active = true;
+    struct loop *loop = c->cs->ctx->loop;
+    struct watchdog_at was = loop_enter(loop, WATCHDOG_CLIENTS, 0);
     take_input(c, buf, (size_t)n);
+    loop_leave(loop, was);
 }
 
 static void start_reading(struct client *c)

@@ -17,6 +17,7 @@ static void on_collect(void *arg)
 static void on_writes(void *arg)
 {
     struct clients *cs = arg;
+    (void)loop_enter(cs->ctx->loop, WATCHDOG_WRITES, 0);
     clients_flush(cs);
     /* Writing may have doomed some: their interest must be gone before the loop sleeps. */
     clients_collect(cs);

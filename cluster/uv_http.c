@@ -180,7 +180,9 @@ static void on_written(uv_write_t *w, int status)
     if (c->req != NULL && c->req->drained != NULL) {
         uv_timer_start(&c->timer, on_timeout, HTTP_WRITE_TIMEOUT_MS, 0);
         if (c->write_bytes < DRAINED_BYTES) {
+            struct watchdog_at was = loop_enter(c->http->ctx->loop, WATCHDOG_MONITOR, 0);
             c->req->drained(c->req->drained_arg);
+            loop_leave(c->http->ctx->loop, was);
         }
     } else if (c->req == NULL && c->writes == 0) {
         uv_timer_start(&c->timer, on_timeout, HTTP_REQUEST_TIMEOUT_MS, 0);
@@ -579,7 +581,9 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
         return;
     }
     buf_append(&c->pending, buf->base, (size_t)n);
+    struct watchdog_at was = loop_enter(c->http->ctx->loop, WATCHDOG_MONITOR, 0);
     serve_next(c);
+    loop_leave(c->http->ctx->loop, was);
 }
 
 static void on_connection(uv_stream_t *s, int status)

@@ -12,6 +12,7 @@
 
 #define HOOKS_MAX 32
 #define NS_PER_S 1000000000LL
+#define NS_PER_MS 1000000u
 #define SLEW_PER_MILLE 1
 
 struct hook {
@@ -22,13 +23,11 @@ struct hook {
 struct loop {
     uv_loop_t uv;
     uv_prepare_t prepare;
-    uv_check_t check;
     uv_idle_t idle; /* Runs while another turn is due at once. */
     bool is_idle_running;
     struct hook hooks[LOOP_PHASE_COUNT][HOOKS_MAX];
     unsigned hooks_count[LOOP_PHASE_COUNT];
-    uint64_t turns;
-    uint64_t woke_ns; /* When this turn's callbacks began. */
+    struct watchdog watchdog;
 
     int64_t clock_ns; /* At mono_ns. */
     int64_t mono_ns;
@@ -62,19 +61,63 @@ static int64_t clock_read(clockid_t id)
     return ts.tv_sec * NS_PER_S + ts.tv_nsec;
 }
 
+/* ---- The watchdog ---- */
+
+/* Stands still while the loop waits. */
+static uint64_t busy_ns(struct loop *l)
+{
+    return uv_hrtime() - uv_metrics_idle_time(&l->uv);
+}
+
+static uint64_t thread_cpu_ns(void)
+{
+    return (uint64_t)clock_read(CLOCK_THREAD_CPUTIME_ID);
+}
+
+static void log_long(const struct watchdog_turn *t, uint64_t count)
+{
+    log_wrn(
+        "A turn of the loop took %llu ms, working %llu ms: %s %llu ms, of it at a stretch %s "
+        "%llu ms for group %llu; %llu such turns since this was told last",
+        (unsigned long long)(t->took_ns / NS_PER_MS), (unsigned long long)(t->cpu_ns / NS_PER_MS),
+        watchdog_activity_text(t->activity), (unsigned long long)(t->activity_ns / NS_PER_MS),
+        watchdog_activity_text(t->piece.activity), (unsigned long long)(t->piece_ns / NS_PER_MS),
+        (unsigned long long)t->piece.gid, (unsigned long long)count);
+}
+
 static void watch_turn(struct loop *l)
 {
-    uint64_t took_ms = (uv_hrtime() - l->woke_ns) / 1000000u;
-    if (took_ms > LOOP_STUCK_MS) {
-        log_dbg("loop_slow took_ms=%llu", (unsigned long long)took_ms);
+    uint64_t now_ns = busy_ns(l);
+    struct watchdog *w = &l->watchdog;
+    struct watchdog_turn turn;
+    uint64_t count;
+    if (watchdog_end(w, now_ns) && watchdog_long(w, thread_cpu_ns(), uv_hrtime(), &turn, &count)) {
+        log_long(&turn, count);
     }
+    watchdog_begin(w, now_ns, watchdog_wants_cpu(w, now_ns) ? thread_cpu_ns() : 0);
 }
+
+struct watchdog_at loop_enter(struct loop *l, enum watchdog_activity a, uint64_t gid)
+{
+    return watchdog_enter(&l->watchdog, (struct watchdog_at){a, gid}, busy_ns(l));
+}
+
+void loop_leave(struct loop *l, struct watchdog_at back_to)
+{
+    (void)watchdog_enter(&l->watchdog, back_to, busy_ns(l));
+}
+
+const struct watchdog *loop_watchdog(const struct loop *l)
+{
+    return &l->watchdog;
+}
+
+/* ---- Turns ---- */
 
 /* The end of a turn: everything is read, nothing is written yet. */
 static void on_prepare(uv_prepare_t *h)
 {
     struct loop *l = h->data;
-    l->turns++;
     if (l->is_idle_running) {
         l->is_idle_running = false;
         uv_idle_stop(&l->idle);
@@ -85,12 +128,6 @@ static void on_prepare(uv_prepare_t *h)
         }
     }
     watch_turn(l);
-}
-
-static void on_check(uv_check_t *h)
-{
-    struct loop *l = h->data;
-    l->woke_ns = uv_hrtime();
 }
 
 static void on_idle(uv_idle_t *h)
@@ -105,15 +142,12 @@ struct loop *loop_new(void)
     if (rv != 0) {
         log_fatal("event loop: %s", uv_strerror(rv));
     }
+    uv_loop_configure(&l->uv, UV_METRICS_IDLE_TIME);
     uv_prepare_init(&l->uv, &l->prepare);
-    uv_check_init(&l->uv, &l->check);
     uv_idle_init(&l->uv, &l->idle);
     l->prepare.data = l;
-    l->check.data = l;
     l->idle.data = l;
     uv_prepare_start(&l->prepare, on_prepare);
-    uv_check_start(&l->check, on_check);
-    l->woke_ns = uv_hrtime();
     l->clock_ns = clock_read(CLOCK_REALTIME);
     l->mono_ns = clock_read(CLOCK_MONOTONIC);
     return l;
@@ -125,7 +159,6 @@ void loop_free(struct loop *l)
         return;
     }
     uv_close((uv_handle_t *)&l->prepare, NULL);
-    uv_close((uv_handle_t *)&l->check, NULL);
     uv_close((uv_handle_t *)&l->idle, NULL);
     while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0) {
     }
@@ -137,6 +170,8 @@ void loop_free(struct loop *l)
 
 void loop_run(struct loop *l)
 {
+    uint64_t now_ns = busy_ns(l); /* What the start took is no turn. */
+    watchdog_begin(&l->watchdog, now_ns, thread_cpu_ns());
     uv_run(&l->uv, UV_RUN_DEFAULT);
 }
 
@@ -149,7 +184,6 @@ void loop_drain(struct loop *l)
 {
     /* The loop's own handles would keep it alive. */
     uv_unref((uv_handle_t *)&l->prepare);
-    uv_unref((uv_handle_t *)&l->check);
     uv_unref((uv_handle_t *)&l->idle);
     uv_run(&l->uv, UV_RUN_DEFAULT);
 }
@@ -179,7 +213,7 @@ int64_t loop_clock_ns(struct loop *l)
 
 uint64_t loop_turns(const struct loop *l)
 {
-    return l->turns;
+    return l->watchdog.turns;
 }
 
 void loop_hook(struct loop *l, enum loop_phase phase, loop_cb cb, void *arg)

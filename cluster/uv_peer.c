@@ -410,8 +410,12 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
         return;
     }
     c->in.len += (size_t)n;
-    c->base.last_ns = loop_clock_ns(c->base.peers->ctx->loop);
-    if (take_input(c) != 0) {
+    struct loop *loop = c->base.peers->ctx->loop;
+    c->base.last_ns = loop_clock_ns(loop);
+    struct watchdog_at was = loop_enter(loop, WATCHDOG_PEERS, 0);
+    int rv = take_input(c);
+    loop_leave(loop, was);
+    if (rv != 0) {
         log_err("%s:%u - rid:%llu - Route protocol error, closed", c->base.ip, c->base.port,
                 (unsigned long long)c->base.rid);
         c->base.error = "protocol error";
