@@ -13,21 +13,25 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
 
 import checks
+import disk_nemeses
+import disks
 import nemeses
 import workloads
 from weir_cluster import ROOT
 from weir_js import Js, dump
-from weir_net import NetCluster, is_possible
+from weir_net import is_possible
 from workloads import STREAM
 
+NEMESES = {**nemeses.ALL, **disk_nemeses.ALL}
+PLANTS = ("no-sync", "lying-disks")  # Nodes whose syncs do nothing; disks whose syncs do nothing once all is up.
 LEDGER = os.path.join(HERE, "ledger.tsv")
 
 
 class Run:
     """One workload under one nemesis."""
 
-    def __init__(self, seed, seconds, workload, nemesis):
-        self.seed, self.seconds = seed, seconds
+    def __init__(self, seed, seconds, workload, nemesis, plant=None):
+        self.seed, self.seconds, self.plant = seed, seconds, plant
         self.workload_name, self.nemesis_name = workload, nemesis
         self.complaints = []
         self.unproven = []
@@ -39,8 +43,12 @@ class Run:
         return "failed" if self.complaints else "void" if self.unproven else "ok"
 
     def go(self):
-        kind = nemeses.ALL[self.nemesis_name]
-        with NetCluster(kind.nodes) as c:
+        kind = NEMESES[self.nemesis_name]
+        cluster = kind.cluster(kind.nodes)
+        if self.plant == "no-sync":
+            for n in cluster.nodes:
+                n.env["LD_PRELOAD"] = disks.built("no_sync.so")
+        with cluster as c:
             self.nodes = c.nodes
             self.js = Js(c.nodes[0])
             self.load = workloads.ALL[self.workload_name](self)
@@ -48,6 +56,9 @@ class Run:
             c.leader(STREAM)
             nemesis = kind(c, ApiOfLiving(c), random.Random("%s/nemesis" % self.seed))
             self.load.start()
+            if self.plant == "lying-disks":
+                for n in c.nodes:
+                    n.disk.lie()
             try:
                 nemesis.run(self.seconds)
             finally:
@@ -110,7 +121,7 @@ def commit():
 
 
 def one(seed, args, workload, nemesis):
-    run = Run(seed, args.seconds, workload, nemesis)
+    run = Run(seed, args.seconds, workload, nemesis, args.plant)
     began = time.monotonic()
     try:
         run.go()
@@ -125,7 +136,7 @@ def one(seed, args, workload, nemesis):
         print("       " + text, flush=True)
     if len(run.complaints) > 30:
         print("       and %d more complaints" % (len(run.complaints) - 30), flush=True)
-    if not args.no_ledger:
+    if not args.no_ledger and not args.plant:
         with open(LEDGER, "a") as f:
             f.write("\t".join([time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()), args.commit, str(seed), workload,
                                nemesis, str(args.seconds), str(run.ops), faults, run.result()]) + "\n")
@@ -150,9 +161,10 @@ def main():
     p.add_argument("--runs", type=int, default=1, help="of each pair")
     p.add_argument("--list", action="store_true", help="workloads and nemeses")
     p.add_argument("--no-ledger", action="store_true", help="leave tests/chaos/ledger.tsv as it is")
+    p.add_argument("--plant", choices=PLANTS, help="a bug in all nodes that has to be found; not for the ledger")
     args = p.parse_args()
     if args.list:
-        for what, known in (("workloads", workloads.ALL), ("nemeses", nemeses.ALL)):
+        for what, known in (("workloads", workloads.ALL), ("nemeses", NEMESES)):
             print(what + ":")
             for name, kind in known.items():
                 print("  %-12s %s" % (name, " ".join(kind.__doc__.split())))
@@ -166,7 +178,7 @@ def main():
     results = []
     for _ in range(args.runs):
         for w in names(args.workload, workloads.ALL, "workload"):
-            for n in names(args.nemesis, nemeses.ALL, "nemesis"):
+            for n in names(args.nemesis, NEMESES, "nemesis"):
                 results.append(one(seed, args, w, n))
                 seed += 1
     print("%d runs: %d ok, %d failed, %d void" % (len(results), results.count("ok"), results.count("failed"),

@@ -9,7 +9,7 @@ import threading
 import time
 
 from weir_cluster import wait_until
-from weir_net import inside, ip
+from weir_net import NetCluster, inside, ip
 from workloads import STREAM
 
 
@@ -66,6 +66,7 @@ class Watch(threading.Thread):
 
 
 class Nemesis:
+    cluster = NetCluster  # Of which kind.
     nodes = 3
     replicas = 3
     needs = {}  # What was counted: at least how often.
@@ -334,7 +335,7 @@ class ScaleKill(Scale):
 
 
 class Mixed(Nemesis):
-    """Any of the others that need three nodes, in turn."""
+    """Any of those that need three nodes and nothing else, in turn."""
     needs = {"faults": 3, "leader changes": 1}
 
     def episode(self):

@@ -1,0 +1,147 @@
+"""Faults of disks: power cuts, errors, no space. Their nodes lie on disks.PowerDisk."""
+
+import os
+import signal
+
+from disks import DiskCluster
+from nemeses import Nemesis, restart
+from weir_cluster import wait_until
+
+
+class DiskNemesis(Nemesis):
+    cluster = DiskCluster
+
+    def lose_power(self, victims):
+        """Mostly the process dies first, as it would; at times the disk does, and the node sees it go."""
+        if self.rng.random() < 0.3:
+            self.cut_disks(victims)
+            self.hold(0, 0.02)
+        for n in victims:
+            n.process.kill()
+        if not all(n.disk.is_off for n in victims):
+            self.cut_disks(victims)
+        for n in victims:
+            n.process.wait(20)
+
+    def cut_disks(self, victims):
+        for n in victims:
+            lost, kept = n.disk.cut(self.rng)
+            self.counts["power cuts"] += 1
+            self.counts["lost sectors"] += lost
+            self.counts["kept sectors"] += kept
+
+    def power(self, victims):
+        for n in victims:
+            n.disk.restore()
+        self.restart(victims)
+
+
+class Power(DiskNemesis):
+    """The power of one node is cut, mostly the leader's: un-synced sectors are lost in random subsets."""
+    needs = {"power cuts": 1, "lost sectors": 1}
+
+    def victims(self):
+        return [self.leader_or_any()]
+
+    def episode(self):
+        victims = self.victims()
+        self.lose_power(victims)
+        self.hold(0, 1)
+        self.power(victims)
+
+
+class PowerMost(Power):
+    """The power of two nodes is cut at once."""
+
+    def victims(self):
+        return self.rng.sample(self.c.nodes, 2)
+
+
+class PowerAll(Power):
+    """The power of all nodes is cut at once; they come back in any order."""
+    needs = {"power cuts": 3, "lost sectors": 1, "leader changes": 1}
+
+    def victims(self):
+        return list(self.c.nodes)
+
+
+class PausePower(DiskNemesis):
+    """A sleeps while B and C go on, C's power is cut, B sleeps and A wakes: A and C alone must have it all."""
+    needs = {"power cuts": 1, "pauses": 2}
+
+    def episode(self):
+        a, b, c = self.rng.sample(self.c.nodes, 3)
+        self.stop_process(a)
+        try:
+            self.hold(1, 2.5)
+            self.lose_power([c])
+            self.stop_process(b)
+        finally:
+            a.signal(signal.SIGCONT)
+        try:
+            self.power([c])
+            self.hold(2, 4)
+        finally:
+            b.signal(signal.SIGCONT)
+
+
+class DiskErrors(DiskNemesis):
+    """Writes and syncs of one node fail with EIO: it has to stop by itself, and says why."""
+    needs = {"stopped": 1}
+
+    def episode(self):
+        victim = self.leader_or_any()
+        victim.disk.tell("fail")
+        status = victim.wait_exit(20)
+        assert status not in (0, -signal.SIGKILL), "%s ended with %d" % (victim.name, status)
+        assert "Input/output error" in victim.log(), "%s did not say why it stopped" % victim.name
+        self.counts["stopped"] += 1
+        self.hold(0, 1)
+        self.cut_disks([victim])
+        victim.disk.tell("well")
+        self.power([victim])
+
+
+class DiskFull(DiskNemesis):
+    """One node's disk is full for a while, or all are. A node may stop, and is started again then."""
+    needs = {"full": 1}
+
+    def episode(self):
+        victims = list(self.c.nodes) if self.rng.random() < 0.3 else [self.leader_or_any()]
+        ballast = {n: os.path.join(n.folder, "js", "ballast") for n in victims}
+        try:
+            for n in victims:
+                self.fill(ballast[n])
+            for n in victims:
+                self.counts["full"] += self.has_noticed(n)
+            self.hold(0, 2)
+        finally:
+            for path in ballast.values():
+                os.unlink(path)
+        self.hold(0, 0.3)
+        stopped = [n for n in victims if n.process.poll() is not None]
+        self.counts["stopped"] += len(stopped)
+        restart(stopped)
+
+    def has_noticed(self, node, seconds=15):
+        """Not before it needs room: files are made larger than what is in them."""
+        try:
+            return wait_until("", lambda: node.process.poll() is not None or "No space left" in node.log(), seconds)
+        except AssertionError:
+            return False
+
+    def fill(self, path):
+        with open(path, "wb") as f:
+            while True:
+                at = os.statvfs(path)
+                left = at.f_bavail * at.f_frsize
+                if left < 1 << 16:
+                    return
+                try:
+                    os.posix_fallocate(f.fileno(), os.fstat(f.fileno()).st_size, max(4096, left // 2))
+                except OSError:
+                    return
+
+
+ALL = {"power": Power, "power-most": PowerMost, "power-all": PowerAll, "pause-power": PausePower,
+       "disk-errors": DiskErrors, "disk-full": DiskFull}
