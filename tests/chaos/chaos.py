@@ -16,13 +16,14 @@ import checks
 import disk_nemeses
 import disks
 import nemeses
+import wire_nemeses
 import workloads
 from weir_cluster import ROOT
 from weir_js import Js, dump
 from weir_net import is_possible
 from workloads import STREAM
 
-NEMESES = {**nemeses.ALL, **disk_nemeses.ALL}
+NEMESES = {**nemeses.ALL, **disk_nemeses.ALL, **wire_nemeses.ALL}
 PLANTS = ("no-sync", "lying-disks")  # Nodes whose syncs do nothing; disks whose syncs do nothing once all is up.
 LEDGER = os.path.join(HERE, "ledger.tsv")
 

@@ -12,20 +12,24 @@ class DiskNemesis(Nemesis):
     cluster = DiskCluster
 
     def lose_power(self, victims):
-        """Mostly the process dies first, as it would; at times the disk does, and the node sees it go."""
-        if self.rng.random() < 0.3:
+        """Process or disk first: in the second case the node may see its disk fail."""
+        order = self.rng.choice(("process", "disk", "disk, and later the process"))
+        if order != "process":
             self.cut_disks(victims)
+        if order == "disk, and later the process":
             self.hold(0, 0.02)
         for n in victims:
             n.process.kill()
-        if not all(n.disk.is_off for n in victims):
+        if order == "process":
             self.cut_disks(victims)
         for n in victims:
             n.process.wait(20)
 
     def cut_disks(self, victims):
+        for n in victims:  # All before anything else: each moment more lets a sync end.
+            n.disk.cut(self.rng)
         for n in victims:
-            lost, kept = n.disk.cut(self.rng)
+            lost, kept = n.disk.lost()
             self.counts["power cuts"] += 1
             self.counts["lost sectors"] += lost
             self.counts["kept sectors"] += kept

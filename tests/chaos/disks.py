@@ -34,18 +34,19 @@ class PowerDisk:
         self.image = os.path.join(folder, "disk")
         self.process = subprocess.Popen([built("power_disk"), folder, str(MEBIBYTES)])
         wait_until("the disk at " + folder, lambda: os.path.exists(self.image), 10)
+        self.control = os.open(os.path.join(folder, "control"), os.O_RDWR)
+        self.seen = self.figures()
         # Content is zero already; a discard would be a write.
         subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard,assume_storage_prezeroed=1", self.image],
                        check=True, stdout=subprocess.DEVNULL)
         self.mount()
 
     def tell(self, text):
-        with open(os.path.join(self.folder, "control"), "w") as f:
-            f.write(text)
+        os.pwrite(self.control, text.encode(), 0)
 
     def figures(self):
-        with open(os.path.join(self.folder, "control")) as f:
-            return {name: int(value) for name, value in (line.split() for line in f)}
+        lines = os.pread(self.control, 1000, 0).decode().splitlines()
+        return {name: int(value) for name, value in (line.split() for line in lines)}
 
     def mount(self):
         for left in range(20, -1, -1):  # Two that look for a free loop device may find the same.
@@ -68,14 +69,16 @@ class PowerDisk:
             self.is_mounted = False
 
     def cut(self, rng):
-        """The power goes. Returns (sectors lost, sectors that stayed without a sync)."""
-        before = self.figures()
+        """The power goes, at once."""
         # Parts of what a lying disk has lost are no file system.
         likelihood = 0 if self.is_lying else rng.choice((0, 0, 100, 500, 900))
         self.tell("cut %d %d" % (rng.randrange(1 << 32), likelihood))
         self.is_off = True
-        after = self.figures()
-        return after["dropped"] - before["dropped"], after["kept"] - before["kept"]
+
+    def lost(self):
+        """(sectors lost, sectors that stayed without a sync) since the last time."""
+        before, self.seen = self.seen, self.figures()
+        return self.seen["dropped"] - before["dropped"], self.seen["kept"] - before["kept"]
 
     def lie(self):
         """From now on syncs do nothing."""
@@ -90,6 +93,7 @@ class PowerDisk:
         self.mount()
 
     def close(self):
+        os.close(self.control)
         for at in (self.at, self.folder):
             subprocess.run(["umount", at], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if self.process.poll() is None:

@@ -86,18 +86,23 @@ class NetCluster(JsCluster):
                                       own + list(args), "n%d" % i))
 
     def start(self):
+        for name in self.names:
+            ip("netns", "add", name)
+            ip("-n", name, "link", "set", "lo", "up")
+        self.link()
+        return super().start()
+
+    def link(self):
+        """Connects the namespaces: eth0 in each, on one bridge."""
         ip("netns", "add", self.bridge)
         ip("-n", self.bridge, "link", "add", "br0", "type", "bridge")
         ip("-n", self.bridge, "link", "set", "br0", "up")
         for i, name in enumerate(self.names):
-            ip("netns", "add", name)
-            ip("-n", name, "link", "set", "lo", "up")
             ip("-n", self.bridge, "link", "add", "v%d" % i, "type", "veth", "peer", "name", "eth0",
                "netns", name)
             ip("-n", self.bridge, "link", "set", "v%d" % i, "master", "br0", "up")
             ip("-n", name, "addr", "add", "10.77.0.%d/24" % (i + 1), "dev", "eth0")
             ip("-n", name, "link", "set", "eth0", "up")
-        return super().start()
 
     def __exit__(self, kind, value, trace):
         try:
