@@ -112,6 +112,30 @@ const uint8_t *mem_append(struct store_mem *mem, uint64_t sid, const struct stor
     return r;
 }
 
+struct store_mem *mem_new_damaged(uint64_t first_seq, uint32_t span)
+{
+    struct store_mem *mem = mem_new(first_seq);
+    mem_reserve_slots(mem, span);
+    for (uint32_t i = 0; i < span; i++) {
+        mem->records[i] = RECORD_DAMAGED;
+    }
+    mem->span = span;
+    mem->damaged_count = span;
+    return mem;
+}
+
+void mem_put(struct store_mem *mem, struct slice record)
+{
+    uint64_t seq = record_seq(record.ptr);
+    assert(seq >= mem->first_seq);
+    assert(seq - mem->first_seq < mem->span);
+    uint8_t *r = mem_alloc(mem, record.len);
+    memcpy(r, record.ptr, record.len);
+    const uint8_t **slot = &mem->records[seq - mem->first_seq];
+    mem->damaged_count -= *slot == RECORD_DAMAGED ? 1 : 0;
+    *slot = r;
+}
+
 /* ---- Building ---- */
 
 /* Numbers subjects in order of first use. */
@@ -352,7 +376,7 @@ void block_index_close(struct block_index *ix)
     *ix = (struct block_index){0};
 }
 
-static bool record_is_valid(const uint8_t *r, uint64_t left, uint64_t sid)
+bool record_is_valid(const uint8_t *r, uint64_t left, uint64_t sid)
 {
     return left >= RECORD_HEADER_BYTES && r[4] == BLOCK_FORMAT_VERSION && record_bytes(r) <= left &&
            record_crc(r, sid) == get_u32(r);

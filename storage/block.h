@@ -30,6 +30,10 @@ extern const uint8_t block_record_damaged[1];
 #define RECORD_DAMAGED block_record_damaged
 
 struct store_mem *mem_new(uint64_t first_seq);
+/* With @span slots, all RECORD_DAMAGED: nothing of the block could be read. */
+struct store_mem *mem_new_damaged(uint64_t first_seq, uint32_t span);
+/* Put a copy of @record, which is valid, into the slot of its sequence. */
+void mem_put(struct store_mem *mem, struct slice record);
 /* Copy a message to the end as a record; @m->seq minus first_seq must be below BLOCK_SPAN_MAX.
  * Returns the record. */
 const uint8_t *mem_append(struct store_mem *mem, uint64_t sid, const struct store_message *m);
@@ -57,6 +61,9 @@ struct block_owner {
 /* Append the block made of @records (those not NULL, in sequence order) to @out. At least one. */
 void block_build(struct buf *out, const struct block_owner *owner, const uint8_t *const *records,
                  size_t records_count, struct block_meta *ret_meta);
+
+/* Whether @r is a record of the stream by its own checksum, @left bytes long at most. */
+bool record_is_valid(const uint8_t *r, uint64_t left, uint64_t sid);
 
 /* Take over @raw (of malloc, @meta->bytes long), check it and find the records. Returns 0, or
  * ERR_CORRUPT when the bytes are not as the checkpoint says: then everything that can be proven by

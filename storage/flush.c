@@ -304,6 +304,24 @@ static size_t merge_end(const struct store_flush *job, const struct store_stream
     return i - from >= MERGE_RUN_MIN && total >= 2 * largest ? i : from;
 }
 
+/* What was damaged and is whole again in memory. */
+static void plan_mends(struct store_flush *job, struct store_stream *s, struct data_file **slot)
+{
+    for (size_t i = s->head; i < s->end; i++) {
+        struct block *b = s->blocks[i];
+        if (!b->is_mended || b->in_job || b->state != BLOCK_DISK || b->file->pins > 0) {
+            continue;
+        }
+        struct flush_out *o = out_new(job, OUT_REBUILD, s, 1);
+        b->is_dirty = false;
+        out_source(o, 0, b);
+        o->mem = b->mem;
+        mem_ref(b->mem);
+        o->id = job->st->next_block++;
+        o->to = choose_file(job, slot, b->live_bytes);
+    }
+}
+
 static void plan_rebuilds(struct store_flush *job, struct store_stream *s, struct data_file **slot)
 {
     for (size_t i = s->head; i < s->end && job->rewrite_left > 0; i++) {
@@ -363,6 +381,7 @@ void store_flush_stream(struct store_flush *job, struct store_stream *s, uint64_
     s->gone.count = 0;
     struct data_file **slot =
         s->dirty_bytes >= st->options.small_bytes ? &s->own_file : &st->shared_file;
+    plan_mends(job, s, slot);
     plan_rebuilds(job, s, slot);
     for (size_t i = s->head; i < s->end; i++) {
         if (s->blocks[i]->is_dirty && s->blocks[i]->state == BLOCK_DISK) {
@@ -492,7 +511,7 @@ static void end_tail(struct store *st, struct flush_out *o)
 static void report_unmoved(struct block *b)
 {
     bool was_reported = b->is_reported;
-    block_report(b, STORE_DAMAGE_BLOCK);
+    block_report(b, STORE_DAMAGE_BLOCK, NULL);
     b->is_reported = was_reported;
 }
 

@@ -6,7 +6,7 @@
 /* A block to be written:
  *   TAIL     from a frozen tail block
  *   COPY     an untouched block out of a file that is mostly dead; it keeps its id
- *   REBUILD  one block made of the live records of neighbours */
+ *   REBUILD  one block made of the live records of neighbours, or of one that was mended in memory */
 enum out_type { OUT_TAIL, OUT_COPY, OUT_REBUILD };
 
 struct flush_src {
@@ -33,7 +33,7 @@ struct flush_out {
     struct flush_file *to;
     struct flush_src *srcs; /* One for TAIL (no file) and COPY. */
     uint32_t srcs_count;
-    struct store_mem *mem; /* TAIL: a reference. */
+    struct store_mem *mem; /* TAIL, and a mended block: a reference. */
     /* Result. */
     int status; /* 0, or ERR_CORRUPT: the sources stay as they are. ERR_CANCELED: skip it. */
     struct block_meta meta;

@@ -67,6 +67,21 @@ static int build_tail(struct flush_out *o, struct buf *out)
     return 0;
 }
 
+/* The memory may begin before the block. */
+static int build_mended(struct flush_out *o, struct buf *out)
+{
+    const struct flush_src *src = &o->srcs[0];
+    uint32_t span = (uint32_t)(src->meta.last_seq - src->meta.first_seq + 1);
+    uint64_t shift = src->meta.first_seq - o->mem->first_seq;
+    const uint8_t **live = xcalloc(span, sizeof *live);
+    for (uint32_t i = 0; i < span; i++) {
+        live[i] = bitset_has(&src->skip, i) ? NULL : o->mem->records[shift + i];
+    }
+    block_build(out, &o->owner, live, span, &o->meta);
+    free(live);
+    return 0;
+}
+
 static int build_copy(struct store_flush *job, struct flush_out *o, struct buf *out)
 {
     struct store *st = job->st;
@@ -182,7 +197,7 @@ static int run_out(struct store_flush *job, struct flush_out *o, struct buf *scr
         o->status = build_copy(job, o, scratch);
         break;
     default:
-        o->status = build_rebuild(job, o, scratch);
+        o->status = o->mem != NULL ? build_mended(o, scratch) : build_rebuild(job, o, scratch);
     }
     if (o->status != 0) {
         put_old_dead_sets(job, o);

@@ -291,13 +291,13 @@ void store_stream_stats(const struct store_stream *s, struct store_stats *ret_st
     struct store_stats r = {.messages = s->messages,
                             .bytes = s->bytes,
                             .dirty_bytes = s->dirty_bytes,
-                            .dirty_messages = s->dirty_messages,
-                            .is_damaged = s->is_damaged};
+                            .dirty_messages = s->dirty_messages};
     for (size_t i = s->head; i < s->end; i++) {
         const struct block *b = s->blocks[i];
         if (b->state == BLOCK_DISK) {
             r.blocks++;
             r.disk_bytes += b->bytes;
+            r.damaged_blocks += b->is_reported ? 1 : 0;
         } else if (r.dirty_since_ns == 0) {
             r.dirty_since_ns = b->time_min_ns;
         }
@@ -392,7 +392,7 @@ static void emit_records(struct block *b, store_info_cb cb, void *arg)
     struct store_info info = {.block = b->id};
     for (uint64_t seq = b->first_seq; seq <= b->last_seq; seq++) {
         uint32_t slot = (uint32_t)(seq - b->first_seq);
-        const uint8_t *r = b->mem->records[slot];
+        const uint8_t *r = b->mem->records[seq - b->mem->first_seq];
         if (r == NULL) {
             bitset_set(&b->gone, slot);
         }
@@ -415,6 +415,11 @@ static int load_damaged(struct block *b, store_info_cb cb, void *arg)
     struct store *st = b->s->store;
     struct block_owner owner = {.gid = b->s->gid, .sid = b->s->sid};
     struct block_meta meta = block_meta_of(b);
+    if (b->mem != NULL) { /* Read and cached when it was sound. */
+        emit_records(b, cb, arg);
+        block_report(b, STORE_DAMAGE_INDEX, NULL);
+        return 0;
+    }
     struct store_mem *mem = NULL;
     bool is_index_bad;
     int rv = block_read(st, &owner, b->file->number, b->off, &meta, &mem, &is_index_bad);
@@ -422,15 +427,31 @@ static int load_damaged(struct block *b, store_info_cb cb, void *arg)
         if (rv == ERR_IO) {
             return rv;
         }
-        b->is_unreadable = true;
-        block_report(b, STORE_DAMAGE_BLOCK);
+        b->is_unknown = true;
+        mend_found(b, NULL);
         return 0;
     }
     block_cache(b, mem);
     emit_records(b, cb, arg);
-    block_report(b, mem->damaged_count > 0 ? STORE_DAMAGE_RECORDS : STORE_DAMAGE_INDEX);
+    b->is_unknown = mend_has_missing(b);
+    mend_found(b, mem);
     store_cache_trim(st);
     return 0;
+}
+
+/* Into the totals, once it is known what is live in it. */
+static void count_loaded(struct block *b)
+{
+    uint32_t span = block_span(b);
+    uint64_t records_bytes = b->index_off - BLOCK_HEADER_BYTES;
+    b->live_count = span - b->gone.count;
+    b->file->live_bytes -= b->live_bytes;
+    b->live_bytes = b->live_count >= b->records_count
+                        ? records_bytes
+                        : records_bytes * b->live_count / b->records_count;
+    b->file->live_bytes += b->live_bytes;
+    b->s->messages += b->live_count;
+    b->s->bytes += b->live_bytes;
 }
 
 static int load_block(struct block *b, struct loading *ld, store_info_cb cb, struct buf *scratch)
@@ -444,9 +465,17 @@ static int load_block(struct block *b, struct loading *ld, store_info_cb cb, str
         is_dead_set_bad = !bitset_decode(&b->gone, span, buf_slice(&d->value));
         b->gone.bits = span;
     }
-    int rv = read_tail(b, scratch);
+    /* By the journal: without a set nothing is gone but what was absent from the beginning. */
+    b->live_known = d == NULL || is_dead_set_bad ? b->records_count : span - b->gone.count;
+    int rv = b->is_mending ? 0 : read_tail(b, scratch);
     if (rv == ERR_IO) {
         return rv;
+    }
+    if (b->is_mending) {
+        emit_records(b, cb, ld->arg);
+        b->is_unknown = mend_has_missing(b);
+        count_loaded(b);
+        return 0;
     }
     struct block_owner owner = {.gid = b->s->gid, .sid = b->s->sid};
     struct block_meta meta = block_meta_of(b);
@@ -465,17 +494,9 @@ static int load_block(struct block *b, struct loading *ld, store_info_cb cb, str
         }
     }
     if (is_dead_set_bad) {
-        block_report(b, STORE_DAMAGE_INDEX);
+        block_report(b, STORE_DAMAGE_INDEX, NULL);
     }
-    uint64_t records_bytes = b->index_off - BLOCK_HEADER_BYTES;
-    b->live_count = span - b->gone.count;
-    b->file->live_bytes -= b->live_bytes;
-    b->live_bytes = b->live_count >= b->records_count
-                        ? records_bytes
-                        : records_bytes * b->live_count / b->records_count;
-    b->file->live_bytes += b->live_bytes;
-    b->s->messages += b->live_count;
-    b->s->bytes += b->live_bytes;
+    count_loaded(b);
     return 0;
 }
 

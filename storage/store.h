@@ -131,7 +131,7 @@ struct store_stats {
     int64_t dirty_since_ns;  /* Time of the oldest message in the tail; 0: none. */
     uint64_t first_seq;      /* Live; 0 when empty. */
     uint64_t last_seq;
-    bool is_damaged; /* A range was reported. */
+    uint64_t damaged_blocks; /* Reported, and not yet written anew. */
 };
 void store_stream_stats(const struct store_stream *s, struct store_stats *ret_stats);
 struct store_totals {
@@ -234,6 +234,53 @@ void store_read_run(struct store_read *req);
  * it is gone. ERR_IO, ERR_CORRUPT: as reported to the damage callback. */
 int store_read_done(struct store_read *req);
 bool store_read_is_loading(const struct store_stream *s, uint64_t seq);
+
+/* The bytes of the message's record, for store_mend_put() elsewhere. Borrowed as the view is. */
+struct slice store_view_record(const struct store_view *v);
+
+/* ---- Damage: finding and mending it ---- */
+
+/* Check the first block on disk at or above @seq that is not known to be damaged, cached or not:
+ *   start (loop) -> run (any thread, store_read_run) -> done (loop)
+ * Returns 0 with the last sequence of the block, ERR_NOTFOUND: no more blocks. */
+int store_check_start(struct store_stream *s, uint64_t seq, struct store_read *req,
+                      uint64_t *ret_last_seq);
+/* 0, or ERR_CORRUPT as reported to the damage callback; others: it could not be checked. */
+int store_check_done(struct store_read *req);
+
+/* A damaged block is mended in memory with records from other replicas, each proven by its own
+ * checksum, which is bound to stream and sequence; then the next flush of the stream writes it
+ * under a new id and lets the old one die. Nothing is renumbered, and nothing is left out.
+ *
+ *   store_mend_next -> store_mend_start [-> store_read_run -> store_mend_done]
+ *   -> store_mend_missing, store_mend_put … -> store_mend_end */
+
+/* The first damaged block at or above @seq that is not mended. */
+bool store_mend_next(struct store_stream *s, uint64_t seq, uint64_t *ret_first_seq,
+                     uint64_t *ret_last_seq);
+/* Bring into memory what can be read of the damaged block with @seq, and keep it there. 0: run and
+ * done must follow. ERR_EXISTS: it is there. ERR_BUSY: a flush has it. ERR_NOTFOUND: no damage. */
+int store_mend_start(struct store_stream *s, uint64_t seq, struct store_read *req);
+/* 0: mending may go on. ERR_AGAIN: it has moved, start again. ERR_NOTFOUND: it is gone. ERR_IO. */
+int store_mend_done(struct store_read *req);
+/* The first run of sequences at or above @seq in the block being mended that are missing; false if
+ * there are none. */
+bool store_mend_missing(struct store_stream *s, uint64_t seq, uint64_t *ret_first_seq,
+                        uint64_t *ret_last_seq);
+/* 0, ERR_INVALID: no valid record of this stream. ERR_NOTFOUND: it is not missing. */
+int store_mend_put(struct store_stream *s, struct slice record);
+/* 0: the block is whole: flush the stream. ERR_CORRUPT: something is missing still; what there is
+ * goes to the cache. */
+int store_mend_end(struct store_stream *s, uint64_t seq);
+/* A block was mended, and no flush has written it. */
+bool store_mend_is_due(const struct store_stream *s);
+/* False: of a block that was damaged when the stream was loaded it is not known which sequences are
+ * live. The embedder mends these, unloads the stream and loads it again; until then it must not
+ * append, remove or flush. */
+bool store_stream_is_whole(const struct store_stream *s);
+void store_stream_unload(struct store_stream *s);
+/* Of the last message that was ever appended, live or not. */
+uint64_t store_stream_last_seq(const struct store_stream *s);
 
 /* ---- Flush ---- */
 

@@ -82,6 +82,11 @@ struct block {
     bool is_unreadable;
     bool is_reported;
     bool is_fixed; /* Not to be rewritten: it is damaged. */
+    /* store_mend.c */
+    bool is_mending;     /* What there is of it is in memory, and stays. */
+    bool is_mended;      /* All of it is: the next pass writes it anew. */
+    bool is_unknown;     /* Which of its sequences are live could not be read. */
+    uint32_t live_known; /* Then: how many are, by the journal. */
 };
 
 /* A block that the journal names and the next flush of its stream takes out. */
@@ -115,7 +120,6 @@ struct store_stream {
     uint64_t dirty_bytes; /* Live, in the tail or frozen. */
     uint64_t dirty_messages;
     bool is_loaded;
-    bool is_damaged;
     bool in_job;
     bool is_deleted;
 };
@@ -199,11 +203,25 @@ void block_detach_file(struct block *b);
 void block_cache(struct block *b, struct store_mem *mem);
 void block_uncache(struct block *b);
 void store_cache_trim(struct store *st);
+/* Its block, if it is still where @req has read it. 0, ERR_NOTFOUND, ERR_AGAIN: it has moved. The
+ * request is over in any case. */
+int read_request_end(struct store_read *req, struct block **ret_block);
 /* Read a block's bytes and check them. Any thread. As block_load, or ERR_IO, ERR_NOTFOUND. */
 int block_read(const struct store *st, const struct block_owner *owner, uint64_t file_number,
                uint64_t off, const struct block_meta *meta, struct store_mem **ret_mem,
                bool *ret_is_index_bad);
-void block_report(struct block *b, enum store_damage_type type);
+/* Tell once what is damaged; @mem has the records that could be read, for STORE_DAMAGE_RECORDS. */
+void block_report(struct block *b, enum store_damage_type type, const struct store_mem *mem);
+/* The block that has @seq, live or not; NULL if there is none. */
+struct block *block_at(struct store_stream *s, uint64_t seq);
+/* A request for the bytes of a block on disk. */
+void read_request(struct store_stream *s, struct block *b, uint64_t seq, struct store_read *req);
+
+/* store_mend.c */
+/* Of a block in memory: a sequence that is not known to be gone has no record. */
+bool mend_has_missing(const struct block *b);
+/* The block is not as it was written: report it. @mem: what could be read, or NULL. */
+void mend_found(struct block *b, const struct store_mem *mem);
 
 /* store_image.c */
 void store_stage_path(const struct store *st, uint64_t number, char *out);

@@ -82,7 +82,7 @@ void blocks_sort(struct store_stream *s)
     }
 }
 
-static struct block *block_find(struct store_stream *s, uint64_t seq)
+struct block *block_at(struct store_stream *s, uint64_t seq)
 {
     /* Consumers walk: the same block, or the next one. */
     size_t i = s->hint;
@@ -319,7 +319,7 @@ uint64_t store_remove_below(struct store_stream *s, uint64_t floor)
 
 int store_read(struct store_stream *s, uint64_t seq, struct store_view *ret_view)
 {
-    struct block *b = block_find(s, seq);
+    struct block *b = block_at(s, seq);
     if (b == NULL || bitset_has(&b->gone, (uint32_t)(seq - b->first_seq))) {
         return ERR_NOTFOUND;
     }
@@ -330,7 +330,8 @@ int store_read(struct store_stream *s, uint64_t seq, struct store_view *ret_view
     if (r == RECORD_DAMAGED || r == NULL) {
         return ERR_CORRUPT;
     }
-    if (b->state == BLOCK_DISK && b->in_cache.next != &s->store->cache) {
+    if (b->state == BLOCK_DISK && !list_is_empty(&b->in_cache) &&
+        b->in_cache.next != &s->store->cache) {
         list_remove(&b->in_cache);
         list_push_back(&s->store->cache, &b->in_cache);
     }
@@ -360,7 +361,7 @@ void store_view_unref(struct store_view *v)
 
 int store_read_start(struct store_stream *s, uint64_t seq, struct store_read *req)
 {
-    struct block *b = block_find(s, seq);
+    struct block *b = block_at(s, seq);
     if (b == NULL || bitset_has(&b->gone, (uint32_t)(seq - b->first_seq))) {
         return ERR_NOTFOUND;
     }
@@ -370,6 +371,12 @@ int store_read_start(struct store_stream *s, uint64_t seq, struct store_read *re
     if (b->is_unreadable) {
         return ERR_CORRUPT;
     }
+    read_request(s, b, seq, req);
+    return 0;
+}
+
+void read_request(struct store_stream *s, struct block *b, uint64_t seq, struct store_read *req)
+{
     *req = (struct store_read){.store = s->store,
                                .gid = s->gid,
                                .sid = s->sid,
@@ -385,7 +392,6 @@ int store_read_start(struct store_stream *s, uint64_t seq, struct store_read *re
                                .crc = b->crc};
     b->loads_count++;
     s->store->reads_count++;
-    return 0;
 }
 
 int block_read(const struct store *st, const struct block_owner *owner, uint64_t file_number,
@@ -424,10 +430,9 @@ void store_read_run(struct store_read *req)
                              &req->is_index_bad);
 }
 
-void block_report(struct block *b, enum store_damage_type type)
+void block_report(struct block *b, enum store_damage_type type, const struct store_mem *mem)
 {
     struct store_stream *s = b->s;
-    s->is_damaged = true;
     b->is_fixed = true;
     if (b->is_reported) {
         return;
@@ -441,12 +446,11 @@ void block_report(struct block *b, enum store_damage_type type)
         return;
     }
     for (uint64_t seq = b->first_seq; seq <= b->last_seq; seq++) {
-        if (b->mem->records[seq - b->mem->first_seq] != RECORD_DAMAGED) {
+        if (mem->records[seq - mem->first_seq] != RECORD_DAMAGED) {
             continue;
         }
         d.first_seq = seq;
-        while (seq < b->last_seq &&
-               b->mem->records[seq + 1 - b->mem->first_seq] == RECORD_DAMAGED) {
+        while (seq < b->last_seq && mem->records[seq + 1 - mem->first_seq] == RECORD_DAMAGED) {
             seq++;
         }
         d.last_seq = seq;
@@ -460,34 +464,39 @@ static struct block *find_by_id(struct store_stream *s, uint64_t seq, uint64_t i
     return i < s->end && s->blocks[i]->id == id ? s->blocks[i] : NULL;
 }
 
-int store_read_done(struct store_read *req)
+int read_request_end(struct store_read *req, struct block **ret_block)
 {
     struct store *st = req->store;
-    struct store_mem *mem = req->mem;
-    req->mem = NULL;
     st->reads_count--;
     struct store_stream *s = store_find(st, req->gid);
     if (s == NULL || s->sid != req->sid) {
-        mem_unref(mem);
         return ERR_NOTFOUND;
     }
     struct block *b = find_by_id(s, req->seq, req->block_id);
     if (b == NULL || b->state != BLOCK_DISK) {
-        mem_unref(mem);
         return ERR_AGAIN;
     }
     b->loads_count--;
-    if (b->mem != NULL) {
-        mem_unref(mem);
-        return 0;
-    }
-    if (req->status != 0 && (b->file->number != req->file_number || b->off != req->off)) {
-        mem_unref(mem);
+    bool is_moved = b->file->number != req->file_number || b->off != req->off;
+    if (req->status != 0 && is_moved && b->mem == NULL) {
         return ERR_AGAIN;
     }
+    *ret_block = b;
+    return 0;
+}
+
+int store_read_done(struct store_read *req)
+{
+    struct store_mem *mem = req->mem;
+    struct block *b;
+    req->mem = NULL;
+    int rv = read_request_end(req, &b);
+    if (rv != 0 || b->mem != NULL) {
+        mem_unref(mem);
+        return rv;
+    }
     if (req->status == ERR_NOTFOUND || (req->status == ERR_CORRUPT && mem == NULL)) {
-        b->is_unreadable = true;
-        block_report(b, STORE_DAMAGE_BLOCK);
+        mend_found(b, NULL);
         return ERR_CORRUPT;
     }
     if (mem == NULL) {
@@ -495,9 +504,9 @@ int store_read_done(struct store_read *req)
     }
     block_cache(b, mem);
     if (req->status == ERR_CORRUPT) {
-        block_report(b, mem->damaged_count > 0 ? STORE_DAMAGE_RECORDS : STORE_DAMAGE_INDEX);
+        mend_found(b, mem);
     }
-    store_cache_trim(st);
+    store_cache_trim(req->store);
     const uint8_t *r = mem->records[req->seq - mem->first_seq];
     return r == RECORD_DAMAGED ? ERR_CORRUPT : 0;
 }

@@ -164,7 +164,7 @@ Test(store_delta, what_is_damaged_here_is_fetched)
         rng = again;
     }
     b->is_tolerant = true;
-    block_report(store_find(b->st, 1)->blocks[0], STORE_DAMAGE_BLOCK);
+    block_report(store_find(b->st, 1)->blocks[0], STORE_DAMAGE_BLOCK, NULL);
     uint32_t blocks;
     cr_assert_eq(catch_up(a, b, true, &blocks), 0);
     world_check_stream(b, 1, &a->now[1]);
