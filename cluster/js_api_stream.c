@@ -263,13 +263,27 @@ static void direct_headers(struct js_stream *st, const struct store_view *v, str
     buf_close(&ts);
 }
 
-static void on_message(struct js_stream *st, void *arg, const struct store_view *v)
+/* Damaged on every replica, or those that may have it do not answer: an error, never "not found".
+ */
+static void damaged(struct js_stream *st, const struct js_api_call *call)
+{
+    if (call->op == JS_API_DIRECT_GET) {
+        js_api_reply(st->js, call->asker, call->inbox, 0,
+                     SLICE_LIT("NATS/1.0 500 Message Damaged\r\n\r\n"), SLICE_EMPTY);
+    } else {
+        refuse(st, call, API_ERROR_STREAM_GENERAL_ERROR, "message is damaged");
+    }
+}
+
+static void on_message(struct js_stream *st, void *arg, int status, const struct store_view *v)
 {
     struct get *g = arg;
     struct buf b = BUF_EMPTY;
     struct js_api_call call = {.op = g->op, .asker = g->asker, .inbox = buf_slice(&g->inbox)};
     if (st == NULL) {
         /* The stream is gone: as with a lost reply. */
+    } else if (status == ERR_CORRUPT) {
+        damaged(st, &call);
     } else if (g->op == JS_API_DIRECT_GET) {
         if (v == NULL) {
             js_api_reply(st->js, g->asker, call.inbox, 0,
@@ -330,7 +344,7 @@ static void read_message(struct js_stream *st, const struct js_api_call *call,
     buf_append_slice(&wait->inbox, call->inbox);
     uint64_t seq = find_message(st->machine, g);
     if (seq == 0) {
-        on_message(st, wait, NULL);
+        on_message(st, wait, ERR_NOTFOUND, NULL);
     } else {
         js_send_read(st, seq, on_message, wait);
     }

@@ -240,6 +240,19 @@ static bool take_item(struct js *js, uint64_t node_id, uint8_t type, struct slic
     case JS_ITEM_MEMBERS:
         js_members_take(js, &r);
         break;
+    case JS_ITEM_MEND_ASK:
+        js_mend_asked(js, node_id, &r);
+        break;
+    case JS_ITEM_MENDED:
+        js_mend_take(js, node_id, &r);
+        break;
+    case JS_ITEM_CHECK: {
+        uint64_t gid = reader_u64(&r);
+        if (!r.failed && js_stream_find(js, gid) != NULL) {
+            js_scrub_stream(js, gid);
+        }
+        break;
+    }
     case JS_ITEM_LOST:
         js_members_take_lost(js, node_id, &r);
         break;

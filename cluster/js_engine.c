@@ -233,6 +233,8 @@ static void on_tick(void *arg)
     js_unlock(js);
     (void)loop_enter(js->loop, WATCHDOG_TICK, 0);
     js_disk_tick(js);
+    js_mend_tick(js);
+    js_scrub_tick(js);
     js_birth_tick(js);
     js_meta_tick(js);
     js_meta_image_tick(js);
@@ -339,7 +341,11 @@ static void on_damage(void *arg, const struct store_damage *damage)
     static const char *const what[] = {"messages cannot be read", "a block cannot be read",
                                        "an index cannot be read", "a checkpoint cannot be read",
                                        "a file that no checkpoint names was set aside"};
-    (void)arg;
+    struct js *js = arg;
+    struct js_stream *st = damage->gid == 0 ? NULL : js_stream_find(js, damage->gid);
+    if (st != NULL) {
+        js_mend_wanted(st);
+    }
     log_err("Damage in %s: %s (stream group %llu, sequences %llu to %llu)", damage->path,
             what[damage->type], (unsigned long long)damage->gid,
             (unsigned long long)damage->first_seq, (unsigned long long)damage->last_seq);
@@ -410,6 +416,7 @@ int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_
     list_init(&js->lists);
     list_init(&js->pulls_list);
     list_init(&js->actions);
+    list_init(&js->serves);
     log_inf("Starting JetStream");
     log_inf("  Store Directory: \"%s\"", ctx->options->store_dir);
     struct host_options options = {.env = {.send = env_send,
@@ -469,6 +476,7 @@ void js_free(struct js *js)
     js_lane_close(js);
     js_pull_close(js);
     js_batch_close(js);
+    js_mend_stop(js);
     /* It ends what was proposed, at the streams. */
     host_close(js->host);
     struct js_stream *st;

@@ -33,7 +33,7 @@ static void add_streams(struct js *js)
 {
     for (struct js_stream *st = js->streams; st != NULL; st = st->hh.next) {
         bool is_dirty = st->applied_index > st->flushed_index;
-        if (st->state != JS_STREAM_OK || !is_dirty) {
+        if (st->state != JS_STREAM_OK || (!is_dirty && !store_mend_is_due(st->store))) {
             continue;
         }
         st->is_flushing = true;

@@ -9,6 +9,7 @@
 #include "storage/base/log.h"
 
 #define IMAGE_RETRY_MS 20
+#define IMAGE_MENDING_MS 250
 
 /* One thing under way for the host. */
 struct js_image_job {
@@ -111,6 +112,12 @@ static void try_open(void *arg)
     uint64_t index;
     uint64_t term;
     store_stream_applied(s, &index, &term);
+    struct store_stats stats;
+    store_stream_stats(s, &stats);
+    if (stats.damaged_blocks > 0) {
+        loop_timer_start(j->timer, IMAGE_MENDING_MS, 0); /* Nobody could use it before. */
+        return;
+    }
     if (j->js->flush == NULL && index >= j->index_min && index > 0 &&
         store_image_open(s, &j->image) == 0) {
         loop_work(j->js->loop, prepare, prepared, j);
@@ -219,6 +226,18 @@ static void stage_verify(void *arg)
     j->status = store_stage_verify(j->stage, &part);
 }
 
+static void verified(void *arg)
+{
+    struct js_image_job *j = arg;
+    uint64_t leader = j->gid == META_GID ? 0 : js_lane_leader_of(j->js, j->gid);
+    if (j->status == ERR_CORRUPT && leader != 0 && leader != j->js->ctx->node_id) {
+        struct buf *b = js_batch_begin(j->js, leader, JS_ITEM_CHECK);
+        buf_append_u64(b, j->gid);
+        js_batch_end(j->js, leader);
+    }
+    done(j);
+}
+
 static void fsm_stage_verify(void *ctx, void *stage, struct host_job *job)
 {
     const struct js_image_of *of = ctx;
@@ -228,7 +247,7 @@ static void fsm_stage_verify(void *ctx, void *stage, struct host_job *job)
     if (own > 0) {
         log_inf("%s: %u of these parts were here already", name_of(of), own);
     }
-    loop_work(of->js->loop, stage_verify, done, j);
+    loop_work(of->js->loop, stage_verify, verified, j);
 }
 
 /* The machine begins anew from what the pass has put in place. */
@@ -237,6 +256,7 @@ static int adopt(struct js_stream *st)
     js_leader_close(st);
     js_read_close(st);
     js_send_close(st);
+    js_mend_close(st);
     stream_free(st->machine);
     st->machine = NULL;
     st->store = store_find(st->js->store, st->gid);

@@ -14,6 +14,8 @@
  *   js_propose.c  its ops become entries: open batch, what waits behind it, publishes of lanes
  *   js_read.c     reads that the leadership is proven for
  *   js_send.c     messages on their way out
+ *   js_mend.c     damaged blocks are mended with what other replicas have
+ *   js_scrub.c    looks for damage before readers find it
  *   js_image.c    catch-up of a replica by image
  *   js_disk.c     whether the disk is stuck or slow
  *   js_file.c     small files beside WAL and store
@@ -70,17 +72,20 @@ struct js_stream;
 /* ---- Items between nodes (js_batch.c) ---- */
 
 enum js_item_type {
-    JS_ITEM_PUBLISH = 1,  /* gid, n, subject, reply-less message */
-    JS_ITEM_ANSWER = 2,   /* gid, n, result */
-    JS_ITEM_LEADER = 3,   /* gid, term: the sender leads the stream */
-    JS_ITEM_API = 4,      /* a request for whom the sender thinks responsible */
-    JS_ITEM_REPLY = 5,    /* its reply, for a client of the receiver or of another node */
-    JS_ITEM_ACK = 6,      /* a message on an ack subject */
-    JS_ITEM_DELIVER = 7,  /* a message of a stream for a subscriber at the receiver */
-    JS_ITEM_DIGEST = 8,   /* gid, index, machine version, hash of the sender's replica there */
-    JS_ITEM_MOVE = 9,     /* gid, node: meta's leader asks the stream's to hand over to it */
-    JS_ITEM_MEMBERS = 10, /* gid, placement, index, count, members: of a leader, for meta */
-    JS_ITEM_LOST = 11,    /* gid, raft id: the sender has lost this replica */
+    JS_ITEM_PUBLISH = 1,   /* gid, n, subject, reply-less message */
+    JS_ITEM_ANSWER = 2,    /* gid, n, result */
+    JS_ITEM_LEADER = 3,    /* gid, term: the sender leads the stream */
+    JS_ITEM_API = 4,       /* a request for whom the sender thinks responsible */
+    JS_ITEM_REPLY = 5,     /* its reply, for a client of the receiver or of another node */
+    JS_ITEM_ACK = 6,       /* a message on an ack subject */
+    JS_ITEM_DELIVER = 7,   /* a message of a stream for a subscriber at the receiver */
+    JS_ITEM_DIGEST = 8,    /* gid, index, machine version, hash of the sender's replica there */
+    JS_ITEM_MOVE = 9,      /* gid, node: meta's leader asks the stream's to hand over to it */
+    JS_ITEM_MEMBERS = 10,  /* gid, placement, index, count, members: of a leader, for meta */
+    JS_ITEM_LOST = 11,     /* gid, raft id: the sender has lost this replica */
+    JS_ITEM_MEND_ASK = 12, /* gid, question, count, ranges of sequences the sender lacks */
+    JS_ITEM_MENDED = 13,   /* gid, question, where it goes on, records and verdicts */
+    JS_ITEM_CHECK = 14,    /* gid: something damaged came from the receiver, it is to look */
 };
 
 /* ---- A stream on this node ---- */
@@ -104,7 +109,13 @@ struct js_request {
 enum js_stream_state {
     JS_STREAM_OK,
     JS_STREAM_FAILED, /* Stopped applying: an entry it does not know, or damage. */
-    JS_STREAM_LOST    /* Born here, and the WAL does not know it. */
+    JS_STREAM_LOST,   /* Born here, and the WAL does not know it. */
+    JS_STREAM_MENDING /* Damage hides which messages are live: the group is not joined yet. */
+};
+
+struct js_range {
+    uint64_t first_seq;
+    uint64_t last_seq;
 };
 
 /* What images are made of and for: the first member of a stream, and of struct js for meta. */
@@ -166,6 +177,22 @@ struct js_stream {
     struct list sends; /* struct js_send, in order. */
     size_t sends_count;
     struct list reads; /* struct js_read, in order: wait for a proof. */
+
+    /* js_mend.c */
+    struct js_mend *mend; /* The block under way. */
+    uint64_t mend_seq;    /* The walk over damaged blocks goes on here, */
+    uint64_t mend_ms;     /* not before. */
+    bool is_mend_due;
+    bool is_mend_new;      /* Damage was found since the walk began. */
+    bool is_mend_failed;   /* Of this walk: a block could not be mended, */
+    bool is_mend_open;     /* and somebody may have what is missing. */
+    struct js_range *lost; /* Damaged on every replica. */
+    size_t lost_count;
+    uint64_t mended_blocks;
+    uint64_t mending_since_ms;
+    bool is_new_here;     /* MENDING: as it was to be started. */
+    bool is_store_loaded; /* The store may be read. */
+
     bool is_job_proposed;
     bool is_clock_proposed;
     struct js_request *requests;
@@ -309,6 +336,29 @@ struct js {
     struct js_out *outs;   /* By node. */
     unsigned paused_peers; /* Whose connection has much to send: nothing is delivered meanwhile. */
 
+    /* js_scrub.c */
+    struct js_scrub {
+        bool is_reading;
+        struct store_read read;
+        uint64_t gid; /* Being checked; 0: between two passes. */
+        uint64_t seq; /* From here on. */
+        uint64_t read_gid;
+        uint64_t next_seq; /* Behind the block that is being read. */
+        uint64_t next_ms;  /* When the rate allows the next block. */
+        uint64_t began_ms; /* The pass; 0: none yet. */
+        uint64_t urgent_gid;
+        uint64_t urgent_seq;
+        uint64_t passes; /* Completed. */
+        uint64_t blocks; /* Checked since the start, */
+        uint64_t bytes;
+        uint64_t damaged; /* and found damaged. */
+    } scrub;
+
+    /* js_mend.c */
+    unsigned mends_count;
+    struct list serves;
+    unsigned serves_count;
+
     /* js_api.c */
     struct list api_waiting;
     size_t api_waiting_count; /* Without acks. */
@@ -429,8 +479,10 @@ void js_stream_stop(struct js_stream *st, enum js_stop why);
 struct js_stream *js_stream_find(struct js *js, uint64_t gid);
 void js_stream_dirty(struct js_stream *st);
 
-/* The machine from what the store holds. */
+/* The machine from what the store holds. ERR_CORRUPT with a machine: messages are missing. */
 int js_stream_restore(struct js_stream *st);
+/* Which messages are live is known now: restore the machine, and join the group. */
+void js_stream_mended(struct js_stream *st);
 
 /* ---- js_image.c ---- */
 void js_image_fsm(struct group_fsm *fsm);
@@ -527,10 +579,33 @@ void js_read_close(struct js_stream *st);
 /* ---- js_send.c ---- */
 void js_send_deliver(struct js_stream *st, const struct effect_deliver *d);
 void js_send_close(struct js_stream *st);
-/* Read message @seq now or later, then call @cb with a view, or NULL when it is gone or damaged.
- * @arg must be freed by @cb. */
-typedef void (*js_read_cb)(struct js_stream *st, void *arg, const struct store_view *view);
+/* Read message @seq now or later, then call @cb with 0 and a view, or with ERR_NOTFOUND (it is
+ * gone;
+ * @st is NULL if the stream is), ERR_CORRUPT: damaged, and no replica gave it in time. @arg must be
+ * freed by @cb. */
+typedef void (*js_read_cb)(struct js_stream *st, void *arg, int status,
+                           const struct store_view *view);
 void js_send_read(struct js_stream *st, uint64_t seq, js_read_cb cb, void *arg);
+
+/* What waits for a damaged block may go on. */
+void js_send_resume(struct js_stream *st);
+
+/* ---- js_mend.c ---- */
+/* Damage was found in the stream, or somebody waits for what is damaged. */
+void js_mend_wanted(struct js_stream *st);
+void js_mend_tick(struct js *js);
+/* No replica has this message undamaged. */
+bool js_mend_is_lost(const struct js_stream *st, uint64_t seq);
+void js_mend_close(struct js_stream *st);
+void js_mend_stop(struct js *js);
+/* Items: a question of @node_id, an answer of it. */
+void js_mend_asked(struct js *js, uint64_t node_id, struct reader *r);
+void js_mend_take(struct js *js, uint64_t node_id, struct reader *r);
+
+/* ---- js_scrub.c ---- */
+void js_scrub_tick(struct js *js);
+/* Check the blocks of this stream next, at once: a replica got something damaged from here. */
+void js_scrub_stream(struct js *js, uint64_t gid);
 
 /* ---- js_lane.c ---- */
 bool js_lane_publish(struct js *js, const struct meta_stream *s, const struct router_msg *msg,

@@ -35,6 +35,9 @@ static const char *state_text(const struct js_stream *st, const struct group_sta
     if (st->state == JS_STREAM_FAILED || st->state == JS_STREAM_LOST) {
         return "damaged";
     }
+    if (st->state == JS_STREAM_MENDING) {
+        return "mending";
+    }
     return g->is_catching_up || g->state == GROUP_CATCHUP ? "catching up"
            : g->state == GROUP_SUSPECT                    ? "suspect"
            : g->state == GROUP_FAILED                     ? "damaged"
@@ -53,6 +56,23 @@ static json_t *members_json(struct js *js, const struct group_status *g)
                                         "raft_id", u64(m->raft_id), "role", roles[m->role]));
     }
     return list;
+}
+
+/* What of its blocks is damaged here, and what on every replica. */
+static void damage_json(const struct js_stream *st, json_t *j)
+{
+    struct store_stats stats = {0};
+    json_t *lost = json_array();
+    if (st->store != NULL) {
+        store_stream_stats(st->store, &stats);
+    }
+    for (size_t i = 0; i < st->lost_count; i++) {
+        json_array_append_new(
+            lost, json_pack("[o, o]", u64(st->lost[i].first_seq), u64(st->lost[i].last_seq)));
+    }
+    json_object_set_new(j, "damaged_blocks", u64(stats.damaged_blocks));
+    json_object_set_new(j, "mended_blocks", u64(st->mended_blocks));
+    json_object_set_new(j, "lost", lost);
 }
 
 static json_t *replica_json(struct js_stream *st)
@@ -88,6 +108,7 @@ static json_t *replica_json(struct js_stream *st)
     json_object_set_new(j, "messages", u64(s.messages));
     json_object_set_new(j, "bytes", u64(s.bytes));
     json_object_set_new(j, "consumers", u64(s.consumer_count));
+    damage_json(st, j);
     return j;
 }
 
@@ -119,9 +140,17 @@ static int write_message(struct dump *d, const struct store_view *v)
     return http_stream_write(d->req, buf_slice(&d->line));
 }
 
+/* Nothing is left out in silence. */
+static int write_damaged(struct dump *d)
+{
+    buf_clear(&d->line);
+    buf_printf(&d->line, "{\"seq\":%llu,\"error\":\"damaged\"}\n", (unsigned long long)d->next_seq);
+    return http_stream_write(d->req, buf_slice(&d->line));
+}
+
 static bool dump_more(void *arg);
 
-static void on_dump_read(struct js_stream *st, void *arg, const struct store_view *view)
+static void on_dump_read(struct js_stream *st, void *arg, int status, const struct store_view *view)
 {
     struct dump *d = arg;
     d->is_reading = false;
@@ -129,7 +158,8 @@ static void on_dump_read(struct js_stream *st, void *arg, const struct store_vie
         dump_end(d);
         return;
     }
-    if (view != NULL && write_message(d, view) != 0) {
+    if (view != NULL ? write_message(d, view) != 0
+                     : status == ERR_CORRUPT && write_damaged(d) != 0) {
         dump_end(d);
         return;
     }
@@ -168,6 +198,16 @@ static bool dump_more(void *arg)
     return true;
 }
 
+static json_t *scrub_json(const struct js *js)
+{
+    const struct js_scrub *c = &js->scrub;
+    json_t *j = json_pack("{s:b, s:o, s:o}", "is_running", c->gid != 0, "passes", u64(c->passes),
+                          "blocks", u64(c->blocks));
+    json_object_set_new(j, "bytes", u64(c->bytes));
+    json_object_set_new(j, "damaged_blocks", u64(c->damaged));
+    return j;
+}
+
 static void on_replicaz(void *arg, struct http_request *req)
 {
     struct js *js = arg;
@@ -181,8 +221,9 @@ static void on_replicaz(void *arg, struct http_request *req)
         for (struct js_stream *st = js->streams; st != NULL; st = st->hh.next) {
             json_array_append_new(list, replica_json(st));
         }
-        http_respond_json(
-            req, 200, json_pack("{s:s, s:o}", "server", js->ctx->server_name, "replicas", list));
+        http_respond_json(req, 200,
+                          json_pack("{s:s, s:o, s:o}", "server", js->ctx->server_name, "replicas",
+                                    list, "scrub", scrub_json(js)));
         return;
     }
     const struct meta_stream *s = meta_stream_find(js->meta, slice_str(name));
@@ -205,6 +246,9 @@ static void on_replicaz(void *arg, struct http_request *req)
 static const char *stream_lag(const struct js_stream *st)
 {
     struct group_status g;
+    if (st->state == JS_STREAM_MENDING) {
+        return "damaged on this node, being mended";
+    }
     if (st->group == NULL || st->state != JS_STREAM_OK) {
         return "stopped";
     }

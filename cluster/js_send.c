@@ -6,6 +6,8 @@
 #include "cluster/js_internal.h"
 #include "storage/base/err.h"
 
+#define MEND_WAIT_MS 5000u /* So long a reader waits for what is damaged here. */
+
 /* One message that waits for its block, or behind one that does. */
 struct js_send {
     struct list link;
@@ -14,6 +16,7 @@ struct js_send {
     js_read_cb cb;
     void *arg;
     bool is_reading;
+    uint64_t damaged_ms; /* Since when it waits to be mended; 0: it does not. */
     struct store_read read;
 };
 
@@ -27,6 +30,14 @@ struct delivery_out {
 
 static void pump(struct js_stream *st);
 
+static void answer(struct js_stream *st, struct js_send *s, int status, const struct store_view *v)
+{
+    list_remove(&s->link);
+    st->sends_count--;
+    s->cb(st, s->arg, status, v);
+    free(s);
+}
+
 static void on_read(void *arg)
 {
     struct js_send *s = arg;
@@ -34,15 +45,12 @@ static void on_read(void *arg)
     s->is_reading = false;
     int rv = store_read_done(&s->read);
     if (st == NULL) {
-        s->cb(NULL, s->arg, NULL);
+        s->cb(NULL, s->arg, ERR_NOTFOUND, NULL);
         free(s);
         return;
     }
-    if (rv != 0 && rv != ERR_AGAIN) {
-        list_remove(&s->link);
-        st->sends_count--;
-        s->cb(st, s->arg, NULL);
-        free(s);
+    if (rv != 0 && rv != ERR_AGAIN && rv != ERR_CORRUPT) {
+        answer(st, s, rv, NULL);
     }
     pump(st);
     if (st->is_led) {
@@ -54,6 +62,22 @@ static void run_read(void *arg)
 {
     struct js_send *s = arg;
     store_read_run(&s->read);
+}
+
+/* A damaged message is waited for while another replica may have it: nothing behind it overtakes,
+ * and nobody hears that it is not there. */
+static bool waits_for_mending(struct js_stream *st, struct js_send *s)
+{
+    uint64_t now = loop_now_ms(st->js->loop);
+    if (js_mend_is_lost(st, s->seq)) {
+        return false;
+    }
+    s->damaged_ms = s->damaged_ms == 0 ? now : s->damaged_ms;
+    if (now - s->damaged_ms >= MEND_WAIT_MS) {
+        return false;
+    }
+    js_mend_wanted(st);
+    return true;
 }
 
 /* Serve from the front as long as it takes no waiting. */
@@ -77,10 +101,18 @@ static void pump(struct js_stream *st)
                 continue;
             }
         }
-        list_remove(&s->link);
-        st->sends_count--;
-        s->cb(st, s->arg, rv == 0 ? &view : NULL);
-        free(s);
+        if (rv == ERR_CORRUPT && waits_for_mending(st, s)) {
+            return;
+        }
+        answer(st, s, rv, rv == 0 ? &view : NULL);
+    }
+}
+
+void js_send_resume(struct js_stream *st)
+{
+    pump(st);
+    if (st->is_led) {
+        js_leader_turn_wanted(st);
     }
 }
 
@@ -105,7 +137,7 @@ void js_send_close(struct js_stream *st)
         list_remove(&s->link);
         s->st = NULL;
         if (!s->is_reading) {
-            s->cb(NULL, s->arg, NULL);
+            s->cb(NULL, s->arg, ERR_NOTFOUND, NULL);
             free(s);
         }
     }
@@ -142,8 +174,9 @@ static void put_out(struct js *js, uint64_t node, struct slice inbox, struct sli
     buf_close(&header);
 }
 
-static void on_late(struct js_stream *st, void *arg, const struct store_view *view)
+static void on_late(struct js_stream *st, void *arg, int status, const struct store_view *view)
 {
+    (void)status;
     struct delivery_out *d = arg;
     /* Gone meanwhile, or damaged: the deadline brings back what can be. */
     if (st != NULL && view != NULL) {

@@ -144,11 +144,21 @@ int js_stream_restore(struct js_stream *st)
     struct stream_restore *r = stream_restore_begin(&consumer_ops);
     int rv = store_stream_load(st->store, restore_message, restore_item, r);
     int end = stream_restore_end(r, &st->machine);
-    if (end == ERR_CORRUPT && st->machine != NULL) {
-        log_err("Stream %s: messages of the checkpoint are missing in the store", st->name);
+    st->is_store_loaded = rv == 0;
+    return rv != 0 ? rv : end;
+}
+
+/* Messages are missing. A replica that stands alone serves what it has; another one would decide
+ * otherwise than the others do. */
+static int open_damaged(struct js_stream *st, bool is_alone)
+{
+    log_err("Stream %s: messages of the checkpoint cannot be read in the store", st->name);
+    if (is_alone) {
         return 0;
     }
-    return rv != 0 ? rv : end;
+    stream_free(st->machine);
+    st->machine = NULL;
+    return store_stream_is_whole(st->store) ? ERR_CORRUPT : ERR_BUSY;
 }
 
 static int open_state(struct js_stream *st, const struct meta_stream *s)
@@ -156,11 +166,15 @@ static int open_state(struct js_stream *st, const struct meta_stream *s)
     st->store = store_find(st->js->store, st->gid);
     if (st->store == NULL) {
         st->store = store_stream_create(st->js->store, st->gid, st->sid);
+        st->is_store_loaded = true;
         return stream_new(slice_str(s->born_json), s->created_ns, &consumer_ops, &st->machine);
     }
     store_stream_applied(st->store, &st->applied_index, &st->applied_term);
     st->flushed_index = st->applied_index;
-    return js_stream_restore(st);
+    int rv = js_stream_restore(st);
+    return rv == ERR_CORRUPT && st->machine != NULL
+               ? open_damaged(st, s->peers_count == 1 && s->old_count == 0)
+               : rv;
 }
 
 /* Who was a member from the beginning writes the first configuration, whatever came after; others
@@ -210,6 +224,21 @@ static int open_group(struct js_stream *st, const struct meta_stream *s, bool is
     return rv;
 }
 
+/* How it went. ERR_BUSY: it has to be mended first. */
+static void started(struct js_stream *st, int rv)
+{
+    if (rv == ERR_BUSY) {
+        st->state = JS_STREAM_MENDING;
+        js_mend_wanted(st);
+    } else if (rv != 0) {
+        st->state = rv == ERR_NOTFOUND ? JS_STREAM_LOST : JS_STREAM_FAILED;
+        if (rv != ERR_NOTFOUND) {
+            log_err("Stream %s: the replica on this node does not start: %s", st->name,
+                    err_text(rv));
+        } /* Lost or deleted: meta will know, see js_meta_tick. */
+    }
+}
+
 void js_stream_start(struct js *js, const struct meta_stream *s, bool is_new)
 {
     struct js_stream *st = xcalloc(1, sizeof *st);
@@ -237,29 +266,52 @@ void js_stream_start(struct js *js, const struct meta_stream *s, bool is_new)
         rv = open_group(st, s, is_found, is_new);
     }
     js_unlock(js);
-    if (rv != 0) {
-        st->state = rv == ERR_NOTFOUND ? JS_STREAM_LOST : JS_STREAM_FAILED;
-        if (rv != ERR_NOTFOUND) {
-            log_err("Stream %s: the replica on this node does not start: %s", st->name,
-                    err_text(rv));
-        } /* Lost or deleted: meta will know, see js_meta_tick. */
-    }
+    st->is_new_here = is_new;
+    st->mending_since_ms = loop_now_ms(js->loop);
+    started(st, rv);
 }
 
+void js_stream_mended(struct js_stream *st)
+{
+    const struct meta_stream *s = meta_stream_by_gid(st->js->meta, st->gid);
+    struct group_found found;
+    if (s == NULL) {
+        return; /* It is about to be deleted. */
+    }
+    bool is_found = js_group_found(st->js, st->gid, &found);
+    store_stream_unload(st->store);
+    js_lock(st->js);
+    int rv = js_stream_restore(st);
+    if (rv == 0) {
+        js_leader_open(st);
+        st->state = JS_STREAM_OK; /* The group may call back at once. */
+        rv = open_group(st, s, is_found, st->is_new_here);
+    }
+    js_unlock(st->js);
+    started(st, rv);
+    if (rv == 0) {
+        log_wrn("Stream %s: the replica on this node is mended, and starts", st->name);
+    }
+}
 void js_stream_stop(struct js_stream *st, enum js_stop why)
 {
     struct js *js = st->js;
     if (why == JS_STOP_DELETED) {
         js_leader_deleted(st);
     }
-    if (st->group != NULL && why != JS_STOP_NODE) {
+    if (why != JS_STOP_NODE) {
         js_lock(js);
-        group_destroy(st->group);
+        if (st->group != NULL) {
+            group_destroy(st->group);
+        } else {
+            (void)host_destroy_found(js->host, st->gid); /* It never started. */
+        }
         js_unlock(js);
     }
     js_leader_close(st);
     js_read_close(st);
     js_send_close(st);
+    js_mend_close(st);
     if (why != JS_STOP_NODE) {
         if (st->store != NULL) {
             store_stream_delete(st->store);

@@ -40,6 +40,8 @@ static void set_defaults(struct node_options *o)
         .cluster_auth_timeout_ms = DEFAULT_AUTH_TIMEOUT_MS,
         .max_memory_bytes = -1,
         .max_file_bytes = -1,
+        .scrub_bytes_per_s = 4 << 20,
+        .scrub_interval_ms = 3600 * 1000,
         .has_logtime = true,
     };
 }
@@ -185,6 +187,8 @@ static const struct change {
     CHANGE("jetstream storage directory", STRING, store_dir, false),
     CHANGE("jetstream max_memory", INT64, max_memory_bytes, true),
     CHANGE("jetstream max_store", INT64, max_file_bytes, true),
+    CHANGE("jetstream scrub_rate", INT64, scrub_bytes_per_s, false),
+    CHANGE("jetstream scrub_interval", INT64, scrub_interval_ms, false),
     CHANGE("pid_file", STRING, pid_file, false),
     CHANGE("ports_file_dir", STRING, ports_file_dir, false),
     CHANGE("log_file", STRING, log_file, true),

@@ -74,6 +74,19 @@ static void read_max_file(struct config_reader *r, const struct conf_value *v)
     read_size(r, v, "max_file_store", &r->o->max_file_bytes);
 }
 
+static void read_scrub_rate(struct config_reader *r, const struct conf_value *v)
+{
+    read_size(r, v, "scrub_rate", &r->o->scrub_bytes_per_s);
+}
+
+static void read_scrub_interval(struct config_reader *r, const struct conf_value *v)
+{
+    int64_t ms;
+    if (config_is_type(r, v, CONF_STRING) && config_take_duration(r, v, NULL, &ms)) {
+        r->o->scrub_interval_ms = ms;
+    }
+}
+
 static void read_strict(struct config_reader *r, const struct conf_value *v)
 {
     if (config_is_type(r, v, CONF_BOOL) && !v->boolean) {
@@ -90,6 +103,8 @@ static const struct key jetstream_keys[] = {
     SPECIAL("max_memory_store max_mem_store max_mem", read_max_memory),
     SPECIAL("max_file_store max_file", read_max_file),
     SPECIAL("sync_interval sync", read_sync_interval),
+    SPECIAL("scrub_rate", read_scrub_rate),
+    SPECIAL("scrub_interval", read_scrub_interval),
     SPECIAL("strict", read_strict),
     MISSING("domain"),
     MISSING("key ek encryption_key"),

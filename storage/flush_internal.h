@@ -6,7 +6,8 @@
 /* A block to be written:
  *   TAIL     from a frozen tail block
  *   COPY     an untouched block out of a file that is mostly dead; it keeps its id
- *   REBUILD  one block made of the live records of neighbours, or of one that was mended in memory */
+ *   REBUILD  one block made of the live records of neighbours, or of one that was mended in memory
+ */
 enum out_type { OUT_TAIL, OUT_COPY, OUT_REBUILD };
 
 struct flush_src {

@@ -235,6 +235,9 @@ void store_read_run(struct store_read *req);
 int store_read_done(struct store_read *req);
 bool store_read_is_loading(const struct store_stream *s, uint64_t seq);
 
+/* What a record says, if it is one by its form; its checksum is not looked at. Slices are borrowed.
+ */
+bool store_record_read(struct slice record, struct store_message *ret_message);
 /* The bytes of the message's record, for store_mend_put() elsewhere. Borrowed as the view is. */
 struct slice store_view_record(const struct store_view *v);
 

@@ -277,3 +277,22 @@ struct slice store_view_record(const struct store_view *v)
     const uint8_t *r = v->subject.ptr - RECORD_HEADER_BYTES;
     return slice_of(r, (size_t)record_bytes(r));
 }
+
+bool store_record_read(struct slice record, struct store_message *ret_message)
+{
+    const uint8_t *r = record.ptr;
+    if (record.len < RECORD_HEADER_BYTES || record_bytes(r) != record.len) {
+        return false;
+    }
+    uint32_t subject_bytes = record_subject_bytes(r);
+    uint32_t header_bytes = record_header_bytes(r);
+    const uint8_t *p = r + RECORD_HEADER_BYTES;
+    *ret_message = (struct store_message){
+        .seq = record_seq(r),
+        .time_ns = record_time(r),
+        .flags = r[5],
+        .subject = slice_of(p, subject_bytes),
+        .header = slice_of(p + subject_bytes, header_bytes),
+        .payload = slice_of(p + subject_bytes + header_bytes, record_payload_bytes(r))};
+    return true;
+}

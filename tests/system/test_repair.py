@@ -1,0 +1,262 @@
+"""Bytes rot on the disks of real nodes, while they run and while they are stopped: what a replica lost it gets back
+from the others; what all lost is told, and nothing else is lost with it."""
+
+import glob
+import json
+import os
+import struct
+import time
+
+from weir_cluster import run, wait_until
+from weir_js import Js, JsCluster, Publisher, dump
+
+COUNT = 3000
+
+
+def config(rate="64M", interval="1s"):
+    return "jetstream { scrub_rate: %s, scrub_interval: \"%s\" }\n" % (rate, interval)
+
+
+NO_SCRUB = config("0")
+
+
+def replica(node, stream="S"):
+    return node.json("/replicaz?stream=" + stream)
+
+
+def payload(n):
+    return b"message %d " % n + bytes((n * 7 + k) % 251 for k in range(n % 300))
+
+
+def fill(c, count=COUNT, **options):
+    """So many messages on three replicas, all of them in blocks."""
+    js = Js(c.nodes[0])
+    js.create("S", ["s.>"], 3, **options)
+    p = Publisher(c.nodes[0])
+    for n in range(1, count + 1):
+        p.send("s.%d" % (n % 5), payload(n))
+        if n % 1000 == 0:
+            p.drain()
+    p.drain()
+    p.close()
+    js.close()
+    return {n: payload(n) for n in range(1, count + 1)}
+
+
+def stop_all(c):
+    """A planned stop flushes, and leaves no block in memory."""
+    for node in c.nodes:
+        node.stop()
+
+
+def start_all(c):
+    for node in c.nodes:
+        node.start()
+    c.wait_ready(timeout=30)
+
+
+class Blocks:
+    """The message blocks in the store of a node (storage/block_format.h)."""
+
+    def __init__(self, c, i):
+        self.records = {}  # seq -> [(path, offset, bytes)]
+        self.blocks = []   # (path, offset, offset of the index, first seq, last seq)
+        for path in sorted(glob.glob(os.path.join(c.folder, "n%d" % i, "js", "weir", "store", "data-*.wblk"))):
+            with open(path, "rb") as f:
+                data = f.read()
+            at = data.find(b"WBK1")
+            while at >= 0:
+                self._block(path, data, at)
+                at = data.find(b"WBK1", at + 64)
+
+    def _block(self, path, data, at):
+        first, last = struct.unpack_from("<QQ", data, at + 32)
+        count, = struct.unpack_from("<I", data, at + 56)
+        off = at + 64
+        for _ in range(count):
+            subject, header, body, seq = struct.unpack_from("<HIIQ", data, off + 6)
+            size = 32 + subject + header + body
+            self.records.setdefault(seq, []).append((path, off, size))
+            off += size
+        end = data.find(b"WBKF", off) + 96
+        assert end > 96
+        self.blocks.append((path, at, off, end, first, last))
+
+    def flip(self, seq):
+        """One bit of a message."""
+        for path, off, size in self.records[seq]:
+            overwrite(path, off + size - 1, lambda b: bytes([b[0] ^ 4]), 1)
+
+    def zero(self, first, last):
+        """Whole sectors, from the first message to the last."""
+        for path, off, _ in self.records[first]:
+            to = max(o + s for p, o, s in self.records[last] if p == path)
+            overwrite(path, off, lambda b: bytes(len(b)), to - off)
+
+    def ruin_index(self, n):
+        """Of the n-th block, and with it a fifth of its messages: nobody can tell then what is live in it."""
+        path, at, index, end, first, last = self.blocks[n]
+        overwrite(path, index, lambda b: bytes(len(b)), end - index)
+        overwrite(path, at + 64, lambda b: b"\xff" * len(b), (index - at) // 5)
+        return first, last
+
+
+def overwrite(path, off, change, size):
+    with open(path, "r+b") as f:
+        f.seek(off)
+        old = f.read(size)
+        new = change(old)
+        assert new != old
+        f.seek(off)
+        f.write(new)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def wait_mended(c, least, timeout=30):
+    """Each node has mended so many blocks, and all are written anew."""
+    seen = []
+
+    def check():
+        seen[:] = [replica(n) for n in c.nodes]
+        return all(r["mended_blocks"] >= m and r["damaged_blocks"] == 0 for r, m in zip(seen, least))
+    try:
+        wait_until("all damage to be mended", check, timeout)
+    except AssertionError as e:
+        raise AssertionError("%s: %s" % (e, json.dumps(seen)))
+
+
+def check_whole(c, expected):
+    """Every replica has every message, and what is on the disks is sound."""
+    c.same("S", timeout=30)
+    for node in c.nodes:
+        assert dump(node, "S") == expected, node.name
+    stop_all(c)
+    start_all(c)
+    for node in c.nodes:
+        assert dump(node, "S") == expected, node.name
+        assert "Damage in" not in node.log(), node.log()
+    c.same("S")
+
+
+def test_damage_in_different_places_on_all_three_is_found_while_they_run_and_mended():
+    with JsCluster(3, config=config()) as c:
+        expected = fill(c)
+        stop_all(c)
+        start_all(c)
+        Blocks(c, 0).flip(100)
+        Blocks(c, 1).zero(1000, 1100)
+        Blocks(c, 2).flip(2000)
+        Blocks(c, 2).flip(2500)
+        wait_mended(c, [1, 1, 1])
+        scrub = c.nodes[0].json("/replicaz")["scrub"]
+        assert scrub["damaged_blocks"] >= 1 and scrub["bytes"] > 0, scrub
+        js = Js(c.nodes[0])
+        assert js.publish("s.x", b"more")
+        expected[COUNT + 1] = b"more"
+        check_whole(c, expected)
+
+
+def test_damaged_indexes_on_all_three_are_mended_before_the_stream_starts():
+    with JsCluster(3, config=NO_SCRUB) as c:
+        expected = fill(c)
+        for n in range(3):  # Several blocks, and holes in them.
+            js = Js(c.nodes[0])
+            for k in range(40):
+                seq = 1 + n * 1000 + k * 17
+                assert "error" not in js.api("STREAM.MSG.DELETE.S", {"seq": seq})
+                del expected[seq]
+            js.close()
+            p = Publisher(c.nodes[0])
+            for k in range(600):
+                seq = COUNT + n * 600 + k + 1
+                expected[seq] = payload(seq)
+                p.send("s.y", payload(seq))
+            p.drain()
+            p.close()
+            c.same("S")
+            stop_all(c)
+            start_all(c)
+        stop_all(c)
+        damaged = []
+        for i in range(3):
+            blocks = Blocks(c, i)
+            for n, b in enumerate(blocks.blocks):
+                overlaps = any(b[4] <= last and b[5] >= first for first, last in damaged)
+                if not overlaps and b[5] - b[4] > 50:
+                    damaged.append(blocks.ruin_index(n))
+                    break
+        assert len(damaged) == 3, damaged
+        start_all(c)
+        wait_mended(c, [1, 1, 1])
+        for node in c.nodes:
+            assert "is mended, and starts" in node.log(), node.log()
+        check_whole(c, expected)
+
+
+def test_a_truncated_and_a_missing_file_of_a_minority_come_back():
+    with JsCluster(3, config=NO_SCRUB) as c:
+        expected = fill(c)
+        stop_all(c)
+        paths = sorted({b[0] for b in Blocks(c, 1).blocks})
+        os.truncate(paths[-1], os.path.getsize(paths[-1]) // 3)
+        if len(paths) > 1:
+            os.rename(paths[0], paths[0] + ".gone")
+        start_all(c)
+        wait_mended(c, [0, 1, 0])
+        check_whole(c, expected)
+
+
+def test_readers_of_a_damaged_leader_get_every_message_in_order():
+    with JsCluster(3, config=NO_SCRUB) as c:
+        expected = fill(c)
+        stop_all(c)
+        start_all(c)
+        leader = c.leader("S")
+        i = c.nodes.index(leader)
+        blocks = Blocks(c, i)
+        for seq in (1, 700, 701, 1500, COUNT):
+            blocks.flip(seq)
+        js = Js(leader)
+        got = js.get("S", 700)
+        assert "error" not in got, got
+        js.consumer("S", "C", ack_policy="none")
+        messages = []
+        while len(messages) < COUNT:
+            batch = js.fetch("S", "C", 500, expires=10)
+            assert batch, len(messages)
+            messages += batch
+        assert [m[0] for m in messages] == list(range(1, COUNT + 1))
+        assert {m[0]: m[1] for m in messages} == expected
+        assert c.leader("S") is leader
+        wait_mended(c, [1 if n is leader else 0 for n in c.nodes])
+        check_whole(c, expected)
+
+
+def test_what_all_have_lost_is_named_and_costs_nothing_else():
+    with JsCluster(3, config=config()) as c:
+        expected = fill(c)
+        stop_all(c)
+        start_all(c)
+        for i in range(3):
+            blocks = Blocks(c, i)
+            blocks.flip(1234)         # On all,
+            blocks.flip(500 + 10 * i)  # and each something of its own in the same block, most likely.
+        for node in c.nodes:
+            wait_until("the loss to be told by " + node.name, lambda: replica(node)["lost"] == [[1234, 1234]], 30)
+            assert "from 1234 to 1234 are damaged on every replica" in node.log()
+        js = Js(c.nodes[1])
+        got = js.get("S", 1234)
+        assert got["error"]["err_code"] == 10051 and "damaged" in got["error"]["description"], got
+        for seq in (500, 510, 520, 1233, 1235):
+            assert "error" not in js.get("S", seq), seq
+        status, body = c.nodes[2].http("/replicaz?stream=S&dump=1", 60)
+        lines = [json.loads(line) for line in body.splitlines()]
+        assert status == 200 and len(lines) == COUNT
+        assert [m["seq"] for m in lines if "error" in m] == [1234]
+        assert js.info("S")["state"]["messages"] == COUNT
+        assert js.publish("s.x", b"goes on")
+
+
+if __name__ == "__main__":
+    run(globals())
