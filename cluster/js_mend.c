@@ -142,8 +142,8 @@ static void block_failed(struct js_mend *m)
     struct js_stream *st = m->st;
     bool was_told = false;
     for (size_t i = 0; i < st->lost_count; i++) {
-        was_told = was_told || (st->lost[i].first_seq >= m->first_seq &&
-                                st->lost[i].last_seq <= m->last_seq);
+        was_told = was_told ||
+                   (st->lost[i].first_seq >= m->first_seq && st->lost[i].last_seq <= m->last_seq);
     }
     st->is_mend_failed = true;
     st->is_mend_open = st->is_mend_open || m->is_open;
@@ -221,9 +221,9 @@ static void put_question(struct js_mend *m)
     struct js_range ranges[RANGES_MAX];
     unsigned count = 0;
     uint64_t seq = m->next_seq;
-    while (count < RANGES_MAX && seq <= m->last_seq &&
-           store_mend_missing(m->st->store, seq, &ranges[count].first_seq,
-                              &ranges[count].last_seq)) {
+    while (
+        count < RANGES_MAX && seq <= m->last_seq &&
+        store_mend_missing(m->st->store, seq, &ranges[count].first_seq, &ranges[count].last_seq)) {
         seq = ranges[count++].last_seq + 1;
     }
     m->id = js_next_id(m->js);
@@ -364,9 +364,10 @@ static bool is_as_known(const struct js_stream *st, struct slice record)
 {
     struct store_message r;
     struct msg_info info;
-    return store_record_read(record, &r) && (st->machine == NULL ||
-           (stream_get_message(st->machine, r.seq, &info) && info.time_ns == r.time_ns &&
-            slice_eq(info.subject, r.subject)));
+    return store_record_read(record, &r) &&
+           (st->machine == NULL ||
+            (stream_get_message(st->machine, r.seq, &info) && info.time_ns == r.time_ns &&
+             slice_eq(info.subject, r.subject)));
 }
 
 static void take_record(struct js_mend *m, struct slice record)
@@ -480,10 +481,10 @@ static bool serve_one(struct serve *s, struct js_stream *st)
     } else {
         /* A sequence that was given to no message here is not known to be gone. */
         put_verdict(s,
-                    rv == ERR_CORRUPT                                ? ANSWER_DAMAGED
-                    : rv != ERR_NOTFOUND                             ? ANSWER_UNKNOWN
-                    : s->seq <= store_stream_last_seq(st->store)     ? ANSWER_ABSENT
-                                                                     : ANSWER_UNKNOWN,
+                    rv == ERR_CORRUPT                            ? ANSWER_DAMAGED
+                    : rv != ERR_NOTFOUND                         ? ANSWER_UNKNOWN
+                    : s->seq <= store_stream_last_seq(st->store) ? ANSWER_ABSENT
+                                                                 : ANSWER_UNKNOWN,
                     s->seq);
     }
     return true;

@@ -51,8 +51,8 @@ static bool check(struct js *js, struct js_stream *st, uint64_t *seq)
     *seq = last_seq + 1;
     c->read_gid = st->gid;
     c->bytes += c->read.len;
-    c->next_ms = loop_now_ms(js->loop) +
-                 c->read.len * 1000 / (uint64_t)js->ctx->options->scrub_bytes_per_s;
+    c->next_ms =
+        loop_now_ms(js->loop) + c->read.len * 1000 / (uint64_t)js->ctx->options->scrub_bytes_per_s;
     c->is_reading = true;
     loop_work(js->loop, run, done, js);
     return true;
