@@ -67,7 +67,7 @@ static uint64_t start_seq(struct consumer *c, const struct msg_index *x, uint64_
     case DELIVER_ALL:
         return first;
     case DELIVER_LAST:
-        seq = stream_filter_last(&c->filter, x, UINT64_MAX);
+        seq = stream_filter_last(&c->filter, x);
         break;
     case DELIVER_NEW:
         break;
@@ -125,7 +125,8 @@ void consumer_free(struct consumer *c)
 
 /* ---- What it may deliver ---- */
 
-uint64_t consumer_next(struct consumer *c, const struct msg_index *x, uint64_t after)
+uint64_t consumer_seek(struct consumer *c, const struct msg_index *x, uint64_t after,
+                       uint64_t *budget)
 {
     if (after < c->lasts_upto) {
         struct msg_info info;
@@ -136,7 +137,7 @@ uint64_t consumer_next(struct consumer *c, const struct msg_index *x, uint64_t a
         }
         after = c->lasts_upto;
     }
-    return stream_filter_next(&c->filter, x, after + 1);
+    return stream_filter_seek(&c->filter, x, after + 1, budget);
 }
 
 uint64_t consumer_count_above(struct consumer *c, const struct msg_index *x, uint64_t after)
@@ -588,6 +589,23 @@ bool consumer_removing(struct consumer *c, const struct msg_index *x, uint64_t s
     move_floor(c, ret_entry->consumer_seq);
     c->is_dirty = true;
     return true;
+}
+
+uint64_t *consumer_removing_all(struct consumer *c, size_t *ret_count)
+{
+    size_t count = 0;
+    uint64_t *seqs = xmalloc((c->pending.live + 1) * sizeof *seqs);
+    for (size_t i = c->pending.head; i < c->pending.tail; i++) {
+        if (c->pending.entries[i].state != PENDING_GONE) {
+            seqs[count++] = c->pending.entries[i].seq;
+        }
+    }
+    c->is_dirty = c->is_dirty || c->exhausted_count > 0 || c->pending_count > 0;
+    c->exhausted_count = 0;
+    c->pending_count = 0;
+    c->lead_count = 0;
+    *ret_count = count;
+    return seqs;
 }
 
 /* ---- Configuration ---- */

@@ -135,8 +135,10 @@ void consumer_get_info(struct consumer *c, const struct msg_index *x,
 
 /* Messages that match and were not delivered yet. */
 uint64_t consumer_num_pending(struct consumer *c, const struct msg_index *x);
-/* The first live message above @after to deliver for the first time; 0: none. */
-uint64_t consumer_next(struct consumer *c, const struct msg_index *x, uint64_t after);
+/* The first live message above @after to deliver for the first time; 0: none, or, if no @budget is
+ * left, not known yet: stream_filter_seek(). */
+uint64_t consumer_seek(struct consumer *c, const struct msg_index *x, uint64_t after,
+                       uint64_t *budget);
 /* As consumer_num_pending(), above @after. */
 uint64_t consumer_count_above(struct consumer *c, const struct msg_index *x, uint64_t after);
 /* NULL: @seq is not pending. */
@@ -158,6 +160,9 @@ void consumer_stored(struct consumer *c, const struct msg_index *x, uint64_t seq
 /* @seq is live still. True if it was pending: @ret_entry is what it was. */
 bool consumer_removing(struct consumer *c, const struct msg_index *x, uint64_t seq,
                        struct pending_entry *ret_entry);
+/* All messages are about to go: what was to be delivered is forgotten. Returns the pending ones,
+ * for each of which consumer_removing() has to follow; the caller frees it. */
+uint64_t *consumer_removing_all(struct consumer *c, size_t *ret_count);
 /* The configuration of an existing consumer changes: 0 or an API error with @ret_text. */
 int consumer_update(struct consumer *c, struct consumer_config *config, const struct msg_index *x,
                     const char **ret_text);

@@ -235,8 +235,26 @@ static void removing_one(struct consumers *cs, struct consumer *c, uint64_t seq)
     }
 }
 
+/* However many they are, only those matter that were delivered. */
+static void removing_all(struct consumers *cs)
+{
+    for (size_t i = 0; i < cs->count; i++) {
+        size_t count;
+        uint64_t *seqs = consumer_removing_all(cs->items[i], &count);
+        for (size_t k = 0; k < count; k++) {
+            removing_one(cs, cs->items[i], seqs[k]);
+        }
+        free(seqs);
+    }
+}
+
 static void ops_removing(struct consumers *cs, uint64_t first_seq, uint64_t last_seq)
 {
+    if (first_seq < last_seq && msg_index_at_or_above(cs->index, last_seq + 1) == 0 &&
+        msg_index_at_or_above(cs->index, 0) == first_seq) {
+        removing_all(cs);
+        return;
+    }
     for (size_t i = 0; i < cs->count; i++) {
         struct consumer *c = cs->items[i];
         if (first_seq == last_seq) {

@@ -94,6 +94,7 @@ void delivery_lead(struct delivery *d, int64_t now_ns)
     reset(d, "409 Leadership Change");
     unmark_all(d);
     d->is_leading = true;
+    d->scan_left = DELIVERY_TURN_SCANNED;
     d->idle_scan_ns = now_ns;
     d->due_ns = now_ns;
 }
@@ -460,6 +461,7 @@ void delivery_turn(struct delivery *d, int64_t now_ns)
     struct list now;
     struct list unserved;
     uint64_t budget = DELIVERY_TURN_MAX;
+    d->scan_left = DELIVERY_TURN_SCANNED;
     if (!d->is_leading) {
         return;
     }
@@ -485,7 +487,8 @@ void delivery_turn(struct delivery *d, int64_t now_ns)
         }
         plan_log_position(d, q, c, now_ns);
         if (has_work(q)) {
-            list_push_back(budget > 0 ? &d->active : &unserved, &q->active);
+            bool is_served = budget > 0 && d->scan_left > 0;
+            list_push_back(is_served ? &d->active : &unserved, &q->active);
             d->due_ns = min_ns(d->due_ns, due_of(q));
         }
     }
@@ -495,6 +498,11 @@ void delivery_turn(struct delivery *d, int64_t now_ns)
         list_splice(&d->active, &unserved);
         d->due_ns = now_ns;
     }
+}
+
+bool delivery_is_searching(const struct delivery *d)
+{
+    return d->is_leading && d->scan_left == 0;
 }
 
 int64_t delivery_next_due(const struct delivery *d)

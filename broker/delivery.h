@@ -14,6 +14,7 @@
 
 #define DELIVERY_IN_FLIGHT_MAX 8192u   /* Deliveries proposed and not committed, per stream. */
 #define DELIVERY_TURN_MAX 2048u        /* Deliveries planned per turn; the rest in the next. */
+#define DELIVERY_TURN_SCANNED 500000u  /* Messages looked at per turn to find them. */
 #define DELIVERY_BYTES_MAX (32u << 20) /* In flight, per stream. */
 #define DELIVERY_INBOX_BYTES_MAX 4096u
 #define DELIVERY_WAITING_MAX 65536u /* Pulls of one consumer, whatever its max_waiting. */
@@ -55,6 +56,8 @@ void delivery_ack(struct delivery *d, uint64_t consumer, uint64_t seq, uint64_t 
 
 /* Once per loop turn: match, expire, heartbeat. Calls propose and status. */
 void delivery_turn(struct delivery *d, int64_t now_ns);
+/* The last turn did not come to the end of its search: the next is due at once. */
+bool delivery_is_searching(const struct delivery *d);
 /* When the next turn is due if nothing else happens; INT64_MAX: never. */
 int64_t delivery_next_due(const struct delivery *d);
 

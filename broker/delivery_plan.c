@@ -98,7 +98,8 @@ uint64_t plan_available(const struct delivery *d, struct delivery_queue *q, stru
            (queued > q->agains ? queued - q->agains : 0);
 }
 
-enum next { NEXT_FOUND, NEXT_NONE, NEXT_BLOCKED };
+/* NEXT_SEARCHING: goes on in the next turn. */
+enum next { NEXT_FOUND, NEXT_NONE, NEXT_BLOCKED, NEXT_SEARCHING };
 
 static enum next next_again(struct plan *p)
 {
@@ -144,9 +145,12 @@ static enum next next_first(struct plan *p)
             return NEXT_BLOCKED;
         }
     }
-    uint64_t seq = consumer_next(p->c, p->d->cs->index, after);
+    if (p->d->scan_left == 0) {
+        return NEXT_SEARCHING;
+    }
+    uint64_t seq = consumer_seek(p->c, p->d->cs->index, after, &p->d->scan_left);
     if (seq == 0) {
-        return NEXT_NONE;
+        return p->d->scan_left == 0 ? NEXT_SEARCHING : NEXT_NONE;
     }
     bool is_live = msg_index_get(p->d->cs->index, seq, &p->next);
     assert(is_live);

@@ -100,6 +100,7 @@ struct delivery {
     uint64_t last_flight;
     uint64_t in_flight;
     uint64_t in_flight_bytes;
+    uint64_t scan_left; /* In this turn. */
 
     int64_t due_ns;
     int64_t idle_due_ns;

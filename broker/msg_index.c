@@ -8,11 +8,11 @@
 /* Distance to a neighbour of the same subject; what does not fit is searched for. */
 #define LINK_NONE 0u
 #define LINK_FAR UINT32_MAX
+#define GARBAGE_MIN 64u /* Segments; fewer are freed at once. */
 
 struct msg_meta {
-    int64_t time_ns;
-    uint32_t subject_id;
-    uint32_t size; /* 0: deleted. */
+    uint32_t time_low, time_high; /* Not one of 64 bits: 4 bytes of padding for each message. */
+    uint32_t size;
     uint32_t next;
     uint32_t prev;
 };
@@ -22,7 +22,17 @@ struct msg_segment {
     uint32_t cap;
     uint32_t live;
     uint16_t *offs; /* Ascending: sequence within the segment. */
+    uint32_t *ids;  /* Of subjects; SUBJECT_NONE: deleted. Apart, since scans read nothing else. */
     struct msg_meta *metas;
+};
+
+struct msg_garbage {
+    struct msg_garbage *next;
+    struct msg_dir_slot *dir;
+    uint32_t *tree;
+    size_t head;
+    size_t dir_count;
+    struct subject_table subjects;
 };
 
 struct place {
@@ -41,6 +51,16 @@ static uint64_t mix(uint64_t v)
     return v;
 }
 
+static int64_t meta_time(const struct msg_meta *m)
+{
+    return (int64_t)((uint64_t)m->time_high << 32 | m->time_low);
+}
+
+static bool is_live(const struct msg_segment *g, uint32_t slot)
+{
+    return g->ids[slot] != SUBJECT_NONE;
+}
+
 static uint64_t msg_hash(uint64_t seq, int64_t time_ns, uint64_t subject, uint32_t size)
 {
     return mix(mix(mix(seq ^ 0x9e3779b97f4a7c15ull) + (uint64_t)time_ns) ^ (subject + size));
@@ -56,29 +76,58 @@ static void segment_free(struct msg_segment *g)
 {
     if (g != NULL) {
         free(g->offs);
+        free(g->ids);
         free(g->metas);
         free(g);
     }
 }
 
+void msg_garbage_free(struct msg_garbage *garbage)
+{
+    while (garbage != NULL) {
+        struct msg_garbage *next = garbage->next;
+        for (size_t i = garbage->head; i < garbage->dir_count; i++) {
+            segment_free(garbage->dir[i].segment);
+        }
+        free(garbage->dir);
+        free(garbage->tree);
+        subject_table_close(&garbage->subjects);
+        free(garbage);
+        garbage = next;
+    }
+}
+
+struct msg_garbage *msg_index_take_garbage(struct msg_index *x)
+{
+    struct msg_garbage *garbage = x->garbage;
+    x->garbage = NULL;
+    return garbage;
+}
+
+/* Freeing millions of messages takes long: it is left to whoever has the time. */
 void msg_index_clear(struct msg_index *x)
 {
-    for (size_t i = x->head; i < x->dir_count; i++) {
-        segment_free(x->dir[i].segment);
-    }
-    free(x->dir);
-    free(x->tree);
-    uint32_t births = x->subjects.births;
-    uint32_t epoch = x->subjects.epoch;
-    subject_table_close(&x->subjects);
+    struct msg_garbage *garbage = xmalloc(sizeof *garbage);
+    *garbage = (struct msg_garbage){.next = x->garbage,
+                                    .dir = x->dir,
+                                    .tree = x->tree,
+                                    .head = x->head,
+                                    .dir_count = x->dir_count,
+                                    .subjects = x->subjects};
     msg_index_init(x);
-    x->subjects.births = births; /* What filters remember of the old ids must not fit new ones. */
-    x->subjects.epoch = epoch;
+    /* What filters remember of the old ids must not fit new ones. */
+    x->subjects.births = garbage->subjects.births;
+    x->subjects.epoch = garbage->subjects.epoch;
+    x->garbage = garbage;
+    if (garbage->dir_count - garbage->head < GARBAGE_MIN) {
+        msg_garbage_free(msg_index_take_garbage(x));
+    }
 }
 
 void msg_index_close(struct msg_index *x)
 {
     msg_index_clear(x);
+    msg_garbage_free(msg_index_take_garbage(x));
 }
 
 /* ---- The directory and its tree ---- */
@@ -172,7 +221,7 @@ static bool find(const struct msg_index *x, uint64_t seq, struct place *ret)
     struct msg_segment *g = x->dir[pos].segment;
     uint32_t off = (uint32_t)(seq % MSG_SEGMENT_SEQS);
     uint32_t slot = slot_find(g, off);
-    if (slot >= g->used || g->offs[slot] != off || g->metas[slot].size == 0) {
+    if (slot >= g->used || g->offs[slot] != off || !is_live(g, slot)) {
         return false;
     }
     *ret = (struct place){pos, slot, g};
@@ -189,11 +238,17 @@ static struct msg_meta *meta_of(const struct msg_index *x, uint64_t seq)
 
 /* ---- Adding and removing ---- */
 
+static void segment_fit(struct msg_segment *g)
+{
+    g->offs = xrealloc(g->offs, g->cap * sizeof *g->offs);
+    g->ids = xrealloc(g->ids, g->cap * sizeof *g->ids);
+    g->metas = xrealloc(g->metas, g->cap * sizeof *g->metas);
+}
+
 static void segment_grow(struct msg_segment *g)
 {
     g->cap = g->cap == 0 ? 8 : g->cap * 2;
-    g->offs = xrealloc(g->offs, g->cap * sizeof *g->offs);
-    g->metas = xrealloc(g->metas, g->cap * sizeof *g->metas);
+    segment_fit(g);
 }
 
 static uint32_t link_of(uint64_t distance)
@@ -233,7 +288,9 @@ void msg_index_add(struct msg_index *x, uint64_t seq, int64_t time_ns, uint32_t 
     subject->last_seq = seq;
     subject->count++;
     g->offs[g->used] = (uint16_t)off;
-    g->metas[g->used] = (struct msg_meta){time_ns, subject_id, size, LINK_NONE, prev};
+    g->ids[g->used] = subject_id;
+    g->metas[g->used] = (struct msg_meta){(uint32_t)time_ns, (uint32_t)((uint64_t)time_ns >> 32),
+                                          size, LINK_NONE, prev};
     g->used++;
     g->live++;
     tree_add(x, pos, 1);
@@ -248,34 +305,39 @@ static uint64_t search_same(const struct msg_index *x, uint64_t seq, uint32_t id
     for (;;) {
         seq = is_up ? msg_index_at_or_above(x, seq + 1) : msg_index_at_or_below(x, seq - 1);
         assert(seq != 0);
-        if (meta_of(x, seq)->subject_id == id) {
+        struct place p;
+        bool is_found = find(x, seq, &p);
+        assert(is_found);
+        if (p.segment->ids[p.slot] == id) {
             return seq;
         }
     }
 }
 
-static uint64_t next_of(const struct msg_index *x, uint64_t seq, const struct msg_meta *m)
+static uint64_t next_of(const struct msg_index *x, uint64_t seq, const struct place *p)
 {
-    if (m->next == LINK_NONE) {
+    uint32_t next = p->segment->metas[p->slot].next;
+    if (next == LINK_NONE) {
         return 0;
     }
-    return m->next != LINK_FAR ? seq + m->next : search_same(x, seq, m->subject_id, true);
+    return next != LINK_FAR ? seq + next : search_same(x, seq, p->segment->ids[p->slot], true);
 }
 
-static uint64_t prev_of(const struct msg_index *x, uint64_t seq, const struct msg_meta *m)
+static uint64_t prev_of(const struct msg_index *x, uint64_t seq, const struct place *p)
 {
-    if (m->prev == LINK_NONE) {
+    uint32_t prev = p->segment->metas[p->slot].prev;
+    if (prev == LINK_NONE) {
         return 0;
     }
-    return m->prev != LINK_FAR ? seq - m->prev : search_same(x, seq, m->subject_id, false);
+    return prev != LINK_FAR ? seq - prev : search_same(x, seq, p->segment->ids[p->slot], false);
 }
 
 /* Take @seq out of the chain of its subject. */
-static void unlink_same(struct msg_index *x, uint64_t seq, const struct msg_meta *m)
+static void unlink_same(struct msg_index *x, uint64_t seq, const struct place *p)
 {
-    struct subject_entry *subject = &x->subjects.entries[m->subject_id];
-    uint64_t next = next_of(x, seq, m);
-    uint64_t prev = prev_of(x, seq, m);
+    struct subject_entry *subject = &x->subjects.entries[p->segment->ids[p->slot]];
+    uint64_t next = next_of(x, seq, p);
+    uint64_t prev = prev_of(x, seq, p);
     uint32_t link = next != 0 && prev != 0 ? link_of(next - prev) : LINK_NONE;
     if (next != 0) {
         meta_of(x, next)->prev = link;
@@ -295,15 +357,15 @@ static void segment_squeeze(struct msg_segment *g)
 {
     uint32_t to = 0;
     for (uint32_t i = 0; i < g->used; i++) {
-        if (g->metas[i].size != 0) {
+        if (is_live(g, i)) {
             g->offs[to] = g->offs[i];
+            g->ids[to] = g->ids[i];
             g->metas[to++] = g->metas[i];
         }
     }
     g->used = to;
     g->cap = to + 2;
-    g->offs = xrealloc(g->offs, g->cap * sizeof *g->offs);
-    g->metas = xrealloc(g->metas, g->cap * sizeof *g->metas);
+    segment_fit(g);
 }
 
 static void segment_shrink(struct msg_index *x, size_t pos)
@@ -335,16 +397,17 @@ bool msg_index_remove(struct msg_index *x, uint64_t seq)
     if (!find(x, seq, &p)) {
         return false;
     }
-    struct msg_meta *m = &p.segment->metas[p.slot];
-    struct subject_entry *subject = &x->subjects.entries[m->subject_id];
-    x->hash -= msg_hash(seq, m->time_ns, subject->hash, m->size);
+    const struct msg_meta *m = &p.segment->metas[p.slot];
+    uint32_t *id = &p.segment->ids[p.slot];
+    struct subject_entry *subject = &x->subjects.entries[*id];
+    x->hash -= msg_hash(seq, meta_time(m), subject->hash, m->size);
     x->bytes -= m->size;
     x->count--;
-    unlink_same(x, seq, m);
+    unlink_same(x, seq, &p);
     if (subject->count == 0) {
-        subject_table_remove(&x->subjects, m->subject_id);
+        subject_table_remove(&x->subjects, *id);
     }
-    m->size = 0;
+    *id = SUBJECT_NONE;
     p.segment->live--;
     tree_add(x, p.pos, UINT32_MAX);
     segment_shrink(x, p.pos);
@@ -360,8 +423,8 @@ bool msg_index_get(const struct msg_index *x, uint64_t seq, struct msg_info *ret
         return false;
     }
     const struct msg_meta *m = &p.segment->metas[p.slot];
-    *ret_info = (struct msg_info){seq, m->time_ns, subject_text(&x->subjects, m->subject_id),
-                                  m->subject_id, m->size};
+    uint32_t id = p.segment->ids[p.slot];
+    *ret_info = (struct msg_info){seq, meta_time(m), subject_text(&x->subjects, id), id, m->size};
     return true;
 }
 
@@ -382,10 +445,12 @@ uint64_t msg_index_at_or_below(const struct msg_index *x, uint64_t seq)
             continue;
         }
         const struct msg_segment *g = x->dir[pos].segment;
-        for (uint32_t slot = g->used; slot-- > 0;) {
-            uint64_t at = x->dir[pos].number * MSG_SEGMENT_SEQS + g->offs[slot];
-            if (at <= seq && g->metas[slot].size != 0) {
-                return at;
+        uint32_t end = x->dir[pos].number < number
+                           ? g->used
+                           : slot_find(g, (uint32_t)(seq % MSG_SEGMENT_SEQS) + 1);
+        for (uint32_t slot = end; slot-- > 0;) {
+            if (is_live(g, slot)) {
+                return x->dir[pos].number * MSG_SEGMENT_SEQS + g->offs[slot];
             }
         }
     }
@@ -407,7 +472,7 @@ uint64_t msg_index_count_from(const struct msg_index *x, uint64_t seq)
             below += end;
         } else {
             for (uint32_t slot = 0; slot < end; slot++) {
-                below += g->metas[slot].size != 0;
+                below += is_live(g, slot);
             }
         }
     }
@@ -429,7 +494,7 @@ uint64_t msg_index_select(const struct msg_index *x, uint64_t rank)
     }
     const struct msg_segment *g = x->dir[pos].segment;
     for (uint32_t slot = 0; slot < g->used; slot++) {
-        if (g->metas[slot].size != 0 && rank-- == 0) {
+        if (is_live(g, slot) && rank-- == 0) {
             return x->dir[pos].number * MSG_SEGMENT_SEQS + g->offs[slot];
         }
     }
@@ -443,7 +508,7 @@ uint64_t msg_index_at_time(const struct msg_index *x, int64_t time_ns)
     uint64_t high = x->count;
     while (low < high) {
         uint64_t mid = low + (high - low) / 2;
-        if (meta_of(x, msg_index_select(x, mid))->time_ns < time_ns) {
+        if (meta_time(meta_of(x, msg_index_select(x, mid))) < time_ns) {
             low = mid + 1;
         } else {
             high = mid;
@@ -454,12 +519,18 @@ uint64_t msg_index_at_time(const struct msg_index *x, int64_t time_ns)
 
 uint64_t msg_index_next_same(const struct msg_index *x, uint64_t seq)
 {
-    return next_of(x, seq, meta_of(x, seq));
+    struct place p;
+    bool is_found = find(x, seq, &p);
+    assert(is_found);
+    return next_of(x, seq, &p);
 }
 
 uint64_t msg_index_prev_same(const struct msg_index *x, uint64_t seq)
 {
-    return prev_of(x, seq, meta_of(x, seq));
+    struct place p;
+    bool is_found = find(x, seq, &p);
+    assert(is_found);
+    return prev_of(x, seq, &p);
 }
 
 void msg_cursor_init(struct msg_cursor *c, const struct msg_index *x, uint64_t seq)
@@ -480,15 +551,39 @@ bool msg_cursor_next(struct msg_cursor *c, uint64_t *ret_seq, uint32_t *ret_subj
             continue;
         }
         for (; c->slot < g->used; c->slot++) {
-            if (g->metas[c->slot].size != 0) {
+            if (is_live(g, c->slot)) {
                 *ret_seq = x->dir[c->dir_pos].number * MSG_SEGMENT_SEQS + g->offs[c->slot];
-                *ret_subject_id = g->metas[c->slot].subject_id;
+                *ret_subject_id = g->ids[c->slot];
                 c->slot++;
                 return true;
             }
         }
     }
     return false;
+}
+
+uint32_t msg_cursor_next_ids(struct msg_cursor *c, uint64_t to, const uint32_t **ret_ids)
+{
+    const struct msg_index *x = c->x;
+    for (; c->dir_pos < x->dir_count; c->dir_pos++, c->slot = 0) {
+        const struct msg_dir_slot *d = &x->dir[c->dir_pos];
+        if (d->number > to / MSG_SEGMENT_SEQS) {
+            return 0;
+        }
+        if (d->segment == NULL) {
+            continue;
+        }
+        uint32_t end = d->number < to / MSG_SEGMENT_SEQS
+                           ? d->segment->used
+                           : slot_find(d->segment, (uint32_t)(to % MSG_SEGMENT_SEQS));
+        if (c->slot < end) {
+            *ret_ids = d->segment->ids + c->slot;
+            uint32_t count = end - c->slot;
+            c->slot = end;
+            return count;
+        }
+    }
+    return 0;
 }
 
 static void check_subject(const struct msg_index *x, uint32_t id)
@@ -521,8 +616,8 @@ void msg_index_check(const struct msg_index *x)
         assert(seq > before || count == 0);
         before = seq;
         const struct msg_meta *m = meta_of(x, seq);
-        assert(m->subject_id < x->subjects.entries_count);
-        hash += msg_hash(seq, m->time_ns, x->subjects.entries[id].hash, m->size);
+        assert(id < x->subjects.entries_count);
+        hash += msg_hash(seq, meta_time(m), x->subjects.entries[id].hash, m->size);
         bytes += m->size;
         count++;
     }

@@ -1,5 +1,5 @@
 /* What a stream knows of its live messages without reading them: subject, size, time, and the chain
- * of messages of one subject. 28 bytes a message.
+ * of messages of one subject. 26 bytes a message.
  *
  * Messages lie in segments of 1,024 sequences in sequence order; deleted ones leave holes which are
  * squeezed out when they are more than half of a segment. A Fenwick tree over the segments counts
@@ -37,6 +37,7 @@ struct msg_index {
     size_t dir_count;
     size_t dir_cap;
     size_t dir_empty; /* NULL segments from head on. */
+    struct msg_garbage *garbage;
 };
 
 void msg_index_init(struct msg_index *x);
@@ -47,7 +48,11 @@ void msg_index_add(struct msg_index *x, uint64_t seq, int64_t time_ns, uint32_t 
                    uint32_t size);
 /* Remove, and the subject with its last message. False if it is not live. */
 bool msg_index_remove(struct msg_index *x, uint64_t seq);
+/* Remove all. What that leaves to be freed may be much: it is kept until the close, or until
+ * somebody takes it to free it elsewhere. */
 void msg_index_clear(struct msg_index *x);
+struct msg_garbage *msg_index_take_garbage(struct msg_index *x); /* NULL: there is none. */
+void msg_garbage_free(struct msg_garbage *garbage);              /* Any thread. NULL is fine. */
 
 bool msg_index_get(const struct msg_index *x, uint64_t seq, struct msg_info *ret_info);
 /* The first live sequence at or above @seq, and the last at or below; 0: none. */
@@ -73,6 +78,10 @@ struct msg_cursor {
 void msg_cursor_init(struct msg_cursor *c, const struct msg_index *x, uint64_t seq);
 /* False at the end. Only seq and subject_id: the cheapest scan. */
 bool msg_cursor_next(struct msg_cursor *c, uint64_t *ret_seq, uint32_t *ret_subject_id);
+
+/* The next messages below @to that lie together: the ids of their subjects, SUBJECT_NONE for
+ * deleted ones. Returns how many there are; 0: the end. */
+uint32_t msg_cursor_next_ids(struct msg_cursor *c, uint64_t to, const uint32_t **ret_ids);
 
 /* Assert all invariants; slow. */
 void msg_index_check(const struct msg_index *x);

@@ -79,6 +79,11 @@ void stream_free(struct stream *s)
     free(s);
 }
 
+struct msg_garbage *stream_take_garbage(struct stream *s)
+{
+    return msg_index_take_garbage(&s->index);
+}
+
 uint64_t stream_take_consumer_id(struct stream *s)
 {
     return s->next_consumer_id++;
@@ -106,7 +111,7 @@ bool stream_remove_message(struct stream *s, uint64_t seq, struct stream_effects
     return true;
 }
 
-/* A floor: one range, however many messages. */
+/* A floor: one range. Of many messages it is all, or the caller uses a job. */
 void stream_remove_below(struct stream *s, uint64_t floor, struct stream_effects *e)
 {
     uint64_t first = msg_index_at_or_above(&s->index, 0);
@@ -369,6 +374,7 @@ int stream_step(struct stream *s, uint64_t index, uint64_t term, struct slice en
     s->applied_index = index;
     s->applied_term = term;
     s->budget = STREAM_JOB_STEP_MESSAGES;
+    s->scan_left = STREAM_JOB_STEP_SCANNED;
     struct entry_reader r;
     entry_open(&r, entry);
     advance_time(s, r.time_ns, e);

@@ -17,8 +17,11 @@
 #include "broker/stream_filter.h"
 
 #define STREAM_JOB_STEP_MESSAGES 10000u /* A JOB_STEP removes or examines at most so many. */
-#define STREAM_JOBS_MAX 64u             /* Purges waiting; the next is refused. */
-#define STREAM_LANE_ANSWERS 4096u       /* Answers kept per origin. */
+#define STREAM_JOB_STEP_SCANNED                                                                    \
+    500000u                       /* Messages of other subjects that it looks at, at most.         \
+                                   */
+#define STREAM_JOBS_MAX 64u       /* Purges waiting; the next is refused. */
+#define STREAM_LANE_ANSWERS 4096u /* Answers kept per origin. */
 #define STREAM_ORIGIN_FORGET_NS (3600ll * 1000000000ll)
 #define STREAM_DUE_NEVER INT64_MAX
 #define STREAM_DUE_SHARED_NS 250000000ll /* Due times closer than this share one CLOCK. */
@@ -188,7 +191,11 @@ bool stream_remove_message(struct stream *s, uint64_t seq, struct stream_effects
  * consumers. Returns 0 or ERR_INVALID. */
 int stream_new(struct slice config_json, int64_t created_ns, const struct stream_consumer_ops *ops,
                struct stream **ret_stream);
+/* Any thread, if nothing else knows it: of millions of messages it takes long. */
 void stream_free(struct stream *s);
+/* What removing all messages left to be freed, by msg_garbage_free() in any thread; NULL: nothing.
+ */
+struct msg_garbage *stream_take_garbage(struct stream *s);
 
 /* Apply one committed entry; @e is cleared first. Returns 0, or what entry_check() says: then the
  * entry was not touched, and the replica stops applying and says so. Entries without ops only move

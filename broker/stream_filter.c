@@ -4,6 +4,9 @@
 #include <stdlib.h>
 
 #include "broker/subject.h"
+
+#define SCAN_FIRST 65536u   /* Messages looked at before the subjects are asked. */
+#define CHAIN_STEPS_MAX 64u /* From each end of a subject's chain. */
 #include "storage/base/buf.h"
 
 void stream_filter_init(struct stream_filter *f, const struct slice *subjects, size_t count)
@@ -58,12 +61,9 @@ bool stream_filter_has_subject(const struct stream_filter *f, struct slice subje
     return false;
 }
 
-bool stream_filter_has_id(struct stream_filter *f, const struct msg_index *x, uint32_t subject_id)
+/* It is not remembered. */
+static bool look_at_id(struct stream_filter *f, const struct subject_table *t, uint32_t subject_id)
 {
-    if (f->is_all) {
-        return true;
-    }
-    const struct subject_table *t = &x->subjects;
     if (f->seen_epoch != t->epoch) {
         f->seen_epoch = t->epoch;
         f->seen_cap = 0;
@@ -80,6 +80,19 @@ bool stream_filter_has_id(struct stream_filter *f, const struct msg_index *x, ui
         f->seen[subject_id] = birth << 1 | is_match;
     }
     return (f->seen[subject_id] & 1) != 0;
+}
+
+bool stream_filter_has_id(struct stream_filter *f, const struct msg_index *x, uint32_t subject_id)
+{
+    if (f->is_all) {
+        return true;
+    }
+    const struct subject_table *t = &x->subjects;
+    if (f->seen_epoch == t->epoch && subject_id < f->seen_cap &&
+        f->seen[subject_id] >> 1 == t->entries[subject_id].birth) {
+        return (f->seen[subject_id] & 1) != 0;
+    }
+    return look_at_id(f, t, subject_id);
 }
 
 static const struct subject_entry *literal_of(const struct stream_filter *f,
@@ -128,7 +141,8 @@ static uint64_t literal_next(const struct subject_entry *s, uint32_t id, const s
     }
 }
 
-uint64_t stream_filter_next(struct stream_filter *f, const struct msg_index *x, uint64_t from)
+uint64_t stream_filter_seek(struct stream_filter *f, const struct msg_index *x, uint64_t from,
+                            uint64_t *budget)
 {
     if (f->is_all) {
         return msg_index_at_or_above(x, from);
@@ -147,10 +161,12 @@ uint64_t stream_filter_next(struct stream_filter *f, const struct msg_index *x, 
     uint32_t id;
     uint64_t end = start;
     uint64_t found = 0;
-    while (msg_cursor_next(&c, &seq, &id)) {
+    while (*budget > 0 && msg_cursor_next(&c, &seq, &id)) {
+        --*budget;
         end = seq;
         if (stream_filter_has_id(f, x, id)) {
             found = seq;
+            *budget += *budget == 0; /* Zero says that it is not known. */
             break;
         }
         end = seq + 1;
@@ -165,23 +181,77 @@ uint64_t stream_filter_next(struct stream_filter *f, const struct msg_index *x, 
     return found;
 }
 
-uint64_t stream_filter_last(struct stream_filter *f, const struct msg_index *x, uint64_t upto)
+/* The first message at or above @from of a subject that has some on both sides, if it is near one
+ * end of the subject's chain; 0: it is not. */
+static uint64_t first_of_chain(const struct subject_entry *s, const struct msg_index *x,
+                               uint64_t from)
 {
-    if (f->is_literal) {
-        const struct subject_entry *s = literal_of(f, x);
-        uint64_t seq = s == NULL ? 0 : s->last_seq;
-        while (seq > upto) {
-            seq = msg_index_prev_same(x, seq);
+    uint64_t up = s->first_seq;
+    uint64_t down = s->last_seq;
+    for (unsigned i = 0; i < CHAIN_STEPS_MAX; i++) {
+        up = msg_index_next_same(x, up);
+        if (up >= from) {
+            return up;
         }
+        uint64_t before = msg_index_prev_same(x, down);
+        if (before < from) {
+            return down;
+        }
+        down = before;
+    }
+    return 0;
+}
+
+/* The same question to the subjects; false: they do not know. */
+static bool next_by_subjects(struct stream_filter *f, const struct msg_index *x, uint64_t from,
+                             uint64_t *ret_seq)
+{
+    const struct subject_table *t = &x->subjects;
+    uint64_t first = 0;
+    for (uint32_t id = 0; id < t->entries_count; id++) {
+        const struct subject_entry *s = &t->entries[id];
+        if (s->text == NULL || !stream_filter_has_id(f, x, id) || s->last_seq < from) {
+            continue;
+        }
+        uint64_t seq = s->first_seq >= from ? s->first_seq : first_of_chain(s, x, from);
+        if (seq == 0) {
+            return false;
+        }
+        first = first == 0 || seq < first ? seq : first;
+    }
+    *ret_seq = first;
+    return true;
+}
+
+uint64_t stream_filter_next(struct stream_filter *f, const struct msg_index *x, uint64_t from)
+{
+    uint64_t budget = SCAN_FIRST;
+    uint64_t seq = stream_filter_seek(f, x, from, &budget);
+    if (budget > 0 || next_by_subjects(f, x, from, &seq)) {
         return seq;
     }
-    struct msg_info info;
-    uint64_t seq = msg_index_at_or_below(x, upto);
-    while (seq != 0 && msg_index_get(x, seq, &info) &&
-           !stream_filter_has_id(f, x, info.subject_id)) {
-        seq = seq == 0 ? 0 : msg_index_at_or_below(x, seq - 1);
+    budget = UINT64_MAX;
+    return stream_filter_seek(f, x, from, &budget);
+}
+
+uint64_t stream_filter_last(struct stream_filter *f, const struct msg_index *x)
+{
+    if (f->is_all) {
+        return msg_index_at_or_below(x, UINT64_MAX);
     }
-    return seq;
+    if (f->is_literal) {
+        const struct subject_entry *s = literal_of(f, x);
+        return s == NULL ? 0 : s->last_seq;
+    }
+    const struct subject_table *t = &x->subjects;
+    uint64_t last = 0;
+    for (uint32_t id = 0; id < t->entries_count; id++) {
+        const struct subject_entry *s = &t->entries[id];
+        if (s->text != NULL && s->last_seq > last && stream_filter_has_id(f, x, id)) {
+            last = s->last_seq;
+        }
+    }
+    return last;
 }
 
 /* Matching messages in [from, to). */
@@ -190,11 +260,13 @@ static uint64_t scan_count(struct stream_filter *f, const struct msg_index *x, u
 {
     struct msg_cursor c;
     msg_cursor_init(&c, x, from);
-    uint64_t seq;
-    uint32_t id;
+    const uint32_t *ids;
+    uint32_t ids_count;
     uint64_t count = 0;
-    while (msg_cursor_next(&c, &seq, &id) && seq < to) {
-        count += stream_filter_has_id(f, x, id);
+    while ((ids_count = msg_cursor_next_ids(&c, to, &ids)) > 0) {
+        for (uint32_t i = 0; i < ids_count; i++) {
+            count += ids[i] != SUBJECT_NONE && stream_filter_has_id(f, x, ids[i]);
+        }
     }
     return count;
 }

@@ -31,8 +31,12 @@ bool stream_filter_has_subject(const struct stream_filter *f, struct slice subje
 bool stream_filter_has_id(struct stream_filter *f, const struct msg_index *x, uint32_t subject_id);
 /* The first live matching sequence at or above @from; 0: none. */
 uint64_t stream_filter_next(struct stream_filter *f, const struct msg_index *x, uint64_t from);
-/* The last live matching sequence at or below @upto; 0: none. */
-uint64_t stream_filter_last(struct stream_filter *f, const struct msg_index *x, uint64_t upto);
+/* The same by looking at no more than @budget messages, which is how many are left of it then. Zero
+ * is left: it is not known yet; asking again goes on from there. */
+uint64_t stream_filter_seek(struct stream_filter *f, const struct msg_index *x, uint64_t from,
+                            uint64_t *budget);
+/* The last live matching sequence; 0: none. */
+uint64_t stream_filter_last(struct stream_filter *f, const struct msg_index *x);
 /* Exact count of live matching messages at or above @from. O(log n) without filters; otherwise it
  * walks the smaller side. */
 uint64_t stream_filter_count(struct stream_filter *f, const struct msg_index *x, uint64_t from);

@@ -42,10 +42,40 @@ static void finish_first(struct stream *s, struct stream_effects *e)
     s->is_jobs_dirty = true;
 }
 
+/* The next message of the job, 0 if there is none. Of a wildcard only so many are looked at in one
+ * step; what is left of that depends on nothing but the messages, so that replicas agree. */
+static uint64_t job_seek(struct stream *s, struct stream_job *job, bool *ret_is_known)
+{
+    *ret_is_known = true;
+    if (job->match.is_all || job->match.is_literal) {
+        return stream_filter_next(&job->match, &s->index, job->cursor);
+    }
+    struct msg_cursor c;
+    uint64_t seq;
+    uint32_t id;
+    msg_cursor_init(&c, &s->index, job->cursor);
+    while (msg_cursor_next(&c, &seq, &id)) {
+        if (s->scan_left == 0) {
+            *ret_is_known = false;
+            job->cursor = seq;
+            return 0;
+        }
+        s->scan_left--;
+        if (seq > job->upper_seq || stream_filter_has_id(&job->match, &s->index, id)) {
+            return seq;
+        }
+    }
+    return 0;
+}
+
 /* Move on to the next message; returns whether the job is at its end. */
 static bool job_next(struct stream *s, struct stream_job *job, struct stream_effects *e)
 {
-    uint64_t seq = job->left == 0 ? 0 : stream_filter_next(&job->match, &s->index, job->cursor);
+    bool is_known = true;
+    uint64_t seq = job->left == 0 ? 0 : job_seek(s, job, &is_known);
+    if (!is_known) {
+        return false;
+    }
     if (seq == 0 || seq > job->upper_seq) {
         return true;
     }
@@ -69,7 +99,7 @@ static bool job_next(struct stream *s, struct stream_job *job, struct stream_eff
 
 void stream_run_jobs(struct stream *s, struct stream_effects *e)
 {
-    while (s->jobs_count > 0 && s->budget > 0) {
+    while (s->jobs_count > 0 && s->budget > 0 && s->scan_left > 0) {
         s->is_jobs_dirty = true;
         s->budget--;
         if (job_next(s, &s->jobs[0], e)) {
@@ -89,10 +119,26 @@ static void reply_purge(const struct op *op, int err_code, struct slice text, ui
     r->purged = purged;
 }
 
+/* Add the job of a purge and begin it. */
+static void purge_by_job(struct stream *s, const struct op *op, uint64_t upper_seq, uint64_t left,
+                         struct slice filter, struct stream_effects *e)
+{
+    if (!stream_add_job(s, JOB_PURGE, op->request, upper_seq, left, filter)) {
+        reply_purge(op, REFUSE_PURGE, SLICE_LIT("too many purges in progress"), 0, e);
+        return;
+    }
+    stream_run_jobs(s, e);
+}
+
 static void purge_floor(struct stream *s, const struct op *op, uint64_t floor,
                         struct stream_effects *e)
 {
     uint64_t before = s->index.count;
+    uint64_t kept = msg_index_count_from(&s->index, floor);
+    if (kept > 0 && before - kept > STREAM_JOB_STEP_MESSAGES) {
+        purge_by_job(s, op, floor - 1, UINT64_MAX, SLICE_EMPTY, e);
+        return;
+    }
     stream_remove_below(s, floor, e);
     reply_purge(op, 0, SLICE_EMPTY, before - s->index.count, e);
 }
@@ -126,9 +172,5 @@ void stream_purge(struct stream *s, const struct op *op, struct stream_effects *
         stream_filter_close(&f);
         left = count > keep ? count - keep : 0;
     }
-    if (!stream_add_job(s, JOB_PURGE, op->request, upper, left, filter)) {
-        reply_purge(op, REFUSE_PURGE, SLICE_LIT("too many purges in progress"), 0, e);
-        return;
-    }
-    stream_run_jobs(s, e);
+    purge_by_job(s, op, upper, left, filter, e);
 }

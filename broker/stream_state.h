@@ -59,7 +59,8 @@ struct stream {
     const struct stream_consumer_ops *ops; /* NULL: no consumers. */
     struct consumers *consumers;
 
-    uint32_t budget; /* Messages that this step may still remove for expiry, limits and jobs. */
+    uint32_t budget;    /* Messages that this step may still remove for expiry, limits and jobs. */
+    uint32_t scan_left; /* Messages that its jobs may still look at. */
     struct stream_filter expect_filter; /* Of the last wildcard expectation; a mere memory. */
     bool is_config_dirty;               /* Since the last checkpoint. */
     bool is_jobs_dirty;

@@ -316,7 +316,7 @@ static uint64_t find_message(const struct stream *s, const struct api_msg_get *g
         }
         struct stream_filter f;
         stream_filter_init(&f, &subject, 1);
-        uint64_t seq = stream_filter_last(&f, stream_index(s), UINT64_MAX);
+        uint64_t seq = stream_filter_last(&f, stream_index(s));
         stream_filter_close(&f);
         return seq;
     }

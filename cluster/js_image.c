@@ -257,8 +257,7 @@ static int adopt(struct js_stream *st)
     js_read_close(st);
     js_send_close(st);
     js_mend_close(st);
-    stream_free(st->machine);
-    st->machine = NULL;
+    js_stream_free_machine(st);
     st->store = store_find(st->js->store, st->gid);
     if (st->store == NULL) {
         return ERR_CORRUPT;

@@ -475,6 +475,8 @@ enum js_stop {
     JS_STOP_DELETED, /* The stream is deleted, and its data with it. */
     JS_STOP_LEFT,    /* Only the replica here goes, with its data. */
 };
+/* On the pool; nothing else knows the machine any more. */
+void js_stream_free_machine(struct js_stream *st);
 void js_stream_stop(struct js_stream *st, enum js_stop why);
 struct js_stream *js_stream_find(struct js *js, uint64_t gid);
 void js_stream_dirty(struct js_stream *st);

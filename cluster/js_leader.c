@@ -313,6 +313,9 @@ static void turn(struct js_stream *st)
             struct watchdog_at was = loop_enter(st->js->loop, WATCHDOG_DELIVER, st->gid);
             delivery_turn(st->delivery, now);
             loop_leave(st->js->loop, was);
+            if (delivery_is_searching(st->delivery)) {
+                js_leader_turn_wanted(st);
+            }
         }
         if (stream_wants_job_step(st->machine) && !st->is_job_proposed) {
             st->is_job_proposed = true;

@@ -26,6 +26,32 @@ void js_stream_dirty(struct js_stream *st)
     }
 }
 
+/* ---- Freeing ---- */
+
+/* Millions of messages are not freed in the loop. Pool. */
+static void free_garbage(void *arg)
+{
+    msg_garbage_free(arg);
+}
+
+static void free_machine(void *arg)
+{
+    stream_free(arg);
+}
+
+static void freed(void *arg)
+{
+    (void)arg;
+}
+
+void js_stream_free_machine(struct js_stream *st)
+{
+    if (st->machine != NULL) {
+        loop_work(st->js->loop, free_machine, freed, st->machine);
+        st->machine = NULL;
+    }
+}
+
 /* ---- Applying ---- */
 
 /* Who leads compares (design 4, Digests). */
@@ -79,6 +105,10 @@ static void apply(struct js_stream *st, const struct group_entry *entry)
             return;
         }
         carry_out(st);
+        struct msg_garbage *garbage = stream_take_garbage(st->machine);
+        if (garbage != NULL) {
+            loop_work(st->js->loop, free_garbage, freed, garbage);
+        }
     }
     st->applied_index = entry->index;
     st->applied_term = entry->term;
@@ -323,7 +353,11 @@ void js_stream_stop(struct js_stream *st, enum js_stop why)
     HASH_DEL(js->streams, st);
     stream_effects_close(&st->effects);
     buf_close(&st->ack_reply);
-    stream_free(st->machine);
+    if (why == JS_STOP_NODE) {
+        stream_free(st->machine); /* The loop has ended. */
+    } else {
+        js_stream_free_machine(st);
+    }
     free(st->name);
     free(st);
 }

@@ -56,9 +56,8 @@ bool watchdog_end(struct watchdog *w, uint64_t now_ns)
     if (is_long) {
         w->turn.activity = WATCHDOG_OTHER;
         for (enum watchdog_activity a = 0; a < WATCHDOG_COUNT; a++) {
-            w->turn.activity = w->by_activity_ns[a] > w->by_activity_ns[w->turn.activity]
-                                   ? a
-                                   : w->turn.activity;
+            w->turn.activity =
+                w->by_activity_ns[a] > w->by_activity_ns[w->turn.activity] ? a : w->turn.activity;
         }
         w->turn.activity_ns = w->by_activity_ns[w->turn.activity];
     }

@@ -18,19 +18,19 @@
 
 #define WATCHDOG_ACTIVITY_MAP(X)                                                                   \
     X(OTHER, "other")                                                                              \
-    X(CLIENTS, "clients")   /* Reading clients, and what they ask for. */                          \
-    X(PEERS, "peers")       /* Reading other nodes. */                                             \
-    X(RAFT, "raft")         /* The group host, but for what it calls. */                           \
-    X(APPLY, "apply")       /* Committed entries through a stream's or meta's machine. */          \
-    X(DELIVER, "deliver")   /* Matching messages and pull requests. */                             \
-    X(PROPOSE, "propose")   /* Batches become entries. */                                          \
-    X(API, "api")           /* $JS.API. */                                                         \
-    X(FLUSH, "flush")       /* The loop's part of a flush pass. */                                 \
-    X(IMAGE, "image")       /* Images made and taken. */                                           \
-    X(STREAMS, "streams")   /* Replicas that begin and end. */                                     \
-    X(TICK, "tick")         /* What is done each tick. */                                          \
-    X(MONITOR, "monitor")   /* Answers on the monitoring port. */                                  \
-    X(WRITES, "writes")     /* Writing to clients and other nodes. */
+    X(CLIENTS, "clients") /* Reading clients, and what they ask for. */                            \
+    X(PEERS, "peers")     /* Reading other nodes. */                                               \
+    X(RAFT, "raft")       /* The group host, but for what it calls. */                             \
+    X(APPLY, "apply")     /* Committed entries through a stream's or meta's machine. */            \
+    X(DELIVER, "deliver") /* Matching messages and pull requests. */                               \
+    X(PROPOSE, "propose") /* Batches become entries. */                                            \
+    X(API, "api")         /* $JS.API. */                                                           \
+    X(FLUSH, "flush")     /* The loop's part of a flush pass. */                                   \
+    X(IMAGE, "image")     /* Images made and taken. */                                             \
+    X(STREAMS, "streams") /* Replicas that begin and end. */                                       \
+    X(TICK, "tick")       /* What is done each tick. */                                            \
+    X(MONITOR, "monitor") /* Answers on the monitoring port. */                                    \
+    X(WRITES, "writes")   /* Writing to clients and other nodes. */
 
 enum watchdog_activity {
 #define X(name, text) WATCHDOG_##name,
@@ -84,8 +84,9 @@ void watchdog_begin(struct watchdog *w, uint64_t now_ns, uint64_t cpu_ns);
 struct watchdog_at watchdog_enter(struct watchdog *w, struct watchdog_at to, uint64_t now_ns);
 /* The loop is about to wait again: whether the turn was a long one. */
 bool watchdog_end(struct watchdog *w, uint64_t now_ns);
-/* After watchdog_end told a long one. @cpu_ns and @wall_ns: now. True when a line is due in the log;
- * then *ret is what it is about, and *ret_count how many long turns there were since the last. */
+/* After watchdog_end told a long one. @cpu_ns and @wall_ns: now. True when a line is due in the
+ * log; then *ret is what it is about, and *ret_count how many long turns there were since the last.
+ */
 bool watchdog_long(struct watchdog *w, uint64_t cpu_ns, uint64_t wall_ns, struct watchdog_turn *ret,
                    uint64_t *ret_count);
 #endif
