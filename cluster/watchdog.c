@@ -74,10 +74,11 @@ bool watchdog_long(struct watchdog *w, uint64_t cpu_ns, uint64_t wall_ns, struct
     }
     w->long_count++;
     w->busy_count += w->turn.cpu_ns > LONG_NS;
-    if (w->turn.cpu_ns > w->longest.cpu_ns || w->longest.took_ns == 0) {
+    bool is_longest = w->turn.cpu_ns > w->longest.cpu_ns || w->longest.took_ns == 0;
+    if (is_longest) {
         w->longest = w->turn;
     }
-    if (w->logged_ns != 0 && wall_ns - w->logged_ns < LOG_EVERY_NS) {
+    if (!is_longest && w->logged_ns != 0 && wall_ns - w->logged_ns < LOG_EVERY_NS) {
         return false;
     }
     *ret = w->turn;

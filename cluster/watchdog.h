@@ -1,10 +1,10 @@
 /* How long the turns of the event loop take, and with what.
  *
  * Whoever begins work that may take long says so (loop_enter); the time of a turn is added up by
- * activity. A turn above WATCHDOG_LONG_MS is counted and logged, at most one line a second, with
- * the activity that took most of it and the longest single piece. Wall time and the thread's own
- * CPU time are told apart: a turn that took long and worked little waited for a processor, a lock
- * or the kernel.
+ * activity. A turn above WATCHDOG_LONG_MS is counted and logged, at most one line a second unless
+ * it is the longest so far, with the activity that took most of it and the longest single piece.
+ * Wall time and the thread's own CPU time are told apart: a turn that took long and worked little
+ * waited for a processor, a lock or the kernel.
  *
  * Times are of a clock that stands still while the loop waits for something to do; a turn is what
  * passes between two waits. Cost: a read of that clock for each change of activity, and a system

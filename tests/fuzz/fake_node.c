@@ -128,6 +128,13 @@ void loop_leave(struct loop *l, struct watchdog_at back_to)
     (void)back_to;
 }
 
+const struct watchdog *loop_watchdog(const struct loop *l)
+{
+    static const struct watchdog none;
+    (void)l;
+    return &none;
+}
+
 void loop_hook(struct loop *l, enum loop_phase phase, loop_cb cb, void *arg)
 {
     require(l->hooks_count < HOOKS_MAX);
