@@ -202,6 +202,25 @@ void compat_expire_send(struct raft *r, raft_id id)
     }
 }
 
+bool compat_is_probing_below(const struct raft *r, raft_id id, raft_index next)
+{
+    const unsigned short probe = 0; /* PROGRESS__PROBE; else the core knows, or sends an image. */
+    assert(r->state == RAFT_LEADER);
+    int i = member_at(r, id);
+    return i >= 0 && r->leader_state.progress[i].state == probe &&
+           r->leader_state.progress[i].next_index < next;
+}
+
+void compat_probe_from(struct raft *r, raft_id id, raft_index next)
+{
+    assert(r->state == RAFT_LEADER);
+    assert(next <= compat_log_last(r) + 1);
+    int i = member_at(r, id);
+    if (i >= 0) {
+        r->leader_state.progress[i].next_index = next;
+    }
+}
+
 void compat_expire_quorum(struct raft *r, raft_time now)
 {
     assert(r->state == RAFT_LEADER);

@@ -1,8 +1,8 @@
 /* The only place that knows the inside of libraft 0.15's structs (raft-guide 4.3).
  *
- * Everything else goes through these readers, and through five writers: the election timer, the
- * known leader, when a member was last sent to, who was heard of late, the trim settings (which
- * libraft has setters for). */
+ * Everything else goes through these readers, and through six writers: the election timer, the
+ * known leader, when a member was last sent to and from which entry on, who was heard of late, the
+ * trim settings (which libraft has setters for). */
 #ifndef RAFT_COMPAT_H
 #define RAFT_COMPAT_H
 #include <raft.h>
@@ -34,6 +34,11 @@ bool compat_is_recent(const struct raft *r, raft_id id);
 /* On a leader only: the next tick sends @id entries or a heartbeat, however long ago the last was.
  * Only a timer: what is sent and when it counts does not depend on it. */
 void compat_expire_send(struct raft *r, raft_id id);
+/* On a leader only: it has heard nothing of what @id has, and is to probe from an index that is not
+ * above @next. Entries count only when @id has said that it has them, wherever they begin. */
+bool compat_is_probing_below(const struct raft *r, raft_id id, raft_index next);
+/* On a leader only: send @id entries from @next on, at most the last index + 1. */
+void compat_probe_from(struct raft *r, raft_id id, raft_index next);
 
 /* On a leader only: at the next tick it finds that no majority answers, and steps down. */
 void compat_expire_quorum(struct raft *r, raft_time now);

@@ -43,6 +43,7 @@ void elect_tick_now(struct raft_group *g)
         }
         return;
     }
+    guard_aim(g);
     g->tick(&g->io);
     guard_post(g);
     guard_release(g);

@@ -140,6 +140,9 @@ void group_table(struct raft_group *g, struct replica *rep, const struct frame_i
     rep->told_term = it->term;
     rep->table_last = it->index;
     rep->table_last_term = it->index_term;
+    rep->table_commit = it->commit;
+    rep->aimed = 0;
+    rep->is_table_refused = false;
     g->level_at = it->commit > g->level_at ? it->commit : g->level_at;
     bool is_leader = g->r != NULL && g->r->state == RAFT_LEADER;
     if (is_leader && IS_ON(h, G14) && compat_match_index(g->r, rep->raft_id) > it->index) {

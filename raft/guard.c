@@ -299,5 +299,6 @@ void guard_append_done(struct raft_group *g, struct append *a)
     } else {
         fire(g, a);
     }
+    guard_look_level(g); /* The core commits when entries are stored; nothing comes after them. */
     guard_pump(g);
 }

@@ -175,6 +175,9 @@ static bool before_result(struct raft_group *g, struct raft_message *m)
     struct replica *rep = group_replica(g, m->server_id);
     if (rep != NULL) {
         rep->heard_ms = g->host->now_ms == 0 ? 1 : g->host->now_ms;
+        if (a->rejected != 0 && a->rejected == rep->aimed) {
+            rep->is_table_refused = true;
+        }
     }
     if (a->rejected == 0 && a->last_log_index > compat_log_last(r)) {
         a->last_log_index = compat_log_last(r); /* Nobody can have more of ours than we have. */
@@ -182,9 +185,32 @@ static bool before_result(struct raft_group *g, struct raft_message *m)
     return true;
 }
 
+/* All that the leader says is committed is here. A new leader may not know yet what was committed
+ * before it; once it has committed in its own term, all that is below. */
+static bool is_same_as_leaders(const struct raft_group *g)
+{
+    uint64_t term = g->r->current_term;
+    return g->leader_term == term && g->leader_id != 0 && g->verified_term == term &&
+           g->verified_leader == g->leader_id && g->verified >= g->leader_commit &&
+           compat_term_at(g->r, g->leader_commit) == term;
+}
+
+/* The leader tells who lags only what he has as committed: level_at. Under a steady load some
+ * entries are always on their way. */
+void guard_look_level(struct raft_group *g)
+{
+    if (g->r == NULL || g->is_level || g->r->state == RAFT_LEADER || !is_same_as_leaders(g)) {
+        return;
+    }
+    uint64_t applied = g->r->last_applied;
+    if (applied >= g->level_at && applied + LEVEL_NEAR >= g->leader_commit &&
+        (applied >= g->leader_commit || compat_term_at(g->r, applied) == g->r->current_term)) {
+        g->is_level = true;
+    }
+}
+
 /* After the core took entries: who leads, whether this replica is level with it, and whether a
- * suspect is one no longer (G11). A new leader may not know yet what was committed before it; once
- * it has committed in its own term, all that is below. */
+ * suspect is one no longer (G11). */
 static void after_entries(struct raft_group *g, const struct raft_append_entries *a, uint64_t from,
                           uint64_t node_id, uint64_t leader_commit)
 {
@@ -195,16 +221,10 @@ static void after_entries(struct raft_group *g, const struct raft_append_entries
     g->leader_node = node_id;
     g->leader_term = a->term;
     elect_campaign_stop(g);
-    bool is_same = g->verified_term == a->term && g->verified_leader == from &&
-                   g->verified >= leader_commit && compat_term_at(g->r, leader_commit) == a->term;
-    /* The leader tells who lags only what he has as committed: level_at. Under a steady load some
-     * entries are always on their way. */
-    uint64_t applied = g->r->last_applied;
-    if (is_same && applied >= g->level_at && applied + LEVEL_NEAR >= leader_commit &&
-        (applied >= leader_commit || compat_term_at(g->r, applied) == a->term)) {
-        g->is_level = true;
-    }
-    if (is_same && g->is_suspect && !g->has_old_terms && vote_suspect_knows_terms(g)) {
+    g->leader_commit = leader_commit;
+    guard_look_level(g);
+    if (is_same_as_leaders(g) && g->is_suspect && !g->has_old_terms &&
+        vote_suspect_knows_terms(g)) {
         guard_trust(g, "level with its leader");
     }
 }

@@ -138,6 +138,39 @@ void guard_tell_commit(struct raft_group *g)
     }
 }
 
+/* Where @rep's log and ours are the same, by its table: at its end if that is an entry of ours,
+ * else at what it knows to be committed. 0: nowhere that is in memory. */
+static uint64_t common_index(const struct raft *r, const struct replica *rep)
+{
+    if (rep->told_term == 0 || rep->is_table_refused) {
+        return 0;
+    }
+    if (rep->table_last_term != 0 && compat_term_at(r, rep->table_last) == rep->table_last_term) {
+        return rep->table_last;
+    }
+    return compat_term_at(r, rep->table_commit) != 0 ? rep->table_commit : 0;
+}
+
+/* G8B: a send that failed makes the core begin anew behind what the member has acknowledged. Of one
+ * that was away at the election that is nothing: it would get the whole log in memory once more,
+ * tens of MiB for an entry, or an image as soon as a part of it was trimmed. Its table says what it
+ * has. That is a hint: if it does not fit, the core goes back as from any other place. */
+void guard_aim(struct raft_group *g)
+{
+    struct raft *r = g->r;
+    if (r->state != RAFT_LEADER || !IS_ON(g->host, G8B)) {
+        return;
+    }
+    for (unsigned i = 0; i < g->replicas_count; i++) {
+        struct replica *rep = &g->replicas[i];
+        uint64_t common = common_index(r, rep);
+        if (common != 0 && compat_is_probing_below(r, rep->raft_id, common + 1)) {
+            compat_probe_from(r, rep->raft_id, common + 1);
+            rep->aimed = common;
+        }
+    }
+}
+
 /* io->send. Always returns 0 (B14); what cannot be sent is told by the callback, later. */
 int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *m,
                raft_io_send_cb cb)

@@ -51,6 +51,7 @@ enum host_lane { HOST_LANE_RAFT, HOST_LANE_BULK };
     X(G6) /* no tick for a non-leader with appends in flight */ \
     X(G7) /* one vote per term */ \
     X(G8) /* a useful reject hint */ \
+    X(G8B) /* a leader begins where the log of a member that returns ends */ \
     X(G9) /* truncate by restart */ \
     X(G10) /* stop-and-wait, or held completions (pipeline_max > 1) */ \
     X(G11) /* a suspect replica neither votes nor campaigns */ \
@@ -127,7 +128,7 @@ struct host_options {
     uint32_t pending_bytes_max;      /* Proposed and not yet committed, per group (4 MiB). */
     uint64_t node_pending_bytes_max; /* Same, of all groups (64 MiB). */
     uint32_t peer_queue_bytes_max;   /* Waiting to be sent to one peer (64 MiB). */
-    uint32_t group_queue_bytes_max;  /* Same, of one group, or one item (8 MiB). */
+    uint32_t group_queue_bytes_max;  /* Same, of one group, and one item more (8 MiB). */
     uint32_t chunk_bytes;            /* Catch-up chunk, at most 512 KiB (256 KiB). */
     uint64_t wal_bytes_max;          /* Budget; from 75 % on flushes are forced (1 GiB). */
     uint64_t guards_off;             /* GUARD_BIT()s. The simulator's ablation only (0). */

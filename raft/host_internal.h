@@ -164,6 +164,9 @@ struct replica {
     uint32_t table_epoch; /* Peer epoch of the table below, 0: none. */
     uint64_t table_last;
     uint64_t table_last_term;
+    uint64_t table_commit;
+    uint64_t aimed;        /* The entry before the first one that was sent by the table, 0: none. */
+    bool is_table_refused; /* It did not fit there. */
     struct out_queue queue;
     struct peer *peer; /* That queue's, once used. */
 };
@@ -289,6 +292,7 @@ struct raft_group {
     bool is_barrier_stored; /* It is. */
     uint64_t lead_ms;       /* Since when it leads. */
     uint64_t leader_id, leader_node, leader_term, leader_seen_ms;
+    uint64_t leader_commit; /* As it said last, in its term. */
     bool is_alone; /* Led at the last tick without a majority of nodes; none came back since. */
     struct group_role told; /* Last role_changed. */
     bool is_told;
@@ -509,6 +513,10 @@ void guard_message_free(struct raft_message *m);
 int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *m,
                raft_io_send_cb cb);
 void guard_tell_commit(struct raft_group *g); /* At the end of the turn. */
+/* Before a tick of the core: from which entry on members that were away are sent to. */
+void guard_aim(struct raft_group *g);
+/* After entries came, and after they were stored. */
+void guard_look_level(struct raft_group *g);
 /* Some follower has committed entries and does not know it: a turn is wanted. */
 bool guard_has_commit_news(struct raft_group *g);
 void guard_accepted(struct raft_group *g); /* The core took the entries being received. */

@@ -121,7 +121,7 @@ static void to_peer(struct out *o)
         rep->peer = p;
     }
     if (p->bytes + o->bytes > h->opt.peer_queue_bytes_max ||
-        (q->bytes > 0 && q->bytes + o->bytes > h->opt.group_queue_bytes_max)) {
+        q->bytes > h->opt.group_queue_bytes_max) {
         h->stats.dropped++;
         finish(o, RAFT_NOCONNECTION);
         return;

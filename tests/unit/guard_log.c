@@ -112,6 +112,53 @@ bool a_long_old_tail_is_found_in_a_few_rounds(uint64_t off)
     return false;
 }
 
+/* Node 3 has entries 1 to 11, and is down when this node is elected and commits ten more. */
+static void lead_without_node_3(const struct host_options *o)
+{
+    puppet_open_with(&p, 7, 0, o);
+    puppet_commands(&p, 2, 2, 1, 1, 11, 10, "old");
+    host_peer_down(p.host, 3);
+    puppet_lead(&p, 2);
+    uint64_t term = puppet_status(&p).role.term;
+    for (unsigned i = 0; i < 10; i++) {
+        must(puppet_propose(&p, "new") == 0);
+        puppet_result(&p, 2, term, 0, puppet_status(&p).last_index);
+        puppet_run(&p, 200); /* Heartbeats to node 3 fail meanwhile. */
+    }
+    must(puppet_status(&p).is_core_leader);
+    must(puppet_status(&p).commit_index == 22);
+    puppet_forget(&p);
+    host_peer_up(p.host, 3);
+}
+
+bool a_member_that_was_away_gets_what_it_lacks(uint64_t off)
+{
+    struct host_options o = {.guards_off = off};
+    lead_without_node_3(&o);
+    puppet_table(&p, 3, 2, 11, 2);
+    const struct frame_item *e = puppet_heard(&p, FRAME_ENTRIES, 3);
+    must(e != NULL && e->index + e->count == 22);
+    return e->index == 11;
+}
+
+/* Its log ends with entries of another leader's, and this one has not all of its log in memory. */
+bool a_member_that_was_away_needs_no_image(uint64_t off)
+{
+    struct host_options o = {.guards_off = off, .log_entries_max = 16};
+    lead_without_node_3(&o);
+    must(puppet_status(&p).log_first_index > 2);
+    puppet_say(&p, 3,
+               &(struct frame_item){
+                   .kind = FRAME_TABLE, .term = 2, .index = 40, .index_term = 2, .commit = 11});
+    puppet_settle(&p);
+    uint64_t term = puppet_status(&p).role.term;
+    const struct frame_item *e = puppet_heard(&p, FRAME_ENTRIES, 3);
+    must(e != NULL);
+    puppet_result(&p, 3, term, e->index == 11 ? 0 : e->index, e->index == 11 ? 22 : 11);
+    puppet_run(&p, 2000);
+    return p.images_opened == 0;
+}
+
 /* After a restart the core believes each configuration in its log to be committed. */
 bool a_cut_configuration_is_not_in_force(uint64_t off)
 {

@@ -12,6 +12,8 @@ bool only_what_was_checked_is_applied(uint64_t off);                     /* G3 *
 bool a_hand_over_waits_for_appends_in_flight(uint64_t off);              /* G4 */
 bool an_append_of_an_older_term_is_not_acked_to_the_new_leader(uint64_t off); /* G5 */
 bool a_long_old_tail_is_found_in_a_few_rounds(uint64_t off);                  /* G8 */
+bool a_member_that_was_away_gets_what_it_lacks(uint64_t off);                 /* G8B */
+bool a_member_that_was_away_needs_no_image(uint64_t off);                     /* G8B */
 bool a_cut_configuration_is_not_in_force(uint64_t off);                       /* G9 */
 bool a_steady_load_commits(uint64_t off);                                     /* G10 */
 bool a_steady_load_commits_with_four_batches_in_flight(uint64_t off);         /* G10 */

@@ -23,6 +23,8 @@ static const struct guard_check checks[] = {
     {HOST_GUARD_G6, a_stalled_disk_wins_no_election_without_its_log, 0, false},
     {HOST_GUARD_G7, a_transferee_gets_no_second_vote, 0, false},
     {HOST_GUARD_G8, a_long_old_tail_is_found_in_a_few_rounds, 0, false},
+    {HOST_GUARD_G8B, a_member_that_was_away_gets_what_it_lacks, 0, false},
+    {HOST_GUARD_G8B, a_member_that_was_away_needs_no_image, 0, false},
     {HOST_GUARD_G9, a_cut_configuration_is_not_in_force, 0, false},
     {HOST_GUARD_G10, a_steady_load_commits, 0, false},
     {HOST_GUARD_G10, a_steady_load_commits_with_four_batches_in_flight, 0, false},

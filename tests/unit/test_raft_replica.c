@@ -53,6 +53,66 @@ PLAY(a_suspect_is_level_only_with_what_its_leader_committed_in_its_own_term)
     return !is_early && puppet_status(&p).state == GROUP_ACTIVE;
 }
 
+/* What it lacks comes with the first message, and nothing after that for a while. */
+PLAY(a_replica_is_level_as_soon_as_what_it_lacked_is_stored)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 1, "kept");
+    puppet_crash(&p);
+    must(puppet_restart(&p) == 0);
+    puppet_say(&p, 2,
+               &(struct frame_item){
+                   .kind = FRAME_TABLE, .term = 2, .index = 4, .index_term = 2, .commit = 4});
+    p.is_disk_held = true;
+    puppet_commands(&p, 2, 2, 2, 2, 4, 2, "missed");
+    must(!puppet_status(&p).is_level);
+    p.is_disk_held = false;
+    puppet_settle(&p);
+    return puppet_applied(&p, 4, 2, "missed") && puppet_status(&p).is_level;
+}
+
+/* The hint is wrong: where the table says that its log ends it has another entry. */
+PLAY(a_member_whose_table_is_wrong_is_found_all_the_same)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 11, 10, "old");
+    host_peer_down(p.host, 3);
+    puppet_lead(&p, 2);
+    uint64_t term = puppet_status(&p).role.term;
+    puppet_run(&p, 1500);
+    puppet_result(&p, 2, term, 0, puppet_status(&p).last_index);
+    puppet_forget(&p);
+    host_peer_up(p.host, 3);
+    puppet_table(&p, 3, 2, 11, 2);
+    const struct frame_item *e = puppet_heard(&p, FRAME_ENTRIES, 3);
+    must(e != NULL && e->index == 11);
+    puppet_result(&p, 3, term, 11, 4); /* Refused; it says 4. */
+    puppet_run(&p, 1500);
+    e = puppet_heard(&p, FRAME_ENTRIES, 3);
+    return e->index == 4;
+}
+
+/* A message of more than a group's queue may hold waits for nobody: behind it nothing does. */
+PLAY(entries_larger_than_the_queue_go_behind_a_small_message)
+{
+    static char text[1000];
+    struct host_options o = {.guards_off = off, .group_queue_bytes_max = 4096};
+    memset(text, 'x', sizeof text - 1);
+    puppet_open_with(&p, 7, 0, &o);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 0, "");
+    host_peer_down(p.host, 3);
+    puppet_lead(&p, 2);
+    for (unsigned i = 0; i < 10; i++) {
+        must(puppet_propose(&p, text) == 0);
+        puppet_result(&p, 2, puppet_status(&p).role.term, 0, puppet_status(&p).last_index);
+    }
+    puppet_run(&p, 1500);
+    puppet_forget(&p);
+    host_peer_up(p.host, 3); /* The group's table goes first. */
+    puppet_table(&p, 3, 1, 1, 1);
+    return puppet_sent(&p, 3, puppet_status(&p).last_index, &(struct applied_entry){0});
+}
+
 PLAY(a_suspicion_survives_the_next_restart_and_ends_for_good)
 {
     lose_entry_3(off);
