@@ -18,11 +18,6 @@ def built(name):
     return os.path.join(where, "tests", "chaos", name)
 
 
-def is_possible():
-    return (os.path.exists(built("power_disk")) and os.path.exists("/dev/fuse")
-            and os.path.exists("/dev/loop-control") and shutil.which("mkfs.ext4") is not None)
-
-
 class PowerDisk:
     def __init__(self, folder, at):
         """@folder is its own; the file system is mounted on @at."""
@@ -105,6 +100,13 @@ class PowerDisk:
 
 class DiskCluster(NetCluster):
     """Each node has .disk, and its store lies on it."""
+
+    NEEDS = "root, ip, FUSE, loop devices, mkfs.ext4 and a build with libfuse3"
+
+    @staticmethod
+    def is_possible():
+        return (NetCluster.is_possible() and os.path.exists(built("power_disk")) and os.path.exists("/dev/fuse")
+                and os.path.exists("/dev/loop-control") and shutil.which("mkfs.ext4") is not None)
 
     def start(self):
         for node in self.nodes:

@@ -3,13 +3,9 @@
 import os
 import subprocess
 
-from disks import DiskCluster, built
+from disks import built
 from nemeses import Nemesis
 from weir_net import NetCluster, ip
-
-
-def is_possible():
-    return os.path.exists(built("wire")) and os.path.exists("/dev/net/tun")
 
 
 class Wire:
@@ -48,11 +44,11 @@ class Wire:
 
 
 class WireCluster(Wire, NetCluster):
-    pass
+    NEEDS = "root, ip and TUN devices"
 
-
-class WireDiskCluster(Wire, DiskCluster):
-    pass
+    @staticmethod
+    def is_possible():
+        return NetCluster.is_possible() and os.path.exists("/dev/net/tun")
 
 
 class WireNemesis(Nemesis):

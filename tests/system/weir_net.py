@@ -72,6 +72,9 @@ class NetNode(Node):
 
 
 class NetCluster(JsCluster):
+    NEEDS = "root and ip"
+    is_possible = staticmethod(is_possible)
+
     def __init__(self, count, args=(), name="C"):
         self.folder = tempfile.mkdtemp(prefix="weir-")
         self.is_born = True
