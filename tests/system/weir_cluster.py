@@ -11,6 +11,7 @@ has a folder of its own under a temporary directory: log, store, ports file.
 """
 
 import atexit
+import fcntl
 import json
 import os
 import random
@@ -41,22 +42,40 @@ def binary():
     return max(found)[1]
 
 
-_ports_used = set()
+# Test programs run side by side, and a node that is down for a moment must find its port free again: each
+# program has a slice of the ports to itself, by a lock that ends with it. Below the range of outgoing
+# connections, which could take a port before its node does.
+_SLICES, _SLICE_PORTS, _FIRST_PORT = 100, 200, 12000
+_slice = None  # The next port, and the end of the slice.
+_locks = []    # Held until the program ends.
+
+
+def _take_slice():
+    for i in random.sample(range(_SLICES), _SLICES):
+        try:
+            lock = open(os.path.join(tempfile.gettempdir(), "weir-ports-%d.lock" % i), "a")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # Somebody has it, or it is another user's.
+            continue
+        _locks.append(lock)
+        first = _FIRST_PORT + i * _SLICE_PORTS
+        return [first, first + _SLICE_PORTS]
+    raise RuntimeError("%d test programs run already" % _SLICES)
 
 
 def free_port():
-    """Below the range of outgoing connections, which could take the port before its node does."""
+    global _slice
     while True:
-        port = random.randrange(12000, 32000)
-        if port in _ports_used:
-            continue
+        if _slice is None or _slice[0] == _slice[1]:
+            _slice = _take_slice()
+        port = _slice[0]
+        _slice[0] += 1
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 s.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        _ports_used.add(port)
         return port
 
 
