@@ -5,13 +5,16 @@
  *    0  4  length of the body, little-endian
  *    4  1  type
  *    5  1  flags, 0
- *    6  2  protocol version, 1
+ *    6  2  protocol version, 2
  *    8  4  CRC-32C of bytes 0 to 8 and the body
  *   12     body
  *
  * The first frame is AUTH (user, password), at most PEER_FRAME_AUTH_BYTES_MAX, within 2 s; nothing
  * else is looked at before it was accepted. Then the dialler sends HELLO, and the other side its
- * own. A length is checked against the bound of its lane before anything is allocated.
+ * own. Of two nodes the one with the lower node_id decides whether the connection is taken into
+ * service: it sends BEGIN, or CLOSE when there is one already. Before BEGIN nothing else is sent,
+ * so that no connection that carries frames is given up for another one. A length is checked
+ * against the bound of its lane before anything is allocated.
  *
  * Strings in bodies are a varint length and the bytes; numbers are varints unless said otherwise.
  * Decoding borrows from the body and accepts any bytes. */
@@ -27,7 +30,7 @@
 #define PEER_FRAME_MAGIC "WEIRPEER"
 #define PEER_FRAME_MAGIC_BYTES 8
 #define PEER_FRAME_HEAD_BYTES 12
-#define PEER_FRAME_VERSION 1
+#define PEER_FRAME_VERSION 2
 #define PEER_FRAME_AUTH_BYTES_MAX 4096
 #define PEER_FRAME_HELLO_BYTES_MAX 65536
 #define PEER_FRAME_LIST_MAX 256 /* URLs in one list. */
@@ -43,6 +46,7 @@ enum peer_frame_type {
     PEER_FRAME_HEARTBEAT, /* struct peer_heartbeat */
     PEER_FRAME_RAFT,      /* a frame of raft/host */
     PEER_FRAME_BULK,      /* the same on the bulk lane */
+    PEER_FRAME_BEGIN,     /* empty: the connection is in service */
     PEER_FRAME_USER = 64, /* PEERS_TYPE_USER: registered types, client lane */
 };
 

@@ -157,7 +157,8 @@ void peers_dial_closed(struct peer_conn *c)
         r->is_dialling = false;
         if (!c->is_bound) {
             snprintf(r->error, sizeof r->error, "%s", c->error == NULL ? "closed" : c->error);
-            if (r->is_configured && !r->is_self && r->failures % 20 == 0) {
+            bool is_news = c->error == NULL || strcmp(c->error, PEERS_DUPLICATE) != 0;
+            if (r->is_configured && !r->is_self && is_news && r->failures % 20 == 0) {
                 log_inf("Error trying to connect to route: %s: %s", r->url, r->error);
             }
             r->next_ms = now_ms + backoff_ms(++r->failures);

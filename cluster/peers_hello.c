@@ -214,19 +214,7 @@ static struct peer *get_peer(struct peers *p, uint64_t node_id)
     return peer;
 }
 
-/* Whether @c, new, takes the place of @old on their lane. Both nodes decide alike. */
-static bool is_better(const struct peer_conn *c, const struct peer_conn *old, uint64_t own_id,
-                      uint64_t peer_id)
-{
-    if (c->incarnation != old->incarnation) {
-        return true;
-    }
-    bool is_c_low = c->is_dialler == (own_id < peer_id);
-    bool is_old_low = old->is_dialler == (own_id < peer_id);
-    return is_c_low && !is_old_low;
-}
-
-const char *peers_on_hello(struct peer_conn *c, const struct peer_hello *h)
+const char *peers_check_hello(struct peer_conn *c, const struct peer_hello *h)
 {
     struct peers *p = c->peers;
     uint64_t node_id = id_of(h->uuid);
@@ -238,16 +226,30 @@ const char *peers_on_hello(struct peer_conn *c, const struct peer_hello *h)
     if (node_id == p->ctx->node_id || node_id == 0) {
         return "self-route";
     }
-    const char *why = refuse(c, h);
-    if (why != NULL) {
-        return why;
-    }
-    struct peer *peer = get_peer(p, node_id);
+    return refuse(c, h);
+}
+
+bool peers_decides(const struct peer_conn *c, const struct peer_hello *h)
+{
+    return c->peers->ctx->node_id < id_of(h->uuid);
+}
+
+static void send_begin(struct peer_conn *c)
+{
+    struct buf *out = peer_conn_out(c);
+    peer_frame_end(out, peer_frame_begin(out, PEER_FRAME_BEGIN));
+}
+
+const char *peers_bind(struct peer_conn *c, const struct peer_hello *h)
+{
+    struct peers *p = c->peers;
+    struct peer *peer = get_peer(p, id_of(h->uuid));
     if (peer == NULL) {
         return "too many nodes";
     }
     struct peer_conn *old = peer->lanes[c->lane];
-    if (old != NULL && !is_better(c, old, p->ctx->node_id, node_id)) {
+    bool is_decider = peers_decides(c, h);
+    if (old != NULL && is_decider && old->incarnation == c->incarnation) {
         return PEERS_DUPLICATE;
     }
     if (peer->incarnation != 0 && peer->incarnation != h->incarnation && peer->info.is_up) {
@@ -255,7 +257,10 @@ const char *peers_on_hello(struct peer_conn *c, const struct peer_hello *h)
         old = NULL;
     }
     if (old != NULL) {
-        peer_conn_close(old, PEERS_DUPLICATE);
+        peer_conn_close(old, PEERS_DUPLICATE); /* Of an older start, or closed over there. */
+    }
+    if (is_decider) {
+        send_begin(c);
     }
     peer->incarnation = h->incarnation;
     set_address(peer, c, h);

@@ -7,9 +7,10 @@
  *   peers_interest.c   interest and core messages
  *   peers_query.c      what others ask: nodes, routes, /routez, counters
  *
- * A pair of nodes may dial each other at once. The connection kept for a lane is the one that the
- * node with the lower node_id dialled; of two from the same dialler, the first. A connection of a
- * newer incarnation replaces an older one's. */
+ * A pair of nodes may dial each other at once. The node with the lower node_id decides which
+ * connection of a lane is kept, the first that it hears a HELLO on, and says so by BEGIN; the other
+ * one waits for that. So what carries frames is not replaced while it stands, and no frame is lost
+ * between two connections. A connection of a newer incarnation replaces an older one's. */
 #ifndef CLUSTER_PEERS_INTERNAL_H
 #define CLUSTER_PEERS_INTERNAL_H
 #include <netinet/in.h>
@@ -175,8 +176,13 @@ void peers_fill_client_urls(const struct peers *p, struct peer_list *list);
 /* This node's HELLO on @lane. Slices point into the peers. */
 struct peers_health peers_health(const struct peers *p);
 void peers_fill_hello(struct peers *p, enum peers_lane lane, struct peer_hello *ret_hello);
-/* The other side's HELLO: bind the connection, or NULL with why not. */
-const char *peers_on_hello(struct peer_conn *c, const struct peer_hello *h);
+/* The other side's HELLO. NULL, or why the connection is closed. */
+const char *peers_check_hello(struct peer_conn *c, const struct peer_hello *h);
+/* Is it this node that decides which connection to the other side is kept? */
+bool peers_decides(const struct peer_conn *c, const struct peer_hello *h);
+/* Take the connection into service: by this node's decision, or by the other side's BEGIN. NULL, or
+ * why not. */
+const char *peers_bind(struct peer_conn *c, const struct peer_hello *h);
 /* A frame of a bound connection. ERR_PROTO closes it. */
 int peers_on_frame(struct peer_conn *c, uint8_t type, struct slice body);
 void peers_on_closed(struct peer_conn *c);

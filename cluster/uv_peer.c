@@ -1,7 +1,8 @@
 /* One connection between nodes, and the listener.
  *
  * Dialler: RESOLVING, CONNECTING, HELLO (magic, AUTH and HELLO sent), BOUND.
- * Listener's side: AUTH, HELLO, BOUND. Whoever takes longer than PEERS_HANDSHAKE_MS is closed.
+ * Listener's side: AUTH, HELLO, BOUND. Before BOUND is BEGIN, until the other side has said so, on
+ * the node with the higher node_id. Whoever takes longer than PEERS_HANDSHAKE_MS is closed.
  * Frames gather in `out`; at the end of the turn it is swapped with `inflight` and written. */
 #include <assert.h>
 #include <errno.h>
@@ -28,6 +29,7 @@ enum conn_state {
     CONN_CONNECTING,
     CONN_AUTH,
     CONN_HELLO,
+    CONN_BEGIN,
     CONN_BOUND,
     CONN_CLOSING
 };
@@ -44,6 +46,7 @@ struct uv_conn {
     bool is_resolving;
     bool is_magic_seen;
     bool is_frame_partial;
+    struct buf hello; /* While BEGIN: the other side's. */
     struct buf in;
     struct buf out;
     struct buf inflight;
@@ -66,6 +69,7 @@ static struct uv_conn *conn_of(struct peer_conn *c)
 
 static void conn_free(struct uv_conn *c)
 {
+    buf_close(&c->hello);
     buf_close(&c->in);
     buf_close(&c->out);
     buf_close(&c->inflight);
@@ -103,7 +107,7 @@ void peer_conn_close(struct peer_conn *base, const char *why)
     if (c->state == CONN_CLOSING) {
         return;
     }
-    if (why != NULL && (c->state == CONN_BOUND || c->state == CONN_HELLO)) {
+    if (why != NULL && c->state >= CONN_HELLO) {
         size_t at = peer_frame_begin(&c->out, PEER_FRAME_CLOSE);
         peer_frame_string(&c->out, slice_str(why));
         peer_frame_end(&c->out, at);
@@ -202,7 +206,7 @@ static void on_written(uv_write_t *w, int status)
 
 static void flush(struct uv_conn *c)
 {
-    if (c->is_writing || c->out.len == 0 || (c->state != CONN_BOUND && c->state != CONN_HELLO)) {
+    if (c->is_writing || c->out.len == 0 || c->state < CONN_HELLO || c->state == CONN_CLOSING) {
         return;
     }
     assert(c->inflight.len == 0);
@@ -275,6 +279,26 @@ static bool is_authorized(struct uv_conn *c, struct slice body)
     return !r.failed && is_user && is_pass;
 }
 
+/* @why is NULL when all is well. */
+static int go_on(struct uv_conn *c, const char *why)
+{
+    if (why != NULL) {
+        c->base.error = why;
+        peer_conn_close(&c->base, why);
+    }
+    return 0;
+}
+
+static int bind_conn(struct uv_conn *c, const struct peer_hello *h)
+{
+    c->state = CONN_BOUND;
+    const char *why = peers_bind(&c->base, h);
+    if (why == NULL) {
+        uv_timer_stop(&c->timer);
+    }
+    return go_on(c, why);
+}
+
 static int take_hello(struct uv_conn *c, struct slice body)
 {
     struct peer_hello *h = xcalloc(1, sizeof *h);
@@ -289,15 +313,43 @@ static int take_hello(struct uv_conn *c, struct slice body)
         flush(c);
     }
     c->base.incarnation = h->incarnation;
-    c->state = CONN_BOUND;
-    const char *why = peers_on_hello(&c->base, h);
-    free(h);
+    const char *why = peers_check_hello(&c->base, h);
     if (why != NULL) {
-        c->base.error = why;
-        peer_conn_close(&c->base, why);
-        return 0;
+        rv = go_on(c, why);
+    } else if (peers_decides(&c->base, h)) {
+        rv = bind_conn(c, h);
+    } else {
+        c->state = CONN_BEGIN;
+        buf_append_slice(&c->hello, body);
     }
-    uv_timer_stop(&c->timer);
+    free(h);
+    return rv;
+}
+
+static int take_begin(struct uv_conn *c)
+{
+    struct peer_hello *h = xcalloc(1, sizeof *h);
+    int rv = peer_frame_read_hello(buf_slice(&c->hello), h);
+    assert(rv == 0); /* As it was when it came. */
+    /* Again: another node of that name may have come since. */
+    const char *why = peers_check_hello(&c->base, h);
+    rv = why != NULL ? go_on(c, why) : bind_conn(c, h);
+    free(h);
+    buf_close(&c->hello);
+    return rv;
+}
+
+static int take_close_early(struct uv_conn *c, struct slice body)
+{
+    struct reader r = reader_of(body);
+    struct slice why = peer_frame_read_string(&r);
+    bool is_duplicate = slice_eq_str(why, PEERS_DUPLICATE);
+    if (!is_duplicate) {
+        log_wrn("%s:%u - rid:%llu - Route refused: %.*s", c->base.ip, c->base.port,
+                (unsigned long long)c->base.rid, SLICE_ARG(why));
+    }
+    c->base.error = is_duplicate ? PEERS_DUPLICATE : "refused by the other side";
+    close_handles(c);
     return 0;
 }
 
@@ -319,15 +371,14 @@ static int take_frame(struct uv_conn *c, uint8_t type, struct slice body)
         return 0;
     case CONN_HELLO:
         if (type == PEER_FRAME_CLOSE) {
-            struct reader r = reader_of(body);
-            struct slice why = peer_frame_read_string(&r);
-            log_wrn("%s:%u - rid:%llu - Route refused: %.*s", c->base.ip, c->base.port,
-                    (unsigned long long)c->base.rid, SLICE_ARG(why));
-            c->base.error = "refused by the other side";
-            close_handles(c);
-            return 0;
+            return take_close_early(c, body);
         }
         return type == PEER_FRAME_HELLO ? take_hello(c, body) : ERR_PROTO;
+    case CONN_BEGIN:
+        if (type == PEER_FRAME_CLOSE) {
+            return take_close_early(c, body);
+        }
+        return type == PEER_FRAME_BEGIN ? take_begin(c) : ERR_PROTO;
     default:
         return peers_on_frame(&c->base, type, body);
     }
@@ -338,7 +389,7 @@ static uint32_t body_bytes_max(const struct uv_conn *c)
     if (c->state == CONN_AUTH) {
         return PEER_FRAME_AUTH_BYTES_MAX;
     }
-    if (c->state == CONN_HELLO) {
+    if (c->state == CONN_HELLO || c->state == CONN_BEGIN) {
         return PEER_FRAME_HELLO_BYTES_MAX;
     }
     return c->base.lane == PEERS_LANE_CLIENT ? PEERS_FRAME_BYTES_MAX : PEERS_RAFT_FRAME_BYTES_MAX;

@@ -93,7 +93,7 @@ static void put_hello(struct reader *r, struct buf *out)
 {
     struct peer_hello *h = xcalloc(1, sizeof *h);
     uint8_t how = reader_u8(r);
-    h->uuid[0] = reader_u8(r) % 4; /* 0 and 1, which is our own, are refused. */
+    h->uuid[0] = reader_u8(r) % 4; /* 0 and 2, which is our own, are refused; 1 says BEGIN. */
     h->lane = how % 4;
     h->is_jetstream = (how & 4) != 0;
     h->cluster_uuid[0] = (how & 0x18) == 0x18;
@@ -243,16 +243,28 @@ static void step_accept(struct world *w, struct reader *r)
     if (how % 8 != 7) {
         put_frame(r, &bytes, PEER_FRAME_HELLO);
     }
+    if ((how & 0x20) != 0) {
+        put_frame(r, &bytes, PEER_FRAME_BEGIN);
+    }
     feed(c, buf_slice(&bytes), (how & 0x40) != 0 ? reader_u8(r) : SIZE_MAX);
     buf_close(&bytes);
 }
 
 static void step(struct world *w, struct reader *r)
 {
-    static const uint8_t types[] = {PEER_FRAME_MSG,    PEER_FRAME_INTEREST,  PEER_FRAME_GOSSIP,
-                                    PEER_FRAME_UPDATE, PEER_FRAME_HEARTBEAT, PEER_FRAME_RAFT,
-                                    PEER_FRAME_BULK,   PEER_FRAME_USER,      PEER_FRAME_CLOSE,
-                                    PEER_FRAME_HELLO,  PEER_FRAME_AUTH,      200};
+    static const uint8_t types[] = {PEER_FRAME_MSG,
+                                    PEER_FRAME_INTEREST,
+                                    PEER_FRAME_GOSSIP,
+                                    PEER_FRAME_UPDATE,
+                                    PEER_FRAME_HEARTBEAT,
+                                    PEER_FRAME_RAFT,
+                                    PEER_FRAME_BULK,
+                                    PEER_FRAME_USER,
+                                    PEER_FRAME_CLOSE,
+                                    PEER_FRAME_HELLO,
+                                    PEER_FRAME_AUTH,
+                                    PEER_FRAME_BEGIN,
+                                    200};
     uint8_t op = reader_u8(r);
     unsigned which = op >> 4;
     struct buf bytes = BUF_EMPTY;
@@ -292,9 +304,9 @@ static void step(struct world *w, struct reader *r)
         }
         break;
     case 7:
-        (void)peers_send(w->peers, 2 + which % 2, which & 4 ? PEERS_LANE_RAFT : PEERS_LANE_BULK,
+        (void)peers_send(w->peers, 1 + which % 2 * 2, which & 4 ? PEERS_LANE_RAFT : PEERS_LANE_BULK,
                          &part, 1);
-        (void)peers_client_send(w->peers, 2 + which % 2, PEERS_TYPE_USER, &part, 1);
+        (void)peers_client_send(w->peers, 1 + which % 2 * 2, PEERS_TYPE_USER, &part, 1);
         (void)router_send(w->ctx.router, name_of(r), SLICE_EMPTY, SLICE_EMPTY, part);
         break;
     case 8:
@@ -323,7 +335,7 @@ static void world_open(struct world *w)
 {
     static const struct peers_liveness liveness = {
         .up = on_node, .down = on_node, .renewed = on_renewed};
-    *w = (struct world){.ctx = {.cluster_name = "C", .server_name = "me", .node_id = 1}};
+    *w = (struct world){.ctx = {.cluster_name = "C", .server_name = "me", .node_id = 2}};
     fake_random_reset();
     memset(&fake, 0, sizeof fake);
     w->options = (struct node_options){.has_cluster = true,

@@ -1,6 +1,7 @@
 """Core NATS between nodes: mesh, interest, queue groups, no responders, failures."""
 
 import socket
+import threading
 import time
 
 from weir_cluster import Client, Cluster, Node, run, wait_until
@@ -50,6 +51,86 @@ def test_a_sub_is_known_everywhere_before_a_later_request_of_the_same_client():
             got = b.msg()
             b.pub(got[2], got[4])
             assert a.msg()[4] == str(i).encode()
+
+
+class Late:
+    """A route through this listener: its first connection says nothing until release(), later ones pass at once."""
+
+    def __init__(self, port):
+        self.target = port
+        self.released = threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        is_first = True
+        while True:
+            try:
+                s = self.listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.carry, args=(s, is_first), daemon=True).start()
+            is_first = False
+
+    def carry(self, s, is_late):
+        if is_late:
+            self.released.wait(5)
+        try:
+            other = socket.create_connection(("127.0.0.1", self.target))
+        except OSError:
+            s.close()
+            return
+        for a, b in ((s, other), (other, s)):
+            a.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self.copy, args=(a, b), daemon=True).start()
+
+    @staticmethod
+    def copy(a, b):
+        try:
+            while data := a.recv(1 << 16):
+                b.sendall(data)
+        except OSError:
+            pass
+        finally:
+            for s in (a, b):
+                try:
+                    s.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+    def close(self):
+        self.released.set()
+        self.listener.close()
+
+
+def test_a_second_connection_that_comes_late_loses_nothing():
+    """Both nodes dial each other; one of the dials gets through when the other one carries messages already."""
+    for _ in range(4):  # Whose dial is late is fixed, who of them decides is not.
+        c = Cluster(2, seeds=[])
+        late = Late(c.cluster_ports[1])
+        for node, port in zip(c.nodes, (late.port, c.cluster_ports[0])):
+            node.args[node.args.index("--routes") + 1] = "nats://127.0.0.1:%d" % port
+        with c:
+            c.wait_mesh()
+            pairs = []
+            for x, y in ((0, 1), (1, 0)):
+                sub, pub = c.nodes[y].client(), c.nodes[x].client()
+                sub.sub("to%d" % y, 1)
+                sub.ping()
+                wait_interest(c.nodes[x], "to%d" % y)
+                pairs.append((sub, pub, "to%d" % y))
+            for i in range(1000):
+                if i == 300:
+                    late.released.set()
+                for _, pub, subject in pairs:
+                    pub.pub(subject, "%d" % i)
+                if i % 10 == 0:
+                    time.sleep(0.001)
+            for sub, _, subject in pairs:
+                for i in range(1000):
+                    assert sub.msg()[4] == b"%d" % i, (subject, i)
+        late.close()
 
 
 def test_any_seed_leads_to_a_full_mesh():
