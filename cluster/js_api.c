@@ -121,7 +121,7 @@ static size_t name_position(enum js_api_op op)
     }
 }
 
-static bool parse_subject(struct slice subject, struct js_api_call *ret_call, bool *ret_is_meta)
+bool js_api_parse(struct slice subject, struct js_api_call *ret_call, bool *ret_is_meta)
 {
     struct slice tail = slice_from(subject, sizeof "$JS.API." - 1);
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
@@ -224,6 +224,9 @@ static void hand_over(struct js *js, uint64_t for_node_id, struct slice inbox, u
         return;
     }
     js_pull_status(js, inbox, header);
+    if (!js_calls_answered(js, inbox)) {
+        return;
+    }
     if (!js_api_list_arrived(js, inbox, payload)) {
         router_send(js->ctx->router, inbox, SLICE_EMPTY, header, payload);
     }
@@ -296,10 +299,12 @@ static bool route_meta(struct js *js, const struct js_api_call *call, unsigned h
                        const struct router_msg *msg)
 {
     if (js->is_meta_leader) {
+        js_calls_sent(js, call, js->ctx->node_id, js->meta_leader_term, msg);
         js_api_meta(js, call);
         return true;
     }
     if (js->meta_leader_id != 0 && js->meta_leader_id != js->ctx->node_id && hops < HOPS_MAX) {
+        js_calls_sent(js, call, js->meta_leader_id, js->meta_leader_term, msg);
         send_on(js, js->meta_leader_id, call->asker, hops, msg);
         return true;
     }
@@ -319,6 +324,7 @@ static bool route_stream(struct js *js, const struct js_api_call *call, unsigned
     }
     struct js_stream *st = js_stream_find(js, s->gid);
     if (st != NULL && st->is_led) {
+        js_calls_sent(js, call, js->ctx->node_id, 0, msg);
         js_api_stream(st, call);
         return true;
     }
@@ -327,6 +333,7 @@ static bool route_stream(struct js *js, const struct js_api_call *call, unsigned
         if (call->op == JS_API_MSG_NEXT && call->asker == js->ctx->node_id) {
             js_pull_passed_on(js, s->gid, leader, call->inbox, call->body);
         }
+        js_calls_sent(js, call, leader, 0, msg);
         send_on(js, leader, call->asker, hops, msg);
         return true;
     }
@@ -374,7 +381,7 @@ static bool try_route(struct js *js, uint64_t asker, unsigned hops, const struct
                                .body = msg->payload};
     bool is_meta;
     if (!slice_has_prefix(msg->subject, SLICE_LIT("$JS.API.")) ||
-        !parse_subject(msg->subject, &call, &is_meta)) {
+        !js_api_parse(msg->subject, &call, &is_meta)) {
         /* The reference listens to these for each consumer and stream; any other subject it
          * swallows. */
         if (slice_has_prefix(msg->subject, SLICE_LIT("$JS.API.CONSUMER.MSG.NEXT.")) ||
@@ -418,7 +425,7 @@ static bool is_level_refused(struct js *js, const struct router_msg *msg)
     struct js_api_call call = {.asker = js->ctx->node_id, .inbox = msg->reply};
     struct api_error e;
     bool is_meta;
-    if (!parse_subject(msg->subject, &call, &is_meta)) {
+    if (!js_api_parse(msg->subject, &call, &is_meta)) {
         return false;
     }
     if (js_api_type(call.op) == NULL) {
@@ -482,7 +489,7 @@ static void refuse_late(struct js *js, const struct api_waiting *w)
     struct js_api_call call = {.asker = w->asker, .inbox = buf_slice(&w->inbox)};
     struct api_error e;
     bool is_meta;
-    if (!w->is_ack && parse_subject(buf_slice(&w->subject), &call, &is_meta) &&
+    if (!w->is_ack && js_api_parse(buf_slice(&w->subject), &call, &is_meta) &&
         js_api_type(call.op) != NULL) {
         api_error_set(&e, API_ERROR_CLUSTER_NOT_AVAIL, NULL);
         js_api_refuse(js, &call, &e);
@@ -515,12 +522,14 @@ static void retry(struct js *js, struct api_waiting *w, uint64_t now)
 void js_api_tick(struct js *js)
 {
     uint64_t now = loop_now_ms(js->loop);
+    bool is_woken = js->is_api_woken;
     js->is_api_woken = false;
     js_lock(js);
     LIST_FOR_SAFE(it, tmp, &js->api_waiting)
     {
         retry(js, container_of(it, struct api_waiting, link), now);
     }
+    js_calls_tick(js, is_woken);
     js_unlock(js);
     js_api_list_tick(js);
 }
@@ -551,5 +560,6 @@ void js_api_close(struct js *js)
     {
         wait_free(js, container_of(it, struct api_waiting, link));
     }
+    js_calls_close(js);
     js_api_list_close(js);
 }

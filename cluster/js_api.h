@@ -45,6 +45,8 @@ struct js_api_call {
     struct slice body;
 };
 
+/* False: there is no such request. */
+bool js_api_parse(struct slice subject, struct js_api_call *ret_call, bool *ret_is_meta);
 /* The type of the reply; NULL for those that answer with messages. */
 const char *js_api_type(enum js_api_op op);
 void js_api_refuse(struct js *js, const struct js_api_call *call, const struct api_error *e);
@@ -58,6 +60,16 @@ void js_api_stream(struct js_stream *st, const struct js_api_call *call);
 /* On the leader of @group, which is asked to hand over. @what names it in the log. */
 void js_api_stepdown(struct js *js, const struct js_api_call *call, struct raft_group *group,
                      const char *what);
+
+/* ---- js_calls.c ---- */
+/* The request was handed to @node_id, as meta's leader of @term, or as a stream's leader (0). */
+void js_calls_sent(struct js *js, const struct js_api_call *call, uint64_t node_id, uint64_t term,
+                   const struct router_msg *msg);
+/* A reply is about to go to @inbox: false if one went there already. */
+bool js_calls_answered(struct js *js, struct slice inbox);
+/* @is_now: a leader may have changed. */
+void js_calls_tick(struct js *js, bool is_now);
+void js_calls_close(struct js *js);
 
 /* ---- js_api_place.c ---- */
 /* Nodes for an update of @old to @config: 0 of them if its replicas stay where they are. Returns 0,

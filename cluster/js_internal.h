@@ -23,6 +23,7 @@
  *   js_pull.c     pull requests passed on, and what their clients hear when the leader goes
  *   js_batch.c    items to and from other nodes, one frame per node and turn
  *   js_api.c      $JS.API, wherever it is asked; js_api_*.c the requests
+ *   js_calls.c    requests under way, asked again when their leader is gone
  *   js_limits.c   what this node stores at most
  *   js_monitor.c  /jsz, /replicaz and what /healthz asks
  *
@@ -364,6 +365,9 @@ struct js {
     size_t api_waiting_count; /* Without acks. */
     size_t acks_waiting_count;
     bool is_api_woken;
+    struct js_call *calls; /* js_calls.c, by inbox. */
+    struct list calls_list;
+    uint64_t calls_ms;
     struct list lists; /* STREAM.LIST under way. */
     struct router_internal *api_sub;
     struct router_internal *ack_sub;

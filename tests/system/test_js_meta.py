@@ -378,5 +378,50 @@ def test_a_lame_duck_hands_its_leaderships_over():
         assert [p.acks[i]["seq"] for i in range(3000)] == list(range(1, 3001))
 
 
+def test_a_request_on_its_way_to_a_leader_that_dies_is_answered():
+    """What may be asked twice is asked again; of the rest the client hears soon that nobody knows."""
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        js.publish("s", b"1")
+        for is_killed in (False, True):
+            name = wait_until("a leader of meta", lambda: c.nodes[0].json("/jsz")["meta_cluster"].get("leader"))
+            leader = next(n for n in c.nodes if n.name == name)
+            js = Js(next(n for n in c.nodes if n is not leader))
+            to = {what: inbox() for what in ("create", "info", "delete", "names")}
+            for what, box in to.items():
+                js.client.sub(box, what)
+            js.client.ping()
+            leader.signal(signal.SIGSTOP)
+            began = time.monotonic()
+            new = "T%d" % is_killed
+            for what, subject, body in (
+                    ("create", "STREAM.CREATE." + new, json.dumps({"name": new, "subjects": [new]})),
+                    ("names", "STREAM.NAMES", ""), ("info", "STREAM.INFO.S", ""),
+                    ("delete", "STREAM.DELETE.S", "")):
+                js.client.pub("$JS.API." + subject, body, to[what])
+            if is_killed:
+                time.sleep(0.1)  # All of them are there, and in no log.
+                leader.kill()
+            got = {}
+            try:
+                while len(got) < 4:
+                    m = js.client.msg(max(0.01, 4.5 - (time.monotonic() - began)))
+                    assert m[1] not in got, m
+                    got[m[1]] = json.loads(m[4])
+            finally:
+                if is_killed:
+                    leader.start()
+                else:
+                    leader.signal(signal.SIGCONT)
+            assert "error" not in got["create"] and got["create"]["config"]["name"] == new, got
+            assert "S" in got["names"]["streams"], got
+            assert got["info"]["state"]["last_seq"] == 1, got
+            assert got["delete"]["error"]["err_code"] == 10008, got
+            js.client.silent(1)
+            c.wait_ready(timeout=30)
+        assert Js(c.nodes[0]).ok("STREAM.NAMES")["streams"] == ["S", "T0", "T1"]
+
+
 if __name__ == "__main__":
     run(globals())
