@@ -273,12 +273,32 @@ static void wait_for_leader(struct js *js, uint64_t asker, unsigned hops,
     w->hops = hops;
 }
 
+void js_api_later(struct js *js, const struct js_api_call *call)
+{
+    struct api_error e;
+    if (call->hops < HOPS_MAX) {
+        struct router_msg msg = {.subject = call->subject,
+                                 .reply = call->inbox,
+                                 .header = call->header,
+                                 .payload = call->body};
+        wait_for_leader(js, call->asker, call->hops + 1, &msg);
+    } else if (js_api_type(call->op) != NULL) {
+        api_error_set(&e, API_ERROR_CLUSTER_NOT_AVAIL, NULL);
+        js_api_refuse(js, call, &e);
+    }
+}
+
 /* Is there, after all that was decided before this request, no such stream? Only meta's leader
- * says. */
-static void stream_missing(struct js *js, const struct js_api_call *call)
+ * says, once it has proven that it is. */
+static void stream_missing(struct js *js, struct js_stream *none, const struct js_api_call *call)
 {
     struct api_error e;
     struct api_paging page;
+    (void)none;
+    if (meta_stream_find(js->meta, call->stream) != NULL) {
+        js_api_later(js, call);
+        return;
+    }
     if (call->op == JS_API_MSG_NEXT || call->op == JS_API_DIRECT_GET) {
         js_api_no_responders(js, call->asker, call->inbox, call->subject);
         return;
@@ -317,7 +337,7 @@ static bool route_stream(struct js *js, const struct js_api_call *call, unsigned
     const struct meta_stream *s = meta_stream_find(js->meta, call->stream);
     if (s == NULL) {
         if (js->is_meta_leader) {
-            stream_missing(js, call);
+            js_api_prove(js, NULL, call, stream_missing);
             return true;
         }
         return route_meta(js, call, hops, msg);
@@ -375,6 +395,7 @@ static bool route_ack(struct js *js, const struct router_msg *msg)
 static bool try_route(struct js *js, uint64_t asker, unsigned hops, const struct router_msg *msg)
 {
     struct js_api_call call = {.asker = asker,
+                               .hops = hops,
                                .subject = msg->subject,
                                .inbox = msg->reply,
                                .header = msg->header,
@@ -445,6 +466,7 @@ static void on_request(void *arg, const struct router_msg *msg, const struct rou
     js->api_total++;
     struct watchdog_at was = loop_enter(js->loop, WATCHDOG_API, 0);
     js_lock(js);
+    js_calls_asked(js, msg->reply);
     if (!is_level_refused(js, msg)) {
         js_api_route(js, js->ctx->node_id, 0, msg);
     }

@@ -36,6 +36,7 @@ enum js_api_op {
 struct js_api_call {
     enum js_api_op op;
     uint64_t asker; /* Node of the client. */
+    unsigned hops;  /* How often it was sent on, or found nobody who leads. */
     struct slice subject;
     struct slice stream;
     struct slice consumer;
@@ -53,6 +54,15 @@ void js_api_refuse(struct js *js, const struct js_api_call *call, const struct a
 /* What core NATS says when nobody listens on @subject. */
 void js_api_no_responders(struct js *js, uint64_t asker, struct slice inbox, struct slice subject);
 
+/* It looks for its leader again, soon; not for ever. */
+void js_api_later(struct js *js, const struct js_api_call *call);
+/* ---- js_api_proof.c ---- */
+/* Calls @cb when it is proven that @st, or meta (NULL), is led here; else js_api_later. */
+typedef void (*js_api_proven_cb)(struct js *js, struct js_stream *st,
+                                 const struct js_api_call *call);
+void js_api_prove(struct js *js, struct js_stream *st, const struct js_api_call *call,
+                  js_api_proven_cb cb);
+
 /* On the leader of the meta group. */
 void js_api_meta(struct js *js, const struct js_api_call *call);
 /* On the leader of the stream. */
@@ -65,6 +75,8 @@ void js_api_stepdown(struct js *js, const struct js_api_call *call, struct raft_
 /* The request was handed to @node_id, as meta's leader of @term, or as a stream's leader (0). */
 void js_calls_sent(struct js *js, const struct js_api_call *call, uint64_t node_id, uint64_t term,
                    const struct router_msg *msg);
+/* A client of this node asks, to be answered at @inbox. */
+void js_calls_asked(struct js *js, struct slice inbox);
 /* A reply is about to go to @inbox: false if one went there already. */
 bool js_calls_answered(struct js *js, struct slice inbox);
 /* @is_now: a leader may have changed. */
@@ -86,7 +98,7 @@ struct js_candidates {
     size_t count;
     size_t members_count; /* Also those that are down. */
 };
-/* Those that are about to stop only if there are too few others. */
+/* Those that are about to stop, or were not heard of late, only if there are too few others. */
 void js_api_find_candidates(struct js *js, size_t wanted, struct js_candidates *c);
 
 /* STREAM.LIST asks the leaders: one of their answers; false if @inbox is a client's. */

@@ -353,10 +353,25 @@ static void account_info(struct js *js, const struct js_api_call *call)
     buf_close(&b);
 }
 
-void js_api_meta(struct js *js, const struct js_api_call *call)
+static void list_streams(struct js *js, struct js_stream *none, const struct js_api_call *call)
 {
     struct api_paging page;
     struct api_error e;
+    (void)none;
+    if (api_read_paging(call->body, API_PAGING_STREAMS, &page, &e) != 0) {
+        js_api_refuse(js, call, &e);
+        return;
+    }
+    if (call->op == JS_API_STREAM_NAMES) {
+        stream_names(js, call, &page);
+    } else {
+        stream_list(js, call, &page);
+    }
+    api_paging_close(&page);
+}
+
+void js_api_meta(struct js *js, const struct js_api_call *call)
+{
     switch (call->op) {
     case JS_API_INFO:
         account_info(js, call);
@@ -372,16 +387,7 @@ void js_api_meta(struct js *js, const struct js_api_call *call)
         break;
     case JS_API_STREAM_NAMES:
     case JS_API_STREAM_LIST:
-        if (api_read_paging(call->body, API_PAGING_STREAMS, &page, &e) != 0) {
-            js_api_refuse(js, call, &e);
-            break;
-        }
-        if (call->op == JS_API_STREAM_NAMES) {
-            stream_names(js, call, &page);
-        } else {
-            stream_list(js, call, &page);
-        }
-        api_paging_close(&page);
+        js_api_prove(js, NULL, call, list_streams);
         break;
     case JS_API_PEER_REMOVE:
         js_api_peer_remove(js, call);

@@ -7,6 +7,8 @@
 #include "cluster/js_api.h"
 #include "storage/base/err.h"
 
+#define SILENT_NS (5 * PEERS_HEARTBEAT_MS / 2 * INT64_C(1000000))
+
 static void refuse(struct js *js, const struct js_api_call *call, enum api_error_code code)
 {
     struct api_error e;
@@ -16,7 +18,14 @@ static void refuse(struct js *js, const struct js_api_call *call, enum api_error
 
 /* ---- Candidates ---- */
 
-static void add_candidates(struct js *js, const struct group_status *status, bool is_leaving,
+/* It says that it stops soon, or has missed heartbeats and may be dead, which is known only later.
+ */
+static bool is_doubtful(const struct peers_info *info)
+{
+    return info->is_leaving || info->active_ns > SILENT_NS;
+}
+
+static void add_candidates(struct js *js, const struct group_status *status, bool is_doubtful_turn,
                            struct js_candidates *c)
 {
     for (unsigned i = 0; i < status->members_count; i++) {
@@ -27,7 +36,7 @@ static void add_candidates(struct js *js, const struct group_status *status, boo
         const struct meta_node *n = meta_node_find(js->meta, id);
         bool is_removed = n != NULL && n->is_removed;
         if (is_there && !is_removed && info.is_up && info.is_jetstream && !info.is_disk_stuck &&
-            info.is_leaving == is_leaving) {
+            is_doubtful(&info) == is_doubtful_turn) {
             c->ids[c->count++] = id;
         }
     }

@@ -366,39 +366,6 @@ static void get_message(struct js_stream *st, const struct js_api_call *call)
     api_msg_get_close(&g);
 }
 
-/* A request for a message that waits for the proof. */
-struct proof {
-    uint64_t asker;
-    struct buf inbox;
-    struct buf body;
-};
-
-static void on_proven(struct js_stream *st, void *arg, bool is_proven)
-{
-    struct proof *p = arg;
-    struct js_api_call call = {.op = JS_API_MSG_GET,
-                               .asker = p->asker,
-                               .inbox = buf_slice(&p->inbox),
-                               .body = buf_slice(&p->body)};
-    if (is_proven) {
-        get_message(st, &call);
-    } else if (!st->js->is_stopping) {
-        refuse(st, &call, API_ERROR_CLUSTER_NOT_AVAIL, NULL);
-    }
-    buf_close(&p->inbox);
-    buf_close(&p->body);
-    free(p);
-}
-
-static void get_message_now(struct js_stream *st, const struct js_api_call *call)
-{
-    struct proof *p = xcalloc(1, sizeof *p);
-    p->asker = call->asker;
-    buf_append_slice(&p->inbox, call->inbox);
-    buf_append_slice(&p->body, call->body);
-    js_read_now(st, on_proven, p);
-}
-
 static void direct_get(struct js_stream *st, const struct js_api_call *call)
 {
     struct api_msg_get g = {.start_time_ns = INT64_MIN};
@@ -626,7 +593,8 @@ static bool is_op(enum js_api_op op)
            op == JS_API_CONSUMER_DURABLE || op == JS_API_CONSUMER_DELETE;
 }
 
-void js_api_stream(struct js_stream *st, const struct js_api_call *call)
+/* The leadership is proven, where that is asked for. */
+static void answer(struct js_stream *st, const struct js_api_call *call)
 {
     if (is_op(call->op) && js_leader_is_busy(st)) {
         refuse(st, call, API_ERROR_CLUSTER_NOT_AVAIL, NULL);
@@ -641,7 +609,7 @@ void js_api_stream(struct js_stream *st, const struct js_api_call *call)
         purge(st, call);
         break;
     case JS_API_MSG_GET:
-        get_message_now(st, call);
+        get_message(st, call);
         break;
     case JS_API_MSG_DELETE:
         delete_message(st, call);
@@ -679,5 +647,27 @@ void js_api_stream(struct js_stream *st, const struct js_api_call *call)
         break;
     default:
         break; /* Requests of meta are routed to its leader. */
+    }
+}
+
+/* Answered from the state, which another leader's may be newer than. */
+static bool is_read(enum js_api_op op)
+{
+    return op == JS_API_STREAM_INFO || op == JS_API_LIST_INFO || op == JS_API_MSG_GET ||
+           op == JS_API_CONSUMER_NAMES || op == JS_API_CONSUMER_LIST || op == JS_API_CONSUMER_INFO;
+}
+
+static void answer_proven(struct js *js, struct js_stream *st, const struct js_api_call *call)
+{
+    (void)js;
+    answer(st, call);
+}
+
+void js_api_stream(struct js_stream *st, const struct js_api_call *call)
+{
+    if (is_read(call->op)) {
+        js_api_prove(st->js, st, call, answer_proven);
+    } else {
+        answer(st, call);
     }
 }

@@ -76,25 +76,25 @@ void js_calls_sent(struct js *js, const struct js_api_call *call, uint64_t node_
             return;
         }
         c = call_new(js, call->inbox);
-    } else if (c->is_answered || !is_same(c, msg)) {
-        c->is_shared = c->is_shared || !c->is_answered;
-        c->is_again = c->is_answered = false;
-    }
-    if (c->until_ms == 0 || !is_same(c, msg)) {
-        buf_clear(&c->subject);
-        buf_clear(&c->header);
-        buf_clear(&c->body);
         buf_append_slice(&c->subject, msg->subject);
         buf_append_slice(&c->header, msg->header);
         buf_append_slice(&c->body, msg->payload);
-    }
-    if (!c->is_again) {
-        list_remove(&c->link); /* In the order of their ends. */
-        list_push_back(&js->calls_list, &c->link);
         c->until_ms = loop_now_ms(js->loop) + CALL_MS;
+    } else if (!is_same(c, msg)) {
+        return; /* Two at once for one inbox: the first is remembered. */
     }
     c->node_id = node_id;
     c->term = term;
+}
+
+void js_calls_asked(struct js *js, struct slice inbox)
+{
+    struct js_call *c = find(js, inbox);
+    if (c != NULL && c->is_answered) {
+        call_free(js, c);
+    } else if (c != NULL) {
+        c->is_shared = true;
+    }
 }
 
 bool js_calls_answered(struct js *js, struct slice inbox)
@@ -159,8 +159,7 @@ static void look_at(struct js *js, struct js_call *c)
         return;
     }
     uint64_t leader = leader_of(js, &call, is_meta);
-    bool is_led_on =
-        leader == c->node_id && (c->term == 0 || c->term == js->meta_leader_term);
+    bool is_led_on = leader == c->node_id && (c->term == 0 || c->term == js->meta_leader_term);
     if (is_led_on) {
         return;
     }

@@ -414,6 +414,7 @@ int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_
     list_init(&js->turn_streams);
     list_init(&js->api_waiting);
     list_init(&js->calls_list);
+    list_init(&js->meta_reads);
     list_init(&js->lists);
     list_init(&js->pulls_list);
     list_init(&js->actions);

@@ -254,7 +254,7 @@ static void fsm_stage_verify(void *ctx, void *stage, struct host_job *job)
 static int adopt(struct js_stream *st)
 {
     js_leader_close(st);
-    js_read_close(st);
+    js_read_close(&st->reads);
     js_send_close(st);
     js_mend_close(st);
     js_stream_free_machine(st);

@@ -12,7 +12,7 @@
  *   js_move.c     leaderships handed over: to whom, and all of them before a stop
  *   js_spread.c   leaders spread again after nodes came and went
  *   js_propose.c  its ops become entries: open batch, what waits behind it, publishes of lanes
- *   js_read.c     reads that the leadership is proven for
+ *   js_read.c     reads that the leadership is proven for; js_api_proof.c requests that are such
  *   js_send.c     messages on their way out
  *   js_mend.c     damaged blocks are mended with what other replicas have
  *   js_scrub.c    looks for damage before readers find it
@@ -287,7 +287,8 @@ struct js {
     bool is_meta_leader;
     uint64_t meta_leader_id; /* 0: unknown. */
     uint64_t meta_leader_term;
-    uint64_t meta_led_ms; /* Since when this node leads it. */
+    uint64_t meta_led_ms;   /* Since when this node leads it. */
+    struct list meta_reads; /* struct js_read, as a stream's. */
     bool is_meta_flushing;
     bool is_meta_failed;
     int64_t meta_dirty_since_ms;
@@ -572,15 +573,18 @@ void js_leader_config(struct js_stream *st, const struct stream_config *config,
                       const struct meta_asker *asker, uint64_t meta_index);
 
 /* ---- js_read.c ---- */
-/* Proves that the stream is led here as of now and calls @cb when all is applied that was committed
- * at the call, or with false: not the leader any more, or nobody confirms it. @arg must be freed by
- * @cb. */
-typedef void (*js_proven_cb)(struct js_stream *st, void *arg, bool is_proven);
-void js_read_now(struct js_stream *st, js_proven_cb cb, void *arg);
-void js_read_proven(struct js_stream *st, uint64_t token, bool is_ok, uint64_t index);
+/* Proves that @group is led here as of now and calls @cb when all is applied that was committed at
+ * the call, or with false: not the leader any more, or nobody confirms it. @reads are those of the
+ * group. @arg must be freed by @cb. */
+typedef void (*js_proven_cb)(void *arg, bool is_proven);
+void js_read_now(struct js *js, struct raft_group *group, struct list *reads, js_proven_cb cb,
+                 void *arg);
+/* The round for @token is over, @applied being applied. */
+void js_read_proven(struct list *reads, uint64_t token, bool is_ok, uint64_t index,
+                    uint64_t applied);
 /* The applied index has grown. */
-void js_read_applied(struct js_stream *st);
-void js_read_close(struct js_stream *st);
+void js_read_applied(struct list *reads, uint64_t applied);
+void js_read_close(struct list *reads);
 
 /* ---- js_send.c ---- */
 void js_send_deliver(struct js_stream *st, const struct effect_deliver *d);

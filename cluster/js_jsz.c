@@ -116,6 +116,10 @@ static json_t *meta_replica_json(struct js *js, const struct group_status *statu
         json_object_set_new(j, "offline", json_true());
     }
     set_unless_0(j, "lag", lag);
+    /* A newcomer stands by until it has all of the log: till then the group does without it. */
+    if (m->member.role != GROUP_VOTER) {
+        json_object_set_new(j, "observer", json_true());
+    }
     return j;
 }
 
@@ -141,8 +145,13 @@ static json_t *meta_json(struct js *js)
         }
         json_object_set_new(j, "replicas", replicas);
     }
+    unsigned voters = 0;
+    for (unsigned i = 0; i < status.members_count; i++) {
+        voters += status.members[i].member.role == GROUP_VOTER;
+    }
     json_object_set_new(j, "cluster_size", u64(status.members_count));
-    json_object_set_new(j, "quorum_needed", u64(status.members_count / 2 + 1));
+    json_object_set_new(j, "voters", u64(voters));
+    json_object_set_new(j, "quorum_needed", u64(voters / 2 + 1));
     json_object_set_new(
         j, "pending",
         u64(status.commit_index > js->meta_index ? status.commit_index - js->meta_index : 0));

@@ -324,6 +324,7 @@ static void apply(struct js *js, const struct group_entry *entry)
         js->meta_dirty_since_ms = (int64_t)loop_now_ms(js->loop);
     }
     group_set_applied(js->meta_group, entry->index);
+    js_read_applied(&js->meta_reads, js->meta_index);
     js_api_wake(js);
 }
 
@@ -354,6 +355,12 @@ static void fsm_role(void *ctx, const struct group_role *role)
     js->meta_leader_id = role->leader_node_id;
     js->meta_leader_term = role->term;
     js_api_wake(js);
+}
+
+static void fsm_read_done(void *ctx, uint64_t token, bool is_ok, uint64_t index)
+{
+    struct js *js = ctx;
+    js_read_proven(&js->meta_reads, token, is_ok, index, js->meta_index);
 }
 
 static struct group_base fsm_base(void *ctx)
@@ -404,6 +411,7 @@ static struct group_options group_options(struct js *js, uint64_t raft_id)
                                     .fsm = {.apply = fsm_apply,
                                             .lost = fsm_lost,
                                             .role_changed = fsm_role,
+                                            .read_done = fsm_read_done,
                                             .base = fsm_base,
                                             .ctx = js},
                                     .priority = 0,
@@ -585,6 +593,7 @@ void js_meta_stop(struct js *js)
     if (js->meta == NULL) {
         return;
     }
+    js_read_close(&js->meta_reads);
     LIST_FOR_SAFE(it, tmp, &js->actions)
     {
         action_free(container_of(it, struct js_action, link));

@@ -151,6 +151,14 @@ static void set_target(struct js *js)
         members[count++] =
             (struct group_member){n->raft_id, n->node_id, is_voter ? GROUP_VOTER : GROUP_STANDBY};
     }
+    /* Who was there at the birth and could not be registered yet: it is down, and belongs to us. */
+    for (unsigned i = 0; i < status.members_count && count < HOST_MEMBERS_MAX; i++) {
+        const struct group_member *m = &status.members[i].member;
+        if (meta_node_find(js->meta, m->node_id) == NULL) {
+            voters += m->role == GROUP_VOTER;
+            members[count++] = *m;
+        }
+    }
     sort_by_id(members, count);
     unsigned wanted = count >= VOTERS_MAX ? VOTERS_MAX : count >= 3 ? 3 : count;
     for (unsigned i = 0; i < count && voters < wanted; i++) {

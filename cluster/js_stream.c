@@ -117,7 +117,7 @@ static void apply(struct js_stream *st, const struct group_entry *entry)
     if (entry->type == GROUP_ENTRY_COMMAND && entry->token != 0) {
         js_leader_effects(st, entry->token);
     }
-    js_read_applied(st);
+    js_read_applied(&st->reads, st->applied_index);
 }
 
 static void fsm_apply(void *ctx, const struct group_entry *entry)
@@ -141,10 +141,11 @@ static void fsm_role(void *ctx, const struct group_role *role)
 
 static void fsm_read_done(void *ctx, uint64_t token, bool is_ok, uint64_t index)
 {
+    struct js_stream *st = ctx;
     if (token == JS_MEMBERS_TOKEN) {
-        js_members_read_done(ctx, is_ok);
+        js_members_read_done(st, is_ok);
     } else {
-        js_read_proven(ctx, token, is_ok, index);
+        js_read_proven(&st->reads, token, is_ok, index, st->applied_index);
     }
 }
 
@@ -339,7 +340,7 @@ void js_stream_stop(struct js_stream *st, enum js_stop why)
         js_unlock(js);
     }
     js_leader_close(st);
-    js_read_close(st);
+    js_read_close(&st->reads);
     js_send_close(st);
     js_mend_close(st);
     if (why != JS_STOP_NODE) {

@@ -2,12 +2,21 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
 
 from weir_cluster import run, wait_until
 from weir_js import Js, JsCluster, Publisher, dump, inbox
+
+
+def meta_leader(c):
+    """The node that all nodes know as the leader of meta."""
+    def check():
+        told = {n.json("/jsz")["meta_cluster"].get("leader") for n in c.nodes}
+        return next((n for n in c.nodes if told == {n.name}), None)
+    return wait_until("a leader of meta", check)
 
 
 def names(node):
@@ -385,8 +394,7 @@ def test_a_request_on_its_way_to_a_leader_that_dies_is_answered():
         js.create("S", ["s"], 3)
         js.publish("s", b"1")
         for is_killed in (False, True):
-            name = wait_until("a leader of meta", lambda: c.nodes[0].json("/jsz")["meta_cluster"].get("leader"))
-            leader = next(n for n in c.nodes if n.name == name)
+            leader = meta_leader(c)
             js = Js(next(n for n in c.nodes if n is not leader))
             to = {what: inbox() for what in ("create", "info", "delete", "names")}
             for what, box in to.items():
@@ -421,6 +429,64 @@ def test_a_request_on_its_way_to_a_leader_that_dies_is_answered():
             js.client.silent(1)
             c.wait_ready(timeout=30)
         assert Js(c.nodes[0]).ok("STREAM.NAMES")["streams"] == ["S", "T0", "T1"]
+
+
+def test_a_member_that_falls_silent_right_after_the_birth_stays_a_member():
+    """It may not be registered yet, as the first leader, which registers, is silent itself."""
+    for _ in range(2):
+        with JsCluster(3, born=False) as c:
+            first = wait_until("a leader of meta", lambda: next(
+                (n for n in c.nodes if re.search("new metadata leader", n.log())), None), step=0.002)
+            first.signal(signal.SIGSTOP)
+            try:
+                others = [n for n in c.nodes if n is not first]
+                wait_until("another leader", lambda: any("new metadata leader" in n.log() for n in others))
+                time.sleep(1)
+            finally:
+                first.signal(signal.SIGCONT)
+            c.wait_ready()
+            for n in c.nodes:
+                m = n.json("/jsz")["meta_cluster"]
+                assert m["voters"] == m["cluster_size"] == 3, (n.name, m)
+                assert "is removed" not in n.log(), n.log()
+
+
+def test_a_leader_of_meta_that_slept_lists_nothing_old():
+    with JsCluster(3) as c:
+        for k in range(3):
+            leader = meta_leader(c)
+            js = Js(next(n for n in c.nodes if n is not leader))
+            readers = [leader.client() for _ in range(3)]
+            leader.signal(signal.SIGSTOP)
+            try:
+                js.create("T%d" % k, ["t%d" % k], 2)
+                for r, subject in zip(readers, ("STREAM.NAMES", "STREAM.LIST", "STREAM.INFO.T%d" % k)):
+                    to = inbox()
+                    r.sub(to, 1)
+                    r.pub("$JS.API." + subject, "", to)
+            finally:
+                leader.signal(signal.SIGCONT)
+            names, streams, info = (json.loads(r.msg(10)[4]) for r in readers)
+            assert "T%d" % k in names.get("streams", ()), (names, streams, info)
+            assert "T%d" % k in [s["config"]["name"] for s in streams["streams"]], streams
+            assert info["config"]["name"] == "T%d" % k, info
+            c.wait_ready()
+
+
+def test_nothing_is_placed_on_a_node_that_has_just_gone_silent():
+    """It is up yet, as far as the others know."""
+    with JsCluster(3) as c:
+        leader = meta_leader(c)
+        js = Js(leader)
+        silent = next(n for n in c.nodes if n is not leader)
+        silent.signal(signal.SIGSTOP)
+        try:
+            time.sleep(0.35)
+            for k in range(6):
+                js.create("R%d" % k, ["r%d" % k], 1, timeout=3)
+            assert "peer_down" not in js.node.log(), "too late: it was known to be down"
+        finally:
+            silent.signal(signal.SIGCONT)
 
 
 if __name__ == "__main__":

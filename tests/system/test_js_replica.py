@@ -124,30 +124,37 @@ def test_a_stream_is_deleted_while_its_image_travels():
 
 def test_a_leader_that_slept_answers_nothing_old():
     """It wakes with requests in its sockets, and does not know yet that there is another leader."""
+    asked = (("STREAM.MSG.GET.S", json.dumps({"last_by_subj": "s.k"}), lambda a: a["message"]["seq"]),
+             ("STREAM.INFO.S", "", lambda a: a["state"]["last_seq"]),
+             ("CONSUMER.INFO.S.C", "", lambda a: a["num_pending"] + 1),  # All but the first are.
+             ("CONSUMER.LIST.S", "", lambda a: a["consumers"][0]["num_pending"] + 1))
     with JsCluster(3) as c:
-        Js(c.nodes[0]).create("S", ["s.>"], 3)
+        js = Js(c.nodes[0])
+        js.create("S", ["s.>"], 3)
+        assert js.publish("s.a", b"first")
+        js.consumer("S", "C", filter_subject="s.k")
         for _ in range(5):
             leader = c.leader("S")
             others = [n for n in c.nodes if n is not leader]
             js = Js(others[0])
             assert js.publish("s.k", b"old")
-            readers = [leader.client() for _ in range(4)]
+            readers = [leader.client() for _ in asked]
             leader.signal(signal.SIGSTOP)
             try:
                 c.leader("S", among=others)
                 seq = js.publish("s.k", b"new")["seq"]
-                for r in readers:
+                for r, (subject, body, _) in zip(readers, asked):
                     to = inbox()
                     r.sub(to, "r")
-                    r.pub("$JS.API.STREAM.MSG.GET.S", json.dumps({"last_by_subj": "s.k"}), to)
+                    r.pub("$JS.API." + subject, body, to)
             finally:
                 leader.signal(signal.SIGCONT)
-            for r in readers:
+            for r, (subject, _, told) in zip(readers, asked):
                 answer = json.loads(r.msg(10)[4])
                 if "error" in answer:
                     assert answer["error"]["err_code"] == 10008, answer
                 else:
-                    assert answer["message"]["seq"] >= seq, (answer["message"]["seq"], seq)
+                    assert told(answer) >= seq, (subject, answer, seq)
                 r.close()
             js.close()
             c.wait_ready()
