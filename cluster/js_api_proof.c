@@ -51,6 +51,6 @@ void js_api_prove(struct js *js, struct js_stream *st, const struct js_api_call 
     p->call.body = keep(&p->body, call->body);
     p->call.subject = keep(&p->subject, call->subject);
     (void)js_api_parse(p->call.subject, &p->call, &is_meta); /* As it was parsed before. */
-    js_read_now(js, st == NULL ? js->meta_group : st->group, st == NULL ? &js->meta_reads : &st->reads,
-                on_proven, p);
+    js_read_now(js, st == NULL ? js->meta_group : st->group,
+                st == NULL ? &js->meta_reads : &st->reads, on_proven, p);
 }
