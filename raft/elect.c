@@ -12,6 +12,7 @@
 #define START_QUIET_MS 300    /* After a start, a leader may still make itself known. */
 #define START_REPEAT_MS 500
 #define START_END_MS 15000
+#define SPLITS_MAX 5 /* Doublings of the distance between candidates. */
 
 /* G6, G11: may the core's timer run? */
 bool elect_may_tick(struct raft_group *g)
@@ -230,16 +231,30 @@ void elect_node_down(struct raft_group *g, uint64_t node_id)
     guard_post(g);
 }
 
-/* When to try again, if this comes to nothing. A split vote must not repeat itself. */
+/* By rank, and a little by chance. A split vote must not repeat itself: where votes take longer
+ * than the ranks are apart, over a slow network or on slow disks, each split doubles the distance.
+ */
+static uint64_t spread(struct raft_group *g)
+{
+    struct raft_host *h = g->host;
+    uint64_t step = (uint64_t)h->opt.successor_ms << g->splits;
+    step = step < h->opt.election_timeout_ms ? step : h->opt.election_timeout_ms;
+    return rank_of(g) * step + h->opt.env.random(h->opt.env.ctx) % step;
+}
+
+/* When to try again, if this comes to nothing. */
 static uint64_t next_try(struct raft_group *g)
 {
     struct raft_host *h = g->host;
     uint64_t next = h->now_ms + g->campaign_every_ms;
-    if (g->voted_for == g->raft_id) {
-        next += rank_of(g) * h->opt.successor_ms;
-        next += h->opt.env.random(h->opt.env.ctx) % h->opt.successor_ms;
-    }
-    return next;
+    return g->voted_for == g->raft_id ? next + spread(g) : next;
+}
+
+/* Its own candidacy has ended without a leader, and that was not noted yet. */
+static bool is_split(const struct raft_group *g)
+{
+    return g->r->state == RAFT_CANDIDATE && !compat_is_pre_candidate(g->r) &&
+           g->voted_for == g->raft_id && g->split_term != g->term;
 }
 
 /* A vote was given not long ago, here or to somebody else, and may still bring a leader. Votes are
@@ -283,6 +298,15 @@ static bool campaign(struct raft_group *g)
     if (r->state == RAFT_CANDIDATE && !compat_is_pre_candidate(r) && is_vote_under_way(g)) {
         return false; /* Real votes are on their way. */
     }
+    if (is_split(g)) {
+        /* The others of that term were told of it at about the same time. */
+        g->split_term = g->term;
+        g->splits += g->splits < SPLITS_MAX;
+        if (g->splits > 1) {
+            g->campaign_ms = h->now_ms + spread(g);
+            return false;
+        }
+    }
     compat_expire_timer(r, host_core_now(h));
     elect_tick_now(g);
     return true;
@@ -306,6 +330,7 @@ static void campaigns_of(struct raft_host *h, unsigned urgency)
             continue;
         }
         if (is_campaign_over(g)) {
+            g->splits = 0;
             elect_campaign_stop(g);
             continue;
         }

@@ -13,8 +13,8 @@ struct raft_group *group_new(struct raft_host *h, uint64_t gid)
     g->gid = gid;
     g->is_barrier_stored = true;
     struct list *links[] = {&g->turn_link,   &g->wheel_link, &g->fence_link, &g->campaign_link,
-                            &g->switch_link, &g->appends,    &g->held,       &g->offers,
-                            &g->gets,        &g->gate,       &g->fenced};
+                            &g->switch_link, &g->carry_link, &g->appends,    &g->held,
+                            &g->offers,      &g->gets,       &g->gate,       &g->fenced};
     for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
         list_init(links[i]);
     }
@@ -40,6 +40,8 @@ void group_free(struct raft_group *g)
     log_suffix_drop(g, UINT64_MAX, 0);
     log_cut(g, 0);
     free(g->suffix);
+    log_aside_close(g);
+    keep_close(g);
     free(g->confs);
     free(g->spans);
     free(g->pending);

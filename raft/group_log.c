@@ -106,6 +106,14 @@ static void spans_drop_below(struct raft_group *g, uint64_t index)
     }
 }
 
+void log_spans_replace(struct raft_group *g, const struct span *spans, unsigned count)
+{
+    g->spans_count = 0;
+    for (unsigned i = 0; i < count; i++) {
+        spans_add(g, spans[i].first, spans[i].last, spans[i].lsn);
+    }
+}
+
 /* ---- Records out ---- */
 
 static uint64_t put(struct raft_group *g, uint8_t type, struct slice payload)
@@ -193,11 +201,15 @@ uint64_t log_put_entries(struct raft_group *g, enum record_type type, uint64_t f
     buf_clear(&h->scratch);
     g->last_lsn = lsn;
     if (type == RECORD_APPEND) {
+        keep_give_up(g);
+        g->moved_ms = h->now_ms;
         log_note_entries(g, first, entries, n);
         g->last_index = first + n - 1;
         g->last_term = entries[n - 1].term;
     }
-    spans_add(g, first, first + n - 1, lsn);
+    if (type != RECORD_CARRY) { /* A run counts when it is whole. */
+        spans_add(g, first, first + n - 1, lsn);
+    }
     return lsn;
 }
 
@@ -283,6 +295,8 @@ uint64_t log_put_checkpoint(struct raft_group *g)
 
 void log_cut(struct raft_group *g, uint64_t last)
 {
+    keep_give_up(g);
+    g->moved_ms = g->host->now_ms;
     confs_cut(g, last);
     spans_cut(g, last);
     if (g->last_index > last) {
@@ -332,12 +346,6 @@ uint64_t log_needed_lsn(const struct raft_group *g)
         needed = g->hold_lsn;
     }
     return needed;
-}
-
-void log_opened(struct raft_group *g)
-{
-    g->base_durable = g->base_told[1].index;
-    spans_drop_below(g, g->base_durable);
 }
 
 /* ---- Replay ---- */
@@ -429,6 +437,59 @@ static void replay_append(struct raft_group *g, struct record *rec)
     g->is_broken = g->is_broken || rv != ERR_NOTFOUND;
 }
 
+/* A run of carried entries began far in front of what is there: that is set aside until the run has
+ * reached it. */
+static void run_begins_apart(struct raft_group *g)
+{
+    if (g->aside_count == 0) {
+        g->aside = g->suffix;
+        g->aside_first = g->suffix_first;
+        g->aside_count = g->suffix_count;
+        g->suffix = NULL;
+        g->suffix_first = g->suffix_count = g->suffix_cap = 0;
+    }
+    log_suffix_drop(g, UINT64_MAX, 0);
+}
+
+void log_aside_close(struct raft_group *g)
+{
+    while (g->aside_count > 0) {
+        entry_free(&g->aside[--g->aside_count]);
+    }
+    free(g->aside);
+    g->aside = NULL;
+}
+
+static void run_joins_aside(struct raft_group *g)
+{
+    uint64_t next = g->suffix_first + g->suffix_count;
+    if (g->aside_count == 0 || next < g->aside_first) {
+        return;
+    }
+    size_t n = next - g->aside_first;
+    for (; n < g->aside_count; n++) {
+        suffix_insert(g, g->suffix_count, g->aside[n]);
+        g->aside[n].buf.base = NULL; /* Moved. */
+    }
+    log_aside_close(g);
+}
+
+/* Entries follow, or a cut: the run was given up, or cut short by a crash. Nothing was let go for
+ * it, so that what was there is still whole above a base that comes yet. */
+static void run_is_over(struct raft_group *g)
+{
+    if (g->aside_count == 0) {
+        return;
+    }
+    log_suffix_drop(g, UINT64_MAX, 0);
+    free(g->suffix);
+    g->suffix = g->aside;
+    g->suffix_first = g->aside_first;
+    g->suffix_count = g->suffix_cap = g->aside_count;
+    g->aside = NULL;
+    g->aside_count = 0;
+}
+
 /* Fills in what is missing in front or behind; what is there is the same. */
 static void replay_carry(struct raft_group *g, struct record *rec)
 {
@@ -439,9 +500,7 @@ static void replay_carry(struct raft_group *g, struct record *rec)
         return; /* What is between was let go: a base that comes yet has it all. */
     }
     if (is_apart) {
-        /* The next records of this run bring what is between, and all that is here again: it was
-         * whole and durable before anything older was let go. */
-        log_suffix_drop(g, UINT64_MAX, 0);
+        run_begins_apart(g);
     }
     uint64_t old_first = g->suffix_first;
     size_t in_front = 0;
@@ -458,6 +517,7 @@ static void replay_carry(struct raft_group *g, struct record *rec)
         }
         index++;
     }
+    run_joins_aside(g);
     g->is_broken = g->is_broken || rv != ERR_NOTFOUND;
 }
 
@@ -475,12 +535,20 @@ static void replay_base(struct raft_group *g, const struct record *rec)
     }
     base_set(&g->base, b->index, b->term, b->conf_index, b->conf);
     log_suffix_drop(g, b->index + 1, UINT64_MAX);
+    if (g->suffix_count == 0 && g->aside_count > 0) {
+        run_is_over(g); /* It covers all that the run has brought. */
+        log_suffix_drop(g, b->index + 1, UINT64_MAX);
+    }
     g->base_told[1] = g->base_told[0];
     g->base_told[0] = (struct base_told){b->index, g->last_lsn};
 }
 
 static void replay_record(struct raft_group *g, struct record *rec)
 {
+    if (rec->type == RECORD_APPEND || rec->type == RECORD_TRUNCATE || rec->type == RECORD_RESET ||
+        rec->type == RECORD_DELETE) {
+        run_is_over(g);
+    }
     switch (rec->type) {
     case RECORD_APPEND:
         replay_append(g, rec);
@@ -572,6 +640,13 @@ void log_replay(void *arg, uint64_t lsn, uint8_t type, uint64_t gid, struct slic
         g->stub_lsn = lsn;
     }
     replay_record(g, &rec);
+}
+
+void log_opened(struct raft_group *g)
+{
+    run_is_over(g);
+    g->base_durable = g->base_told[1].index;
+    spans_drop_below(g, g->base_durable);
 }
 
 void log_replay_suspect(void *arg, uint64_t gid)

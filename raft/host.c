@@ -56,6 +56,7 @@ struct raft_host *host_new(const struct host_options *options)
     list_init(&h->done);
     list_init(&h->campaigns);
     list_init(&h->switching);
+    list_init(&h->carrying);
     list_init(&h->jobs);
     for (unsigned i = 0; i < WHEEL_SLOTS; i++) {
         list_init(&h->wheel[i]);
@@ -71,7 +72,7 @@ struct wal_replay host_wal_replay(struct raft_host *h)
 void host_open(struct raft_host *h, struct wal *wal, uint64_t now_ms)
 {
     h->wal = wal;
-    h->now_ms = h->wheel_ms = now_ms;
+    h->now_ms = h->wheel_ms = h->opened_ms = now_ms;
     h->durable_lsn = wal_durable_lsn(wal);
     struct raft_group *g, *tmp;
     HASH_ITER(hh, h->groups, g, tmp)
@@ -229,6 +230,7 @@ void host_durable(struct raft_host *h, uint64_t lsn)
         guard_append_done(g, a);
     }
     outbox_durable(h);
+    keep_durable(h);
     LIST_FOR_SAFE(it, tmp, &h->switching)
     {
         pull_durable(container_of(it, struct raft_group, switch_link));

@@ -218,6 +218,7 @@ struct raft_group {
     struct list fence_link;    /* In host->fenced. */
     struct list campaign_link; /* In host->campaigns. */
     struct list switch_link;   /* In host->switching. */
+    struct list carry_link;    /* In host->carrying. */
 
     /* The WAL's side: as queued, whether or not durable. */
     uint64_t term;
@@ -242,8 +243,13 @@ struct raft_group {
     uint64_t hold_lsn; /* Needed while hold_until is not durable: written again meanwhile. */
     uint64_t hold_until;
     uint64_t carried_at; /* wal_written when the entries were carried forward last; 0: never. */
-    bool is_deleted;     /* During replay. */
-    bool is_known;       /* CREATE or CHECKPOINT was seen. */
+    uint64_t moved_ms;   /* When entries were appended or cut off last. */
+    /* A run of carried entries under way (keep.c); carry_next 0: none. */
+    uint64_t carry_next, carry_last;
+    struct span *carry_spans; /* Written so far. */
+    unsigned carry_count, carry_cap;
+    bool is_deleted; /* During replay. */
+    bool is_known;   /* CREATE or CHECKPOINT was seen. */
     bool is_suspect;
     bool is_newcomer;   /* Has never been a voter, by any configuration it knew. */
     bool is_level;      /* group_status. */
@@ -256,6 +262,10 @@ struct raft_group {
     struct raft_entry *suffix;
     uint64_t suffix_first;
     size_t suffix_count, suffix_cap;
+    /* During replay: what was there before a run of carried entries that does not reach it yet. */
+    struct raft_entry *aside;
+    uint64_t aside_first;
+    size_t aside_count;
 
     /* The instance. */
     struct raft *r; /* NULL: none runs. */
@@ -340,7 +350,9 @@ struct raft_group {
     uint64_t campaign_ms;     /* When due; 0: none. */
     uint64_t campaign_end_ms; /* Repeat until then, or until a leader is known. */
     uint32_t campaign_every_ms;
-    bool is_ranked; /* Its turn in the successor order is known. */
+    uint64_t split_term; /* Own candidacy of this term came to nothing. */
+    unsigned splits;     /* So many in a row. */
+    bool is_ranked;      /* Its turn in the successor order is known. */
 
     struct pull *pull;
 };
@@ -377,10 +389,13 @@ struct raft_host {
     struct list done;   /* Outs whose callback is due. */
     struct list campaigns;
     struct list switching; /* Groups whose pull waits for the WAL. */
+    struct list carrying;  /* Groups whose entries are being carried forward. */
+    uint64_t carry_lsn;    /* Of the last record of those. */
     struct list wheel[WHEEL_SLOTS];
     unsigned wheel_next; /* Slot for the next group. */
     uint64_t wheel_ms;   /* Slots were ticked up to here. */
     uint64_t campaign_credit_milli;
+    uint64_t opened_ms;
     uint64_t kept_ms;     /* Last run of keep.c. */
     uint64_t wal_written; /* Bytes of records since the start. */
     uint64_t log_bytes;   /* Sum over the groups. */
@@ -468,7 +483,10 @@ void log_reset(struct raft_group *g, const struct base *b);
 /* Move the base up, without a record. */
 void log_set_base(struct raft_group *g, uint64_t index, uint64_t term);
 void log_durable(struct raft_group *g);
+/* All entries stand in these records too: the older ones are not needed for them. */
+void log_spans_replace(struct raft_group *g, const struct span *spans, unsigned count);
 void log_opened(struct raft_group *g); /* All records were replayed. */
+void log_aside_close(struct raft_group *g);
 /* Copy what the core has in memory above the base: it is about to be closed for good. */
 void log_suffix_keep(struct raft_group *g);
 uint64_t log_needed_lsn(const struct raft_group *g);
@@ -626,4 +644,9 @@ bool members_is_paused(const struct raft_group *g);
 
 /* ---- keep.c ---- */
 void keep_run(struct raft_host *h);
+/* The next record of what is being carried forward, if the last one is durable. */
+void keep_durable(struct raft_host *h);
+/* The log moves: a run that is under way would not be whole. */
+void keep_give_up(struct raft_group *g);
+void keep_close(struct raft_group *g);
 #endif

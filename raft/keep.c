@@ -8,45 +8,108 @@
  * Two stubs, in two frames: a replica whose last stub is gone is lost for good (born once), while
  * with the older one it is only suspect, and repaired by its peers. A base counts as durable once
  * two records tell of it, for the same reason: without it the entries above continue nothing. */
+#include <stdlib.h>
+
 #include "raft/host_internal.h"
 
 #define KEEP_MS 100
-#define STUB_SEGMENTS 2   /* Stubs and flushes for what is older than this many segments. */
-#define CARRY_SEGMENTS 8  /* Entries are carried forward when older than this. */
-#define CARRY_FACTOR 4    /* Of all that is written at most one part in so many is carried. */
+#define STUB_SEGMENTS 2     /* Stubs and flushes for what is older than this many segments. */
+#define CARRY_SEGMENTS 8    /* Entries are carried forward when older than this. */
+#define CARRY_FACTOR 4      /* Of all that is written at most one part in so many is carried. */
+#define CARRY_QUIET_MS 2000 /* So long nothing was appended: what moves is flushed soon. */
+#define CARRY_ENTRIES 64    /* In one record. */
+#define CARRY_BYTES (256u << 10)
 #define STUBS_PER_RUN 256 /* A run must stay short: 10 runs a second. */
 
-static void carry(struct raft_group *g,
-                  const struct raft_entry *(*at)(struct raft_group *, uint64_t), uint64_t first,
-                  uint64_t last)
+/* ---- Carrying entries forward ----
+ *
+ * A run writes all entries above the base once more, one record at a time: the next when the last
+ * is durable, so that votes and other groups' entries wait for one record, not for all. What is old
+ * stays needed until the run is whole. The replay joins a run only if nothing was appended
+ * meanwhile: then it is given up, and begins anew when the log is quiet. */
+
+void keep_give_up(struct raft_group *g)
+{
+    g->carry_next = 0;
+    g->carry_count = 0;
+    list_remove(&g->carry_link);
+}
+
+void keep_close(struct raft_group *g)
+{
+    keep_give_up(g);
+    free(g->carry_spans);
+    g->carry_spans = NULL;
+}
+
+static const struct raft_entry *entry_at(struct raft_group *g, uint64_t index)
+{
+    if (g->r != NULL) {
+        return index <= compat_log_last(g->r) ? compat_entry(g->r, index) : NULL;
+    }
+    bool is_there = index >= g->suffix_first && index - g->suffix_first < g->suffix_count;
+    return is_there ? &g->suffix[index - g->suffix_first] : NULL;
+}
+
+static void run_begin(struct raft_group *g, uint64_t first, uint64_t last)
+{
+    if (first <= last && entry_at(g, first) != NULL) {
+        g->carry_next = first;
+        g->carry_last = last;
+        g->carry_count = 0;
+        list_push_back(&g->host->carrying, &g->carry_link);
+    }
+}
+
+static void run_end(struct raft_group *g)
 {
     uint64_t needed = log_needed_lsn(g);
-    struct raft_entry batch[64];
     if (g->hold_until <= g->host->durable_lsn || needed < g->hold_lsn) {
         g->hold_lsn = needed;
     }
-    g->spans_count = 0;
-    g->carried_at = g->host->wal_written;
-    for (uint64_t i = first; i <= last;) {
-        size_t n = 0, bytes = 0;
-        for (; n < 64 && i + n <= last && bytes < BATCH_BYTES_MAX; n++) {
-            batch[n] = *at(g, i + n);
-            bytes += batch[n].buf.len;
+    log_spans_replace(g, g->carry_spans, g->carry_count);
+    if (g->carry_count > 0) {
+        g->hold_until = g->carry_spans[g->carry_count - 1].lsn;
+    }
+    g->carried_at = g->host->wal_written; /* What this took is no reason for the next. */
+    keep_give_up(g);
+}
+
+static void run_step(struct raft_group *g)
+{
+    struct raft_entry batch[CARRY_ENTRIES];
+    uint64_t first = g->carry_next > g->base.index ? g->carry_next : g->base.index + 1;
+    size_t n = 0, bytes = 0;
+    for (; n < CARRY_ENTRIES && first + n <= g->carry_last && bytes < CARRY_BYTES; n++) {
+        const struct raft_entry *e = entry_at(g, first + n);
+        if (e == NULL) {
+            keep_give_up(g);
+            return;
         }
-        g->hold_until = log_put_entries(g, RECORD_CARRY, i, batch, n);
+        batch[n] = *e;
+        bytes += e->buf.len;
+    }
+    if (n > 0) {
+        if (g->carry_count == g->carry_cap) {
+            g->carry_cap = g->carry_cap == 0 ? 8 : g->carry_cap * 2;
+            g->carry_spans = xrealloc(g->carry_spans, g->carry_cap * sizeof *g->carry_spans);
+        }
+        uint64_t lsn = log_put_entries(g, RECORD_CARRY, first, batch, n);
+        g->carry_spans[g->carry_count++] = (struct span){first, first + n - 1, lsn};
+        g->carry_next = first + n;
+        g->host->carry_lsn = lsn;
         g->host->stats.carried += n;
-        i += n;
+    }
+    if (g->carry_next > g->carry_last || n == 0) {
+        run_end(g);
     }
 }
 
-static const struct raft_entry *from_memory(struct raft_group *g, uint64_t index)
+void keep_durable(struct raft_host *h)
 {
-    return compat_entry(g->r, index);
-}
-
-static const struct raft_entry *from_suffix(struct raft_group *g, uint64_t index)
-{
-    return &g->suffix[index - g->suffix_first];
+    while (h->carry_lsn <= h->durable_lsn && !list_is_empty(&h->carrying)) {
+        run_step(container_of(h->carrying.next, struct raft_group, carry_link));
+    }
 }
 
 /* What this run goes by; read under the lock, at once. */
@@ -92,8 +155,11 @@ static uint64_t oldest_entry_lsn(const struct raft_group *g)
  * is. */
 static bool may_carry(const struct raft_group *g, const struct cutoffs *c)
 {
-    uint64_t since = g->carried_at == 0 ? c->bytes : g->host->wal_written - g->carried_at;
-    return oldest_entry_lsn(g) < c->carry && since >= c->pause;
+    const struct raft_host *h = g->host;
+    uint64_t since = g->carried_at == 0 ? c->bytes : h->wal_written - g->carried_at;
+    uint64_t moved_ms = g->moved_ms > h->opened_ms ? g->moved_ms : h->opened_ms;
+    bool is_quiet = h->now_ms - moved_ms >= CARRY_QUIET_MS;
+    return oldest_entry_lsn(g) < c->carry && since >= c->pause && is_quiet && g->carry_next == 0;
 }
 
 static void entries_of_group(struct raft_group *g, const struct cutoffs *c)
@@ -108,19 +174,10 @@ static void entries_of_group(struct raft_group *g, const struct cutoffs *c)
     }
     uint64_t first = g->base.index + 1;
     if (g->r != NULL) {
-        uint64_t last = compat_log_last(g->r);
-        if (first <= last && compat_entry(g->r, first) != NULL) {
-            carry(g, from_memory, first, last);
-        }
-        return;
-    }
-    /* Not opened, or stopped. */
-    if (!g->is_open) {
-        first = g->suffix_first;
-    }
-    uint64_t end = g->suffix_first + g->suffix_count;
-    if (g->suffix_count > 0 && g->suffix_first <= first && first < end) {
-        carry(g, from_suffix, first, end - 1);
+        run_begin(g, first, compat_log_last(g->r));
+    } else if (g->suffix_count > 0) { /* Not opened, or stopped. */
+        first = g->is_open ? first : g->suffix_first;
+        run_begin(g, first, g->suffix_first + g->suffix_count - 1);
     }
 }
 
@@ -164,7 +221,6 @@ void keep_run(struct raft_host *h)
     struct cutoffs c = cutoffs(h);
     c.pause = c.is_any ? CARRY_FACTOR * live_bytes(h) : 0;
     uint64_t needed = h->durable_lsn + 1;
-    uint64_t carried = h->stats.carried;
     unsigned stubs = 0;
     struct raft_group *g, *tmp;
     HASH_ITER(hh, h->groups, g, tmp)
@@ -174,12 +230,13 @@ void keep_run(struct raft_host *h)
             log_put_checkpoint(g);
             stubs++;
         }
-        if (oldest_entry_lsn(g) < c.stubs && h->stats.carried - carried < 1000) {
+        if (oldest_entry_lsn(g) < c.stubs) {
             entries_of_group(g, &c);
         }
         uint64_t lsn = log_needed_lsn(g);
         needed = lsn < needed ? lsn : needed;
     }
+    keep_durable(h);
     if (c.is_any && needed > c.oldest) {
         host_wal_lock(h);
         wal_trim(h->wal, needed);

@@ -127,6 +127,92 @@ Test(raft_host, the_rest_of_a_run_of_carried_entries_breaks_nothing)
     check_carried(true);
 }
 
+/* Other records of the group come between those of a run, a vote as well as a base. */
+Test(raft_host, a_vote_in_the_middle_of_a_run_of_carried_entries_breaks_nothing)
+{
+    struct conf c = {2, {{101, 1, GROUP_VOTER}, {102, 2, GROUP_VOTER}}};
+    struct buf conf = BUF_EMPTY;
+    struct buf b = BUF_EMPTY;
+    world_open(&w, 2, NULL);
+    conf_encode(&c, &conf);
+    struct record_base base = {10, 1, 1, buf_slice(&conf)};
+    record_put_create(&b, 101);
+    put_record(RECORD_CREATE, &b);
+    record_put_base(&b, &base);
+    put_record(RECORD_BASE, &b);
+    put_entries(RECORD_APPEND, 200, 205, 200);
+    put_entries(RECORD_CARRY, 11, 74, 200);
+    record_put_meta(&b, 4, 101);
+    put_record(RECORD_META, &b);
+    put_entries(RECORD_CARRY, 75, 138, 200);
+    base.index = 50;
+    base.term = 2;
+    record_put_base(&b, &base);
+    put_record(RECORD_BASE, &b);
+    put_entries(RECORD_CARRY, 139, 205, 200);
+    put_entries(RECORD_APPEND, 206, 206, 200);
+    world_run(&w, 50);
+    struct machine *m = world_machine(&w, 0, 1);
+    m->exists = true;
+    m->raft_id = 101;
+    m->base = (struct group_base){50, 2};
+    world_crash(&w, 0);
+    world_start(&w, 0);
+    struct group_status s;
+    group_status(m->group, &s);
+    cr_assert_eq(s.last_index, 206);
+    cr_assert_eq(s.role.term, 4);
+    cr_assert_eq(group_term_at(m->group, 51), 2);
+    cr_assert_eq(group_term_at(m->group, 199), 2);
+    cr_assert_eq(group_term_at(m->group, 206), 3);
+    cr_assert_eq(w.alarms, 0);
+    buf_close(&b);
+    buf_close(&conf);
+    world_close(&w);
+}
+
+/* A crash cut a run short; then a base covered what the run had brought, and the first records of
+ * that were trimmed. What the run did not reach is still whole. */
+Test(raft_host, the_beginning_of_a_run_of_carried_entries_breaks_nothing)
+{
+    struct conf c = {2, {{101, 1, GROUP_VOTER}, {102, 2, GROUP_VOTER}}};
+    struct buf conf = BUF_EMPTY;
+    struct buf b = BUF_EMPTY;
+    world_open(&w, 2, NULL);
+    conf_encode(&c, &conf);
+    struct record_base base = {10, 1, 1, buf_slice(&conf)};
+    record_put_create(&b, 101);
+    put_record(RECORD_CREATE, &b);
+    record_put_meta(&b, 3, 0);
+    put_record(RECORD_META, &b);
+    record_put_base(&b, &base);
+    put_record(RECORD_BASE, &b);
+    put_entries(RECORD_APPEND, 140, 205, 200);
+    put_entries(RECORD_CARRY, 11, 74, 200);
+    put_entries(RECORD_CARRY, 75, 130, 200);
+    base.index = 150;
+    base.term = 2;
+    record_put_base(&b, &base);
+    put_record(RECORD_BASE, &b);
+    put_entries(RECORD_APPEND, 206, 206, 200);
+    world_run(&w, 50);
+    struct machine *m = world_machine(&w, 0, 1);
+    m->exists = true;
+    m->raft_id = 101;
+    m->base = (struct group_base){150, 2};
+    world_crash(&w, 0);
+    world_start(&w, 0);
+    struct group_status s;
+    group_status(m->group, &s);
+    cr_assert_eq(s.last_index, 206);
+    cr_assert_eq(group_term_at(m->group, 151), 2);
+    cr_assert_eq(group_term_at(m->group, 200), 3);
+    cr_assert_eq(w.alarms, 0);
+    buf_close(&b);
+    buf_close(&conf);
+    world_close(&w);
+}
+
 static void small_segments(void)
 {
     w.segment_bytes = 256u << 10;
@@ -157,6 +243,45 @@ Test(raft_host, a_flushed_idle_group_does_not_pin_the_wal_after_a_restart)
     cr_assert_eq(world_leader(&w, 1, 0), leader);
     cr_assert_leq(wal_sealed_count(w.nodes[f].wal), 14, "%u sealed segments",
                   wal_sealed_count(w.nodes[f].wal));
+    world_close(&w);
+}
+
+/* Votes, and what other groups append, would wait for all of it on a slow disk. */
+Test(raft_host, entries_are_carried_one_record_at_a_time)
+{
+    struct host_stats s;
+    world_open(&w, 2, NULL);
+    small_segments();
+    world_create(&w, 1, 3);
+    unsigned leader = (unsigned)world_leader(&w, 1, 2000);
+    world_crash(&w, world_follower_of((int)leader));
+    for (unsigned i = 0; i < 300; i++) {
+        cr_assert_eq(
+            group_propose(world_machine(&w, leader, 1)->group, SLICE_LIT("no quorum"), i + 1), 0);
+    }
+    world_run(&w, 50);
+    world_create(&w, 2, 1u << leader);
+    for (unsigned i = 0; i < 30; i++) { /* A segment each. */
+        cr_assert(world_propose(&w, 2, 4, 60000));
+        world_run(&w, 10);
+    }
+    host_stats(w.nodes[leader].host, &s);
+    cr_assert_eq(s.carried, 0, "it moved not long ago");
+    w.nodes[leader].is_disk_stuck = true;
+    world_run(&w, 3000);
+    host_stats(w.nodes[leader].host, &s);
+    cr_assert_eq(s.carried, 64);
+    w.nodes[leader].is_disk_stuck = false;
+    world_run(&w, 1000);
+    host_stats(w.nodes[leader].host, &s);
+    cr_assert_geq(s.carried, 300);
+    /* All of it is there. */
+    world_crash(&w, leader);
+    world_start(&w, leader);
+    struct group_status g;
+    group_status(world_machine(&w, leader, 1)->group, &g);
+    cr_assert_geq(g.last_index, 302);
+    cr_assert_eq(w.alarms, 0);
     world_close(&w);
 }
 
