@@ -17,6 +17,7 @@ import checks
 import disk_nemeses
 import disks
 import nemeses
+import stream_workloads
 import wire_nemeses
 import workloads
 from weir_cluster import ROOT
@@ -26,6 +27,7 @@ from workloads import STREAM
 NEMESES = {**nemeses.ALL, **disk_nemeses.ALL, **wire_nemeses.ALL}
 # Bugs, and the complaint that shows that one was found. A cluster that lost all has no stream any more.
 PLANTS = {"no-sync": "lost: |a leader of " + STREAM, "lying-disks": "lost: "}
+WORKLOADS = {**workloads.ALL, **stream_workloads.ALL}
 LEDGER = os.path.join(HERE, "ledger.tsv")
 
 
@@ -53,7 +55,7 @@ class Run:
         with cluster as c:
             self.nodes = c.nodes
             self.js = Js(c.nodes[0])
-            self.load = workloads.ALL[self.workload_name](self)
+            self.load = WORKLOADS[self.workload_name](self)
             self.load.create(kind.replicas)
             c.leader(STREAM)
             nemesis = kind(c, ApiOfLiving(c), random.Random("%s/nemesis" % self.seed))
@@ -90,13 +92,17 @@ class Run:
         self.complaints += self.load.judge_consumer()
 
     def read(self, c):
-        nodes = [n for n, _ in nemeses.holders(c)]
-        if len(nodes) != 3:
-            self.complaints.append("%d replicas: %s" % (len(nodes), [n.name for n in nodes]))
-        c.same(STREAM, nodes, 60)
-        dumps = {n.name: dump(n, STREAM) for n in nodes}
-        self.complaints += checks.check_replicas(dumps)
-        return dumps[nodes[0].name]
+        """{stream: {sequence: payload}}, of replicas that were compared."""
+        stored = {}
+        for stream in self.load.streams():
+            nodes = [n for n, _ in nemeses.holders(c, stream)]
+            if len(nodes) != 3:
+                self.complaints.append("%s has %d replicas: %s" % (stream, len(nodes), [n.name for n in nodes]))
+            c.same(stream, nodes, 60)
+            dumps = {n.name: dump(n, stream) for n in nodes}
+            self.complaints += checks.check_replicas(dumps)
+            stored[stream] = dumps[nodes[0].name]
+        return stored
 
 
 class ApiOfLiving:
@@ -168,13 +174,13 @@ def main():
     p.add_argument("--plant", choices=PLANTS, help="a bug that has to be found: the run passes when it is")
     args = p.parse_args()
     if args.list:
-        for what, known in (("workloads", workloads.ALL), ("nemeses", NEMESES)):
+        for what, known in (("workloads", WORKLOADS), ("nemeses", NEMESES)):
             print(what + ":")
             for name, kind in known.items():
                 print("  %-12s %s" % (name, " ".join(kind.__doc__.split())))
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that namespaces and nodes go too.
-    workload_names = names(args.workload, workloads.ALL, "workload")
+    workload_names = names(args.workload, WORKLOADS, "workload")
     nemesis_names = names(args.nemesis, NEMESES, "nemesis")
     for name in nemesis_names:
         kind = NEMESES[name].cluster

@@ -343,11 +343,11 @@ class Mixed(Nemesis):
         kind.episode(self)
 
 
-def holders(c):
+def holders(c, stream=STREAM):
     """(node, what it says) of those that have a replica."""
     got = []
     for n in live(c.nodes):
-        status, body = n.http("/replicaz?stream=" + STREAM)
+        status, body = n.http("/replicaz?stream=" + stream)
         if status == 200:
             got.append((n, json.loads(body)))
     return got

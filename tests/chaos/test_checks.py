@@ -9,6 +9,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
 
 from checks import (ACKED, REFUSED, UNKNOWN, Delivery, Once, Op, Write, check_deliveries, check_once,
                     check_registers, check_replicas, check_writes)
+from stream_checks import Delete, Name, Purge, Put, check_catalogs, check_limited, check_names
 from weir_cluster import run
 
 
@@ -84,6 +85,49 @@ def test_once():
     one(check_once(ids, {**stored, 3: b"a"}), "doubled")
     one(check_once(ids + [Once(b"d", [(9, True)])], {**stored, 3: b"d"}), "acknowledged as")
     one(check_once([Once(b"a", [(1, False), (1, False)])], {1: b"a"}), "new twice")
+
+
+def test_limits():
+    puts = [Put("s", b"%d" % i, ACKED, i) for i in range(1, 7)]
+    all_ = {i: b"%d" % i for i in range(1, 7)}
+    last = {4: b"4", 5: b"5", 6: b"6"}
+    assert check_limited(puts, [], [], last, per_subject=3) == []
+    assert check_limited(puts, [], [], last, max_msgs=3) == []
+    one(check_limited(puts, [], [], all_, per_subject=5), "5 at most")
+    one(check_limited(puts, [], [], all_, max_msgs=5), "5 at most")
+    # Out of the middle, and one too many at the beginning.
+    one(check_limited(puts, [], [], {3: b"3", 4: b"4", 6: b"6"}, max_msgs=4, per_subject=4), "lost: 5")
+    one(check_limited(puts, [], [], {5: b"5", 6: b"6"}, per_subject=3), "lost: 4")
+    one(check_limited(puts, [], [], {5: b"5", 6: b"6"}, max_msgs=3), "lost: 4")
+    assert check_limited(puts + [Put("s", b"x")], [], [], {5: b"5", 6: b"6"}, max_msgs=3) == []
+    assert any("lost: 1" in b for b in check_limited(puts, [], [], last, max_msgs=3, is_new_discarded=True))
+    assert check_limited(puts, [Delete(2), Delete(3, ACKED)], [], {i: all_[i] for i in (1, 4, 5, 6)}) == []
+    one(check_limited(puts, [Delete(3, ACKED)], [], all_), "3 was deleted")
+    assert check_limited(puts, [], [Purge("s", 4, ACKED)], last) == []
+    assert check_limited(puts, [], [Purge("s", 4)], all_) == []
+    one(check_limited(puts, [], [Purge("s", 5, ACKED)], last), "purged before 5")
+    one(check_limited(puts, [], [Purge("s", 4, ACKED)], {5: b"5", 6: b"6"}), "lost: 4")
+    one(check_limited(puts + [Put("s", b"r", REFUSED)], [], [], {**all_, 7: b"r"}), "refused, but stored")
+    one(check_limited(puts, [], [], {**all_, 7: b"6"}), "doubled: 6")
+    assert any("moved: 2" in b for b in check_limited(puts, [], [], {**all_, 2: b"3", 3: b"2"}))
+
+
+def test_catalogs():
+    assert check_catalogs({"n0": {"A": {"c"}}, "n1": {"A": {"c"}}}) == []
+    one(check_catalogs({"n0": {"A": {"c"}}, "n1": {"A": set()}}), "catalogs differ: A")
+    one(check_catalogs({"n0": {"A": set()}, "n1": {}}), "catalogs differ: A")
+    old, new = b"A life 1", b"A life 2"
+    a = Name("A", True, 2, True, [Put("A.x", new, ACKED, 1)], set(), {"c"})
+    assert check_names([a], {"A": {"c"}}, {"A": {1: new}}) == []
+    one(check_names([a], {}, {}), "creation was acknowledged")
+    one(check_names([a], {"A": set()}, {"A": {1: new}}), "has the consumers")
+    one(check_names([a], {"A": {"c"}}, {"A": {}}), "lost")
+    one(check_names([a], {"A": {"c"}}, {"A": {1: old, 2: new}}), "of another life")
+    one(check_names([a], {"A": {"c"}}, {"A": {1: new, 2: new}}), "doubled")
+    gone = Name("B", True, 1, False)
+    assert check_names([gone], {}, {}) == []
+    one(check_names([gone], {"B": set()}, {"B": {}}), "deletion was acknowledged")
+    assert check_names([dataclasses.replace(gone, is_clear=False)], {"B": set()}, {"B": {}}) == []
 
 
 if __name__ == "__main__":

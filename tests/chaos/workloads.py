@@ -320,7 +320,7 @@ class Repeater(Caller):
 
 
 class Workload:
-    """@run has nodes, seed and js, a client for the API."""
+    """@run has nodes, seed and js, a client for the API. judge() takes {stream: {sequence: payload}}."""
 
     durable = None
 
@@ -333,6 +333,10 @@ class Workload:
         self.run.js.create(STREAM, ["chaos.>"], replicas)
         if self.durable:
             self.run.js.consumer(STREAM, self.durable, ack_wait=3_000_000_000, max_ack_pending=2000)
+
+    def streams(self):
+        """Those that exist at the end."""
+        return [STREAM]
 
     def start(self):
         for w in self.writers + self.pullers:
@@ -396,7 +400,7 @@ class Publish(Workload):
         self.writers = [Writer(self.run, "w%d" % i, i) for i in range(8)]
 
     def judge(self, stored):
-        return checks.check_writes(self.writes(), stored)
+        return checks.check_writes(self.writes(), stored[STREAM])
 
 
 class Consume(Publish):
@@ -409,7 +413,7 @@ class Consume(Publish):
         self.pullers = [Puller(self.run, "p%d" % i, i + 1, self.durable) for i in range(2)]
 
     def judge(self, stored):
-        return super().judge(stored) + checks.check_deliveries(*self.deliveries(), stored)
+        return super().judge(stored) + checks.check_deliveries(*self.deliveries(), stored[STREAM])
 
 
 class Work(Consume):
@@ -430,7 +434,7 @@ class Register(Workload):
         return [o for w in self.writers for o in w.ops]
 
     def judge(self, stored):
-        return checks.check_registers(self.all_ops(), stored)
+        return checks.check_registers(self.all_ops(), stored[STREAM])
 
     def ops(self):
         return sum(o.outcome != UNKNOWN for o in self.all_ops())
@@ -446,7 +450,7 @@ class Dedup(Workload):
         return [o for w in self.writers for o in w.ids]
 
     def judge(self, stored):
-        return checks.check_once(self.all_ids(), stored)
+        return checks.check_once(self.all_ids(), stored[STREAM])
 
     def ops(self):
         return sum(len(o.answers) for o in self.all_ids())
