@@ -8,6 +8,8 @@ struct js;
 struct monitor;
 struct node_context;
 
+/* Before anything is written below @store_dir: on a full disk the reserve gives way. */
+void js_make_room(const char *store_dir);
 /* Recover WAL and store from <store_dir>/weir and start every group found. Before clients are let
  * in. Logs a fatal line on an error. Returns 0 or ERR_*. */
 int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_js);

@@ -120,6 +120,11 @@ static void look_for_slow(struct js *js, uint64_t now_ms)
     }
 }
 
+bool js_disk_is_poor(const struct js *js)
+{
+    return js->disk.is_slow || js->reserve.is_low;
+}
+
 void js_disk_tick(struct js *js)
 {
     uint64_t now_ms = loop_now_ms(js->loop);

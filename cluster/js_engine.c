@@ -217,7 +217,8 @@ static void on_health(void *ctx, struct peers_health *ret_health)
         .durable_lsn = wal_thread_durable_lsn(js->wal_thread),
         .sync_us = js->disk.sync_us,
         .is_leaving = js->ctx->is_lame_duck,
-        .is_disk_slow = js->disk.is_slow,
+        .is_disk_slow = js_disk_is_poor(js),
+        .is_disk_full = js->reserve.is_full,
         .is_disk_stuck = js->disk.is_stuck,
     };
 }
@@ -233,6 +234,7 @@ static void on_tick(void *arg)
     js_unlock(js);
     (void)loop_enter(js->loop, WATCHDOG_TICK, 0);
     js_disk_tick(js);
+    js_reserve_tick(js);
     js_mend_tick(js);
     js_scrub_tick(js);
     js_birth_tick(js);
@@ -407,6 +409,7 @@ int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_
     const struct file_ops *ops = file_ops_posix();
     struct js *js = xcalloc(1, sizeof *js);
     js->image_of = (struct js_image_of){js, META_GID, META_GID};
+    js->reserve.fd = -1;
     js->ctx = ctx;
     js->loop = ctx->loop;
     js->dir = join(ctx->options->store_dir, "weir");
@@ -429,7 +432,10 @@ int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_
     js->host = host_new(&options);
     int rv = ops->mkdir(ops->ctx, js->dir); /* identity.c made and synced it, as a rule. */
     rv = rv == ERR_EXISTS ? 0 : rv;
-    rv = rv == 0 ? open_wal(js, ops) : rv;
+    if (rv == 0) {
+        js_reserve_start(js);
+        rv = open_wal(js, ops);
+    }
     if (rv == 0) {
         host_open(js->host, js->wal, loop_now_ms(js->loop));
         rv = open_store(js, ops);
@@ -491,6 +497,7 @@ void js_free(struct js *js)
     js_birth_close(js);
     store_close(js->store);
     wal_close(js->wal);
+    js_reserve_close(js);
     free(js->dir);
     free(js);
 }

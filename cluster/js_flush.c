@@ -162,7 +162,9 @@ void js_flush_tick(struct js *js)
     }
     struct store_totals totals;
     store_totals(js->store, &totals);
-    is_due = is_due || totals.dirty_bytes >= JS_FLUSH_DIRTY_BYTES;
+    /* On a full disk the tail is written while there is room, and the log let go. */
+    uint64_t dirty_max = js->reserve.is_low ? JS_FLUSH_DIRTY_BYTES / 64 : JS_FLUSH_DIRTY_BYTES;
+    is_due = is_due || totals.dirty_bytes >= dirty_max;
     for (struct js_stream *st = js->streams; st != NULL && !is_due; st = st->hh.next) {
         is_due = st->dirty_since_ms != 0 && now - st->dirty_since_ms >= JS_FLUSH_AFTER_MS;
     }

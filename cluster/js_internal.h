@@ -18,6 +18,7 @@
  *   js_scrub.c    looks for damage before readers find it
  *   js_image.c    catch-up of a replica by image
  *   js_disk.c     whether the disk is stuck or slow
+ *   js_reserve.c  whether there is room on it
  *   js_file.c     small files beside WAL and store
  *   js_lane.c     publishes from this node to the leaders, numbered and resent
  *   js_pull.c     pull requests passed on, and what their clients hear when the leader goes
@@ -194,6 +195,7 @@ struct js_stream {
     bool is_new_here;     /* MENDING: as it was to be started. */
     bool is_store_loaded; /* The store may be read. */
 
+    bool is_member_full; /* js_reserve.c */
     bool is_job_proposed;
     bool is_clock_proposed;
     struct js_request *requests;
@@ -243,6 +245,19 @@ struct js_limits {
     uint64_t reserved_bytes[2];
 };
 
+/* Room on the disk (js_reserve.c). */
+struct js_reserve {
+    int fd;         /* Of the file; -1: not known how full the disk is. */
+    uint64_t bytes; /* That publishes may not use. */
+    uint64_t avail_bytes;
+    uint64_t file_bytes; /* Of it as a file, and at most. */
+    uint64_t file_bytes_max;
+    uint64_t looked_ms;
+    unsigned full_peers; /* Nodes that said they are full. */
+    bool is_low;         /* Less than the reserve is left; */
+    bool is_full;        /* less than half of it. */
+};
+
 struct js {
     struct js_image_of image_of; /* Meta. */
     struct node_context *ctx;
@@ -257,6 +272,7 @@ struct js {
     struct loop_timer *tick;
     struct js_limits limits;
     struct js_disk disk;
+    struct js_reserve reserve;
     struct loop_async *durable;
     unsigned lock_depth;
     uint64_t create_lsn_max; /* Of CREATE records: meta may not be flushed past them before. */
@@ -390,6 +406,18 @@ int64_t js_now_ns(const struct js *js);
 
 /* ---- js_disk.c ---- */
 void js_disk_tick(struct js *js);
+/* Slow, or short of room: leaderships are better elsewhere. */
+bool js_disk_is_poor(const struct js *js);
+
+/* ---- js_reserve.c ---- */
+/* Before the log is opened: it may need the room. */
+void js_reserve_start(struct js *js);
+void js_reserve_close(struct js *js);
+void js_reserve_tick(struct js *js);
+/* Whether publishes to a stream that this node leads are refused for want of room. */
+bool js_reserve_refuses(const struct js_stream *st);
+/* The reserve on a disk of @total_bytes; @option_bytes as configured, -1: not. */
+uint64_t js_reserve_of(int64_t option_bytes, uint64_t total_bytes);
 
 /* ---- js_file.c ---- */
 /* In js->dir; durable when it returns. */

@@ -165,6 +165,10 @@ static void fill_varz(void *arg, json_t *j)
     struct totals t = count(js);
     json_object_set_new(j, "config", config_json(js));
     json_object_set_new(j, "stats", stats_json(js, &t));
+    json_object_set_new(j, "disk",
+                        json_pack("{s:o, s:o, s:b, s:b}", "free", u64(js->reserve.avail_bytes),
+                                  "reserve", u64(js->reserve.bytes), "low", js->reserve.is_low,
+                                  "full", js->reserve.is_full));
     if (js->ctx->peers != NULL) {
         json_object_set_new(j, "meta", meta_json(js));
     }

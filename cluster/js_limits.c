@@ -53,6 +53,9 @@ bool js_limits_are_reached(struct js *js, enum stream_storage storage, size_t by
 bool js_limits_leave_room(struct js *js, const struct stream_config *c)
 {
     int64_t limit = limit_of(js, c->storage);
+    if (js->reserve.is_low) {
+        return false;
+    }
     if (limit < 0) {
         return true;
     }

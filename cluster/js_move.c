@@ -139,7 +139,7 @@ enum js_move js_move_away(struct js *js, struct raft_group *group)
     if (best.node_id == 0 || !status.role.is_leader) {
         return best.is_present ? JS_MOVE_LATER : JS_MOVE_NOBODY;
     }
-    if (best.is_slow && js->disk.is_slow && !js->ctx->is_lame_duck) {
+    if (best.is_slow && js_disk_is_poor(js) && !js->ctx->is_lame_duck) {
         return JS_MOVE_NOBODY; /* No better than here. */
     }
     return js_move_to(js, group, best.node_id);
@@ -169,8 +169,8 @@ static void give(struct js *js, struct raft_group *group)
 
 void js_move_tick(struct js *js)
 {
-    /* The leader of meta on a slow disk goes too: its log is short, and everybody waits for it. */
-    if (!js->ctx->is_lame_duck && !js->disk.is_slow) {
+    /* The leader of meta on a poor disk goes too: its log is short, and everybody waits for it. */
+    if (!js->ctx->is_lame_duck && !js_disk_is_poor(js)) {
         return;
     }
     js->moves_under_way = js->leaderships_left = js->leaderships_kept = 0;

@@ -336,7 +336,8 @@ void js_leader_publish(struct js_stream *st, uint64_t node_id, uint64_t origin, 
         m.refused_code = API_ERROR_STREAM_MESSAGE_EXCEEDS_MAXIMUM;
     } else if (m.header.len > HEADER_BYTES_MAX) {
         m.refused_code = API_ERROR_STREAM_HEADER_EXCEEDS_MAXIMUM;
-    } else if (js_limits_are_reached(st->js, stream_get_config(st->machine)->storage,
+    } else if (js_reserve_refuses(st) ||
+               js_limits_are_reached(st->js, stream_get_config(st->machine)->storage,
                                      m.header.len + m.payload.len)) {
         m.refused_code = API_ERROR_INSUFFICIENT_RESOURCES;
     } else if (m.header.len > 0) {

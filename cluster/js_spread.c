@@ -122,7 +122,7 @@ void js_spread_tick(struct js *js)
     struct nodes n = {.js = js};
     peers_each(js->ctx->peers, add_node, &n);
     n.list[n.count++] = (struct spread_node){.node_id = js->ctx->node_id,
-                                             .is_fit = !js->disk.is_slow && !js->disk.is_stuck};
+                                             .is_fit = !js_disk_is_poor(js) && !js->disk.is_stuck};
     if (!is_uneven(js, &n)) {
         return;
     }

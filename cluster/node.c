@@ -311,6 +311,7 @@ static void load_identity(struct node *n)
     struct identity id;
     if (n->options->has_jetstream) {
         char error[512];
+        js_make_room(n->options->store_dir);
         int rv = identity_open(n->options->store_dir, &id, error, sizeof error);
         if (rv != 0) {
             log_fatal("Can't start JetStream: %s", error);

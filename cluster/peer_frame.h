@@ -84,6 +84,7 @@ struct peer_heartbeat {
 #define PEER_HEARTBEAT_LEAVING 1u    /* It stops soon: it wants no leaderships. */
 #define PEER_HEARTBEAT_DISK_SLOW 2u  /* Nor does it now. */
 #define PEER_HEARTBEAT_DISK_STUCK 4u /* It can neither lead nor vote. */
+#define PEER_HEARTBEAT_DISK_FULL 8u  /* Nobody is to publish what it has to store. */
 
 /* Begin a frame at the end of @out and return its offset; append the body; end it. */
 size_t peer_frame_begin(struct buf *out, uint8_t type);

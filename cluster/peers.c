@@ -176,6 +176,7 @@ static int take_heartbeat(struct peer *peer, struct slice body)
     peer->info.clock_offset_ns = h.clock_ns - loop_clock_ns(p->ctx->loop);
     peer->info.is_leaving = (h.flags & PEER_HEARTBEAT_LEAVING) != 0;
     peer->info.is_disk_slow = (h.flags & PEER_HEARTBEAT_DISK_SLOW) != 0;
+    peer->info.is_disk_full = (h.flags & PEER_HEARTBEAT_DISK_FULL) != 0;
     peer->info.sync_us = h.sync_us;
     peer_up_if_ready(peer);
     tell_stuck(peer, (h.flags & PEER_HEARTBEAT_DISK_STUCK) != 0);
@@ -346,6 +347,7 @@ static void send_heartbeats(struct peers *p)
         .sync_us = health.sync_us,
         .flags = (uint8_t)((health.is_leaving ? PEER_HEARTBEAT_LEAVING : 0) |
                            (health.is_disk_slow ? PEER_HEARTBEAT_DISK_SLOW : 0) |
+                           (health.is_disk_full ? PEER_HEARTBEAT_DISK_FULL : 0) |
                            (health.is_disk_stuck ? PEER_HEARTBEAT_DISK_STUCK : 0)),
     };
     struct peer *peer, *tmp;

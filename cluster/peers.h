@@ -88,7 +88,8 @@ struct peers_health {
     uint64_t durable_lsn;
     uint64_t sync_us;   /* What a sync took of late, as a rule; 0: there was none. */
     bool is_leaving;    /* Stops soon, and takes no leaderships. */
-    bool is_disk_slow;  /* Takes none now. */
+    bool is_disk_slow;  /* Takes none now: its disk is slow, or has little room. */
+    bool is_disk_full;  /* Nobody is to publish what it has to store. */
     bool is_disk_stuck; /* Can neither lead nor vote now: others take over. */
 };
 typedef void (*peers_health_cb)(void *ctx, struct peers_health *ret_health);
@@ -118,6 +119,7 @@ struct peers_info {
     uint64_t sync_us; /* This and what follows: as it said of itself last. */
     bool is_leaving;
     bool is_disk_slow;
+    bool is_disk_full;
     bool is_disk_stuck;
 };
 /* Every node ever seen, up or not, in order of node_id. False ends the walk; returns nothing. */

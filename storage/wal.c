@@ -9,6 +9,7 @@
 #include "storage/wal_internal.h"
 
 #define FILL_BYTES_DEFAULT (1u << 20)
+#define PREPARE_PAUSE 64u /* Batches after which filling ahead is tried again on a full disk. */
 
 int wal_open(const struct wal_options *options, const struct wal_replay *replay,
              struct wal_recovery *ret_recovery, struct wal **ret_wal)
@@ -292,6 +293,10 @@ int wal_prepare(struct wal *w, const char **ret_path)
     if (w->cur.file == NULL || w->ahead.file != NULL || w->cur.off < w->cur.seg.size / 2) {
         return 0;
     }
+    if (w->prepare_pause > 0) {
+        w->prepare_pause--;
+        return 0;
+    }
     int rv = 0;
     uint64_t bytes = w->fill.size;
     if (w->fill.file == NULL) {
@@ -300,6 +305,13 @@ int wal_prepare(struct wal *w, const char **ret_path)
     }
     if (rv == 0 && w->fill.file != NULL) {
         rv = wal_fill_slice(w, slice_bytes(w));
+    }
+    if (rv == ERR_NOSPACE && !w->is_broken) {
+        /* Of a file that nobody needs yet. Later there may be room; only then it becomes an error.
+         */
+        w->prepare_pause = PREPARE_PAUSE;
+        rv = w->fill.file != NULL ? wal_fill_drop(w) : 0;
+        return rv;
     }
     if (rv == 0) {
         rv = create_next(w, bytes, &w->ahead);

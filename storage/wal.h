@@ -113,8 +113,9 @@ void wal_batch_done(struct wal *w);
  * the driver's lock. */
 bool wal_idle(struct wal *w);
 /* Go on with creating the next segment ahead of need, if the present one is past half: a slice,
- * after each batch. Returns 1 while there is more to do. Writer; no batch in flight; not under the
- * lock. Errors are those of wal_batch_write, and as final. */
+ * after each batch. Returns 1 while there is more to do. A full disk is no error yet: it is tried
+ * again some batches later, and by wal_batch_write when the segment is needed. Writer; no batch in
+ * flight; not under the lock. Errors are those of wal_batch_write, and as final. */
 int wal_prepare(struct wal *w, const char **ret_path);
 
 /* How many sealed segments there are, and the LSN with which the newest segment begins. The host

@@ -37,6 +37,9 @@ int wal_fill_begin(struct wal *w, uint64_t bytes)
         f->zeros = wal_aligned_zeros(bytes < CHUNK_BYTES ? (size_t)bytes : CHUNK_BYTES);
         rv = ops->truncate(ops->ctx, f->file, 0); /* A *.tmp that a crash left. */
     }
+    if (rv == ERR_NOSPACE) {
+        return rv;
+    }
     return rv == 0 ? 0 : wal_fail(w, rv, f->path);
 }
 
@@ -50,6 +53,9 @@ int wal_fill_slice(struct wal *w, uint64_t bytes)
         size_t n = end - f->at < CHUNK_BYTES ? (size_t)(end - f->at) : CHUNK_BYTES;
         rv = ops->pwrite(ops->ctx, f->file, f->zeros, n, f->at);
         f->at += n;
+    }
+    if (rv == ERR_NOSPACE) {
+        return rv; /* Nothing is lost but zeros. */
     }
     if (rv == 0 && f->at < f->size) {
         return 1;

@@ -91,7 +91,8 @@ struct wal {
     /* Writer's. */
     struct wal_writer cur, ahead;
     struct wal_fill fill;
-    uint64_t frame_bytes; /* Of the last frame. */
+    unsigned prepare_pause; /* Writer's. */
+    uint64_t frame_bytes;   /* Of the last frame. */
     struct wal_segment just_sealed;
     bool has_just_sealed;
     uint64_t seq_next, segment_bytes, flight_trim, flight_durable, generation_next;

@@ -310,6 +310,9 @@ static int take_filled(struct wal *w, struct wal_writer *s, uint64_t bytes)
     if (rv == 0) {
         rv = wal_fill_slice(w, UINT64_MAX);
     }
+    if (rv == ERR_NOSPACE) {
+        return wal_fail(w, rv, w->fill.path); /* It is needed now. */
+    }
     if (rv == 0) {
         s->seg.size = w->fill.size;
         memcpy(s->seg.path, w->fill.path, sizeof s->seg.path);

@@ -23,14 +23,16 @@ def inbox():
 
 
 def folders(i, cluster):
-    return ["-js", "-sd", os.path.join(cluster.folder, "n%d" % i, "js")]
+    return ["-js", "-sd", cluster.stores.get(i) or os.path.join(cluster.folder, "n%d" % i, "js")]
 
 
 class JsCluster(Cluster):
-    """Nodes with JetStream; entered once the meta group has a leader that all know."""
+    """Nodes with JetStream; entered once the meta group has a leader that all know. `stores`: folders elsewhere,
+    by number of node."""
 
-    def __init__(self, count, args=(), seeds=None, born=True, **options):
+    def __init__(self, count, args=(), seeds=None, born=True, stores=None, **options):
         self.is_born = born
+        self.stores = stores or {}
         super().__init__(count, args, seeds, folders, **options)
 
     def start(self):

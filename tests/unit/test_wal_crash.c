@@ -241,7 +241,9 @@ static void fail_each_call(bool is_direct, int err)
         int rv = wal_world_live(x, 60, &rng);
         calls = sim_disk_calls(x->disk, SIM_DISK_ANY) - calls;
         cr_assert(rv == 0 || rv == err, "%s: %d", when, rv);
-        cr_assert((rv != 0) == (calls >= nth), "%s: an error went unnoticed", when);
+        /* On a full disk the next segment is not filled ahead, and that is no error yet. */
+        bool may_pass = err == ERR_NOSPACE && rv == 0;
+        cr_assert(may_pass || (rv != 0) == (calls >= nth), "%s: an error went unnoticed", when);
         if (rv != 0) {
             cr_assert_eq(calls, nth, "%s: another call after the failed one", when);
         }
@@ -250,7 +252,7 @@ static void fail_each_call(bool is_direct, int err)
         cr_assert_eq(p.durable_lsn, wal_durable_lsn(x->w));
         check_after_failure(x, &p, nth, when);
         world_free(x);
-        if (rv == 0) {
+        if (calls < nth) {
             break;
         }
     }
