@@ -130,7 +130,8 @@ class DiskFull(DiskNemesis):
     def has_noticed(self, node, seconds=15):
         """Not before it needs room: files are made larger than what is in them."""
         try:
-            return wait_until("", lambda: node.process.poll() is not None or "No space left" in node.log(), seconds)
+            return wait_until("", lambda: node.process.poll() is not None or
+                              "No space left" in node.log() or " is full: " in node.log(), seconds)
         except AssertionError:
             return False
 
