@@ -176,15 +176,17 @@ static void take_ack(struct js *js, uint64_t node_id, struct reader *r)
     }
 }
 
-static void take_digest(struct js *js, uint64_t node_id, struct reader *r)
+static void take_digest(struct js *js, uint64_t node_id, bool is_verdict, struct reader *r)
 {
     struct js_stream *st = js_stream_find(js, reader_u64(r));
     struct effect_digest d = {0};
     d.index = reader_u64(r);
     d.machine_version = reader_u32(r);
     d.hash = reader_u64(r);
-    if (!r->failed && st != NULL && st->is_led) {
-        js_leader_digest(st, node_id, &d);
+    if (!r->failed && st != NULL && is_verdict) {
+        js_rebuild_judged(st, node_id, &d);
+    } else if (!r->failed && st != NULL && st->is_led) {
+        js_rebuild_digest(st, node_id, &d);
     }
 }
 
@@ -227,7 +229,8 @@ static bool take_item(struct js *js, uint64_t node_id, uint8_t type, struct slic
         take_deliver(js, &r);
         break;
     case JS_ITEM_DIGEST:
-        take_digest(js, node_id, &r);
+    case JS_ITEM_DIVERGED:
+        take_digest(js, node_id, type == JS_ITEM_DIVERGED, &r);
         break;
     case JS_ITEM_MOVE: {
         uint64_t gid = reader_u64(&r);

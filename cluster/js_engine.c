@@ -236,6 +236,7 @@ static void on_tick(void *arg)
     js_disk_tick(js);
     js_reserve_tick(js);
     js_mend_tick(js);
+    js_rebuild_tick(js);
     js_scrub_tick(js);
     js_birth_tick(js);
     js_meta_tick(js);

@@ -15,6 +15,7 @@
  *   js_read.c     reads that the leadership is proven for; js_api_proof.c requests that are such
  *   js_send.c     messages on their way out
  *   js_mend.c     damaged blocks are mended with what other replicas have
+ *   js_rebuild.c  replicas that are broken or differ are set aside and built anew
  *   js_scrub.c    looks for damage before readers find it
  *   js_image.c    catch-up of a replica by image
  *   js_disk.c     whether the disk is stuck or slow
@@ -88,6 +89,7 @@ enum js_item_type {
     JS_ITEM_MEND_ASK = 12, /* gid, question, count, ranges of sequences the sender lacks */
     JS_ITEM_MENDED = 13,   /* gid, question, where it goes on, records and verdicts */
     JS_ITEM_CHECK = 14,    /* gid: something damaged came from the receiver, it is to look */
+    JS_ITEM_DIVERGED = 15, /* gid, index, machine version, hash of the majority there */
 };
 
 /* ---- A stream on this node ---- */
@@ -147,8 +149,13 @@ struct js_stream {
     bool is_flushing;
     struct effect_digest digest; /* The last. */
     uint64_t digest_ms;          /* Leader: when it was proposed, */
-    unsigned digest_equal;       /* how many other members have the same hash there, */
-    uint64_t agreed_index;       /* and the last index at which all had. */
+    struct js_digest {           /* what other members have there, */
+        uint64_t node_id;
+        uint64_t hash;
+        bool is_told; /* That it differs from the majority. */
+    } digests[HOST_MEMBERS_MAX];
+    unsigned digests_count;
+    uint64_t agreed_index; /* and the last index at which all had the same. */
     bool is_loss_told;
 
     /* js_members.c */
@@ -179,6 +186,12 @@ struct js_stream {
     struct list sends; /* struct js_send, in order. */
     size_t sends_count;
     struct list reads; /* struct js_read, in order: wait for a proof. */
+
+    /* js_rebuild.c */
+    bool is_broken; /* To be built anew, once */
+    bool is_aside;  /* what it holds is kept elsewhere. */
+    bool is_setting_aside;
+    uint64_t aside_ms; /* When that was tried. */
 
     /* js_mend.c */
     struct js_mend *mend; /* The block under way. */
@@ -317,6 +330,7 @@ struct js {
     bool is_meta_switching;
     uint64_t node_report_ms;
     uint64_t members_ms;
+    uint64_t rebuild_ms;
 
     struct js_birth *birth; /* js_birth.c; NULL without peers. */
 
@@ -531,8 +545,6 @@ void js_leader_effects(struct js_stream *st, uint64_t token);
 void js_leader_turn_wanted(struct js_stream *st);
 void js_leader_turns(struct js *js); /* LOOP_PHASE_PROPOSE */
 void js_leader_tick(struct js *js);
-/* Another replica's hash at the index of a DIGEST. */
-void js_leader_digest(struct js_stream *st, uint64_t node_id, const struct effect_digest *theirs);
 void js_leader_lost(struct js_stream *st, uint64_t token);
 /* The stream is deleted: tell those who wait for its messages. */
 void js_leader_deleted(struct js_stream *st);
@@ -550,6 +562,8 @@ void js_members_read_done(struct js_stream *st, bool is_ok);
 /* Items for the leader of meta. */
 void js_members_take(struct js *js, struct reader *r);
 void js_members_take_lost(struct js *js, uint64_t node_id, struct reader *r);
+/* Ask meta's leader to replace the replica here; again as long as it has not. */
+void js_members_tell_lost(struct js_stream *st, const struct meta_stream *s);
 /* The replica is not wanted here, and is no member of its group. */
 bool js_members_may_leave(const struct js_stream *st, const struct meta_stream *s);
 
@@ -639,6 +653,16 @@ void js_mend_stop(struct js *js);
 /* Items: a question of @node_id, an answer of it. */
 void js_mend_asked(struct js *js, uint64_t node_id, struct reader *r);
 void js_mend_take(struct js *js, uint64_t node_id, struct reader *r);
+
+/* ---- js_rebuild.c ---- */
+void js_rebuild_tick(struct js *js);
+/* The replica here is of no use any more, and stops. */
+void js_rebuild_wanted(struct js_stream *st, const char *why);
+/* On the leader: another replica's hash at the index of a DIGEST. */
+void js_rebuild_digest(struct js_stream *st, uint64_t node_id, const struct effect_digest *theirs);
+/* The leader on @node_id says that the majority has this hash, and the replica here another. */
+void js_rebuild_judged(struct js_stream *st, uint64_t node_id,
+                       const struct effect_digest *majority);
 
 /* ---- js_scrub.c ---- */
 void js_scrub_tick(struct js *js);

@@ -345,27 +345,6 @@ void js_leader_turns(struct js *js)
     }
 }
 
-void js_leader_digest(struct js_stream *st, uint64_t node_id, const struct effect_digest *theirs)
-{
-    const struct effect_digest *own = &st->digest;
-    struct group_status status;
-    if (theirs->index != own->index || theirs->machine_version != own->machine_version) {
-        return; /* Of another one; the next will tell. */
-    }
-    if (theirs->hash != own->hash) {
-        log_err(
-            "Stream %s: replicas differ at index %llu: %016llx on %s, %016llx here. One of them "
-            "is wrong, an operator decides which",
-            st->name, (unsigned long long)own->index, (unsigned long long)theirs->hash,
-            js_node_name(st->js, node_id), (unsigned long long)own->hash);
-        return;
-    }
-    group_status(st->group, &status);
-    if (++st->digest_equal + 1 == status.members_count) {
-        st->agreed_index = own->index;
-    }
-}
-
 /* Have the replicas compare, when something has changed since they last did. */
 static void propose_digest(struct js_stream *st)
 {

@@ -121,7 +121,7 @@ void js_members_take(struct js *js, struct reader *r)
 /* ---- What is lost is replaced ---- */
 
 /* Its group must have a leader: else too many may be lost, and what is here is all there is. */
-static void tell_lost(struct js_stream *st, const struct meta_stream *s)
+void js_members_tell_lost(struct js_stream *st, const struct meta_stream *s)
 {
     struct js *js = st->js;
     uint64_t now = loop_now_ms(js->loop);
@@ -190,7 +190,7 @@ void js_members_tick(struct js *js)
         if (js_members_may_leave(st, s)) {
             js_meta_leave(js, st->gid);
         } else if (st->state == JS_STREAM_LOST) {
-            tell_lost(st, s);
+            js_members_tell_lost(st, s);
         } else if (st->group != NULL) {
             tell_target(st, s);
             tell_members(st, s);

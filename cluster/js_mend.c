@@ -129,9 +129,7 @@ static void walk_end(struct js_stream *st)
         js_stream_mended(st);
     } else if (st->state == JS_STREAM_MENDING && now - st->mending_since_ms >= REBUILD_MS &&
                !st->is_mend_open && js_lane_leader_of(st->js, st->gid) != 0) {
-        log_err("Stream %s: what is damaged on this node cannot be mended; the replica is replaced",
-                st->name);
-        st->state = JS_STREAM_FAILED;
+        js_rebuild_wanted(st, "what is damaged in it cannot be mended");
     }
     js_send_resume(st);
 }

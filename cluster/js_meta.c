@@ -643,9 +643,9 @@ static bool carry_out_start(struct js *js, struct js_action *a)
 {
     const struct meta_stream *s = meta_stream_by_gid(js->meta, a->gid);
     struct js_stream *st = js_stream_find(js, a->gid);
-    if (s != NULL && st != NULL && st->state == JS_STREAM_LOST &&
-        meta_raft_id_on(s, js->ctx->node_id) != st->raft_id) {
-        if (js->flush != NULL) {
+    bool is_lost = st != NULL && (st->state == JS_STREAM_LOST || st->is_broken);
+    if (s != NULL && is_lost && meta_raft_id_on(s, js->ctx->node_id) != st->raft_id) {
+        if (js->flush != NULL || st->is_setting_aside) {
             return false;
         }
         js_stream_stop(st, JS_STOP_LEFT);

@@ -86,7 +86,7 @@ static void carry_out(struct js_stream *st)
     }
     if (e->has_digest) {
         st->digest = e->digest;
-        st->digest_equal = 0;
+        st->digests_count = 0;
         report_digest(st);
     }
 }
@@ -263,6 +263,9 @@ static void started(struct js_stream *st, int rv)
         js_mend_wanted(st);
     } else if (rv != 0) {
         st->state = rv == ERR_NOTFOUND ? JS_STREAM_LOST : JS_STREAM_FAILED;
+        if (rv == ERR_CORRUPT || rv == ERR_INVALID) {
+            js_rebuild_wanted(st, "its state and its log do not fit together");
+        }
         if (rv != ERR_NOTFOUND) {
             log_err("Stream %s: the replica on this node does not start: %s", st->name,
                     err_text(rv));

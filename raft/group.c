@@ -611,6 +611,7 @@ void group_status(const struct raft_group *g, struct group_status *ret_status)
                              .needed_lsn = log_needed_lsn(g),
                              .pending_bytes = g->pending_bytes,
                              .is_catching_up = g->pull != NULL,
+                             .is_divergent = g->is_divergent,
                              .is_level = g->is_level && g->pull == NULL};
     struct conf c = {0};
     uint64_t at;

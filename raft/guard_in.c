@@ -116,12 +116,14 @@ static bool before_entries(struct raft_group *g, struct raft_message *m, uint64_
     }
     g->leader_seen_ms = h->now_ms;
     if (a->prev_log_index < g->r->commit_index && IS_ON(h, G15) && !cut_head(g, a)) {
+        g->is_divergent = true;
         group_fail(g, "a leader's committed entries differ from ours");
         return false;
     }
     uint64_t c = conflict_of(g->r, a);
     if (c != 0 && IS_ON(h, G9)) {
         if (c <= g->r->commit_index || c <= g->delivered) {
+            g->is_divergent = true;
             group_fail(g, "a leader's entries conflict with what was applied");
             return false;
         }

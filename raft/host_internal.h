@@ -253,6 +253,7 @@ struct raft_group {
     bool is_suspect;
     bool is_newcomer;   /* Has never been a voter, by any configuration it knew. */
     bool is_level;      /* group_status. */
+    bool is_divergent;  /* group_status. */
     uint64_t level_at;  /* What members said to be committed, when they connected. */
     bool has_old_terms; /* A suspect: it may have promised something in terms that it does not know.
                          */
