@@ -206,7 +206,10 @@ def set_aside(c, i):
 
 def check_rebuilt(c, i, old, expected):
     """The node has another replica of the stream, equal to the others', and kept what the old one held."""
-    wait_until("another replica", lambda: replica(c.nodes[i])["raft_id"] != old, 30)
+    def check():
+        status, body = c.nodes[i].http("/replicaz?stream=S")  # For a moment there is none.
+        return status == 200 and json.loads(body)["raft_id"] != old
+    wait_until("another replica", check, 30)
     c.same("S", timeout=60)
     assert len(set_aside(c, i)) == 1
     with open(set_aside(c, i)[0], "rb") as f:
