@@ -583,7 +583,7 @@ static void next_messages(struct js_stream *st, const struct js_api_call *call)
         js_api_no_responders(st->js, call->asker, call->inbox, call->subject);
         return;
     }
-    delivery_pull(st->delivery, c->id, call->asker, call->inbox, call->body, js_now_ns(st->js));
+    delivery_pull(st->delivery, c->id, call->asker, call->inbox, call->body, js_stream_now_ns(st));
     js_leader_turn_wanted(st);
 }
 

@@ -30,11 +30,6 @@ uint64_t js_next_id(struct js *js)
     return ++js->epoch;
 }
 
-int64_t js_now_ns(const struct js *js)
-{
-    return loop_clock_ns(js->loop);
-}
-
 _Noreturn void js_die(struct js *js, const char *what, int err, int errno_value, const char *path)
 {
     (void)js;
@@ -220,6 +215,8 @@ static void on_health(void *ctx, struct peers_health *ret_health)
         .is_disk_slow = js_disk_is_poor(js),
         .is_disk_full = js->reserve.is_full,
         .is_disk_stuck = js->disk.is_stuck,
+        .is_clock_skewed = js->clock.agreed.is_skewed,
+        .is_clock_sure = js->clock.agreed.is_sure,
     };
 }
 
@@ -238,6 +235,7 @@ static void on_tick(void *arg)
     js_mend_tick(js);
     js_rebuild_tick(js);
     js_scrub_tick(js);
+    js_clock_tick(js);
     js_birth_tick(js);
     js_meta_tick(js);
     js_meta_image_tick(js);

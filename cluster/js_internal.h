@@ -20,6 +20,7 @@
  *   js_image.c    catch-up of a replica by image
  *   js_disk.c     whether the disk is stuck or slow
  *   js_reserve.c  whether there is room on it
+ *   js_clock.c    which time it is
  *   js_file.c     small files beside WAL and store
  *   js_lane.c     publishes from this node to the leaders, numbered and resent
  *   js_pull.c     pull requests passed on, and what their clients hear when the leader goes
@@ -37,6 +38,7 @@
 #include "broker/consumer.h"
 #include "broker/delivery.h"
 #include "broker/entry.h"
+#include "broker/log_time.h"
 #include "broker/meta.h"
 #include "broker/stream.h"
 #include "cluster/js.h"
@@ -142,6 +144,7 @@ struct js_stream {
     struct store_stream *store;
     struct stream *machine;
     struct stream_effects effects;
+    struct log_time time;
     uint64_t applied_index;
     uint64_t applied_term;
     uint64_t flushed_index; /* Durable in the store. */
@@ -178,7 +181,7 @@ struct js_stream {
     struct list closed;         /* Full, not yet taken by the group; in order. */
     uint64_t closed_bytes;
     struct js_tail *tails;    /* By node. */
-    int64_t clock_ns;         /* When the last CLOCK was proposed. */
+    int64_t clock_ns;         /* When the last CLOCK was proposed, in log time. */
     struct buf ack_reply;     /* Scratch. */
     uint32_t proposals_count; /* In flight. */
     struct delivery *delivery;
@@ -251,6 +254,16 @@ struct js_disk {
     bool is_stuck;
 };
 
+/* Which time it is (js_clock.c). */
+struct js_clock {
+    struct agreed_time agreed;
+    int64_t wall_offset_ns; /* By which the wall clock is ahead of the node's. */
+    uint64_t looked_ms;
+    uint64_t skew_told_ms;
+    bool is_skew_told;
+    bool is_wall_told;
+};
+
 /* By enum stream_storage, of this node's replicas. */
 struct js_limits {
     uint64_t looked_ms;
@@ -286,6 +299,7 @@ struct js {
     struct js_limits limits;
     struct js_disk disk;
     struct js_reserve reserve;
+    struct js_clock clock;
     struct loop_async *durable;
     unsigned lock_depth;
     uint64_t create_lsn_max; /* Of CREATE records: meta may not be flushed past them before. */
@@ -416,7 +430,6 @@ void js_unlock(struct js *js);
 uint64_t js_next_id(struct js *js);
 /* The node cannot go on: log what and why, and stop the process. */
 _Noreturn void js_die(struct js *js, const char *what, int err, int errno_value, const char *path);
-int64_t js_now_ns(const struct js *js);
 
 /* ---- js_disk.c ---- */
 void js_disk_tick(struct js *js);
@@ -432,6 +445,18 @@ void js_reserve_tick(struct js *js);
 bool js_reserve_refuses(const struct js_stream *st);
 /* The reserve on a disk of @total_bytes; @option_bytes as configured, -1: not. */
 uint64_t js_reserve_of(int64_t option_bytes, uint64_t total_bytes);
+
+/* ---- js_clock.c ---- */
+void js_clock_tick(struct js *js);
+/* The agreed time, or this node's while there is none. */
+int64_t js_now_ns(const struct js *js);
+/* What the stream's log says it is: for stamps, and for all that is due by them. */
+int64_t js_stream_now_ns(struct js_stream *st);
+/* The machine took an entry. */
+void js_stream_time_applied(struct js_stream *st);
+/* Of a new leader: log what its clients should know. */
+void js_clock_tell_stream(struct js_stream *st);
+json_t *js_clock_json(struct js *js);
 
 /* ---- js_file.c ---- */
 /* In js->dir; durable when it returns. */
@@ -580,6 +605,9 @@ enum js_move js_move_away(struct js *js, struct raft_group *group);
 enum js_move js_move_to(struct js *js, struct raft_group *group, uint64_t node_id);
 /* Is the replica on @node_id a voter with all of the log, on a node that is up, stays and is not
  * slow? On the leader. */
+/* Its disk is slow or its clock wrong. */
+bool js_move_is_poor(const struct peers_info *info);
+bool js_move_is_poor_here(const struct js *js);
 bool js_move_is_fit(struct js *js, struct raft_group *group, uint64_t node_id);
 /* How many streams the node leads, as far as known here. */
 size_t js_move_load(struct js *js, uint64_t node_id);

@@ -169,6 +169,7 @@ static void fill_varz(void *arg, json_t *j)
                         json_pack("{s:o, s:o, s:b, s:b}", "free", u64(js->reserve.avail_bytes),
                                   "reserve", u64(js->reserve.bytes), "low", js->reserve.is_low,
                                   "full", js->reserve.is_full));
+    json_object_set_new(j, "clock", js_clock_json(js));
     if (js->ctx->peers != NULL) {
         json_object_set_new(j, "meta", meta_json(js));
     }

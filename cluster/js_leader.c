@@ -243,7 +243,8 @@ static void begin_serving(struct js_stream *st)
 {
     struct js *js = st->js;
     st->is_led = true;
-    delivery_lead(st->delivery, js_now_ns(js));
+    delivery_lead(st->delivery, js_stream_now_ns(st));
+    js_clock_tell_stream(st);
     log_inf("JetStream cluster new stream leader for '$G > %s'", st->name);
     js_lane_leader(js, st->gid, js->ctx->node_id, st->term);
     if (js->ctx->peers != NULL) {
@@ -299,7 +300,7 @@ void js_leader_ack(struct js_stream *st, uint64_t node_id, const struct router_m
     /* Without room an ack is lost: it is idempotent, and its message comes again. */
     if (!js_propose_is_full(st)) {
         delivery_ack(st->delivery, c->id, a.stream_seq, node_id, msg->reply, msg->payload,
-                     js_now_ns(st->js));
+                     js_stream_now_ns(st));
         js_propose_grown(st);
         js_leader_turn_wanted(st);
     }
@@ -307,7 +308,7 @@ void js_leader_ack(struct js_stream *st, uint64_t node_id, const struct router_m
 
 static void turn(struct js_stream *st)
 {
-    int64_t now = js_now_ns(st->js);
+    int64_t now = js_stream_now_ns(st);
     if (st->is_led) {
         if (st->closed_bytes == 0 && st->sends_count < JS_SENDS_MAX && st->js->paused_peers == 0) {
             struct watchdog_at was = loop_enter(st->js->loop, WATCHDOG_DELIVER, st->gid);
@@ -361,7 +362,6 @@ static void propose_digest(struct js_stream *st)
 
 void js_leader_tick(struct js *js)
 {
-    int64_t now = js_now_ns(js);
     for (struct js_stream *st = js->streams; st != NULL; st = st->hh.next) {
         if (st->state != JS_STREAM_OK) {
             /* A replica that stopped applying serves nobody: another one is to lead. */
@@ -375,6 +375,7 @@ void js_leader_tick(struct js *js)
             continue;
         }
         propose_digest(st);
+        int64_t now = js_stream_now_ns(st);
         bool is_due = st->closed_bytes > 0 || stream_wants_job_step(st->machine) ||
                       stream_next_due(st->machine) <= now || delivery_next_due(st->delivery) <= now;
         if (is_due) {
@@ -481,7 +482,7 @@ static void carry_out_advisory(struct js_stream *st, const struct effect_advisor
 void js_leader_effects(struct js_stream *st, uint64_t token)
 {
     const struct stream_effects *e = &st->effects;
-    int64_t now = js_now_ns(st->js);
+    int64_t now = js_stream_now_ns(st);
     if (st->proposals_count > 0) {
         st->proposals_count--;
     }

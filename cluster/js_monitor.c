@@ -109,6 +109,12 @@ static json_t *replica_json(struct js_stream *st)
     json_object_set_new(j, "bytes", u64(s.bytes));
     json_object_set_new(j, "consumers", u64(s.consumer_count));
     damage_json(st, j);
+    if (st->machine != NULL) {
+        int64_t time_ns = js_stream_now_ns(st);
+        json_object_set_new(j, "time", monitor_time_json(time_ns)); /* Of the log, as known here. */
+        json_object_set_new(j, "time_ahead_ms",
+                            json_integer((json_int_t)((time_ns - js_now_ns(st->js)) / 1000000)));
+    }
     return j;
 }
 

@@ -1,11 +1,12 @@
 /* Handing leaderships over: who takes one, and when this node gives all of its own away.
  *
- * A leadership goes to a voter on a node that is up, neither leaving nor slow, and has all or
- * nearly all of the log; among those to the one that leads the fewest streams, then to the lowest
- * node id. While it goes the group takes no proposals (some disk syncs and round trips); publishes
- * wait in their lanes, which send them to the new leader.
+ * A leadership goes to a voter on a node that is up, not leaving, neither slow nor with a wrong
+ * clock, and has all or nearly all of the log; among those to the one that leads the fewest
+ * streams, then to the lowest node id. While it goes the group takes no proposals (some disk syncs
+ * and round trips); publishes wait in their lanes, which send them to the new leader.
  *
- * A node gives all away when it is about to stop (js_leave), and while its disk is slow. */
+ * A node gives all away when it is about to stop (js_leave), and while its disk is slow or its
+ * clock wrong. */
 #include <assert.h>
 
 #include "cluster/js_internal.h"
@@ -48,9 +49,19 @@ static void count_loads(struct js *js)
 struct choice {
     bool is_present;  /* Somebody could take it, if not now. */
     uint64_t node_id; /* 0: nobody now. */
-    bool is_slow;
+    bool is_poor;
     size_t leaders;
 };
+
+bool js_move_is_poor(const struct peers_info *info)
+{
+    return info->is_disk_slow || info->is_clock_skewed;
+}
+
+bool js_move_is_poor_here(const struct js *js)
+{
+    return js_disk_is_poor(js) || js->clock.agreed.is_skewed;
+}
 
 /* A voter elsewhere, on a node that is up and stays. */
 static bool is_present(const struct js *js, const struct group_member_status *m,
@@ -80,12 +91,12 @@ static void consider(struct js *js, const struct group_status *status,
         return;
     }
     size_t leaders = load_of(js, id)->leaders;
-    bool is_better = best->node_id == 0                   ? true
-                     : info.is_disk_slow != best->is_slow ? best->is_slow
-                     : leaders != best->leaders           ? leaders < best->leaders
-                                                          : id < best->node_id;
+    bool is_better = best->node_id == 0                        ? true
+                     : js_move_is_poor(&info) != best->is_poor ? best->is_poor
+                     : leaders != best->leaders                ? leaders < best->leaders
+                                                               : id < best->node_id;
     if (is_better) {
-        *best = (struct choice){true, id, info.is_disk_slow, leaders};
+        *best = (struct choice){true, id, js_move_is_poor(&info), leaders};
     }
 }
 
@@ -97,7 +108,7 @@ bool js_move_is_fit(struct js *js, struct raft_group *group, uint64_t node_id)
     for (unsigned i = 0; i < status.members_count; i++) {
         const struct group_member_status *m = &status.members[i];
         if (m->member.node_id == node_id && is_present(js, m, &info)) {
-            return is_current(&status, m) && !info.is_disk_slow;
+            return is_current(&status, m) && !js_move_is_poor(&info);
         }
     }
     return false;
@@ -139,7 +150,7 @@ enum js_move js_move_away(struct js *js, struct raft_group *group)
     if (best.node_id == 0 || !status.role.is_leader) {
         return best.is_present ? JS_MOVE_LATER : JS_MOVE_NOBODY;
     }
-    if (best.is_slow && js_disk_is_poor(js) && !js->ctx->is_lame_duck) {
+    if (best.is_poor && js_move_is_poor_here(js) && !js->ctx->is_lame_duck) {
         return JS_MOVE_NOBODY; /* No better than here. */
     }
     return js_move_to(js, group, best.node_id);
@@ -169,8 +180,8 @@ static void give(struct js *js, struct raft_group *group)
 
 void js_move_tick(struct js *js)
 {
-    /* The leader of meta on a poor disk goes too: its log is short, and everybody waits for it. */
-    if (!js->ctx->is_lame_duck && !js_disk_is_poor(js)) {
+    /* The leader of meta on a slow disk goes too: its log is short, and everybody waits for it. */
+    if (!js->ctx->is_lame_duck && !js_move_is_poor_here(js)) {
         return;
     }
     js->moves_under_way = js->leaderships_left = js->leaderships_kept = 0;

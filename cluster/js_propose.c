@@ -77,7 +77,7 @@ static int propose(struct js_stream *st, struct entry_builder *entry)
 {
     uint64_t token = js_next_id(st->js);
     js_lock(st->js);
-    int rv = group_propose(st->group, entry_end(entry, js_now_ns(st->js)), token);
+    int rv = group_propose(st->group, entry_end(entry, js_stream_now_ns(st)), token);
     js_unlock(st->js);
     assert(rv != ERR_TOOBIG); /* JS_BATCH_BYTES and one op. */
     if (rv == 0) {

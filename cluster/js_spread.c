@@ -29,7 +29,7 @@ static bool add_node(void *arg, const struct peers_info *info)
     if (info->is_up && info->is_jetstream && n->count < PEERS_MAX) {
         n->list[n->count++] = (struct spread_node){
             .node_id = info->node_id,
-            .is_fit = !info->is_leaving && !info->is_disk_slow && !info->is_disk_stuck};
+            .is_fit = !info->is_leaving && !js_move_is_poor(info) && !info->is_disk_stuck};
     }
     return true;
 }
@@ -121,8 +121,8 @@ void js_spread_tick(struct js *js)
     js->spread_ms = now; /* Also when nothing comes of it: once a step. */
     struct nodes n = {.js = js};
     peers_each(js->ctx->peers, add_node, &n);
-    n.list[n.count++] = (struct spread_node){.node_id = js->ctx->node_id,
-                                             .is_fit = !js_disk_is_poor(js) && !js->disk.is_stuck};
+    n.list[n.count++] = (struct spread_node){
+        .node_id = js->ctx->node_id, .is_fit = !js_move_is_poor_here(js) && !js->disk.is_stuck};
     if (!is_uneven(js, &n)) {
         return;
     }

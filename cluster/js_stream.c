@@ -104,6 +104,7 @@ static void apply(struct js_stream *st, const struct group_entry *entry)
             st->state = JS_STREAM_FAILED;
             return;
         }
+        js_stream_time_applied(st);
         carry_out(st);
         struct msg_garbage *garbage = stream_take_garbage(st->machine);
         if (garbage != NULL) {
@@ -176,6 +177,11 @@ int js_stream_restore(struct js_stream *st)
     int rv = store_stream_load(st->store, restore_message, restore_item, r);
     int end = stream_restore_end(r, &st->machine);
     st->is_store_loaded = rv == 0;
+    if (st->machine != NULL && st->time.ns == 0) {
+        log_time_start(&st->time, stream_time_ns(st->machine), loop_mono_ns(st->js->loop));
+    } else if (st->machine != NULL) { /* An image: the time before it counts. */
+        js_stream_time_applied(st);
+    }
     return rv != 0 ? rv : end;
 }
 
@@ -198,6 +204,7 @@ static int open_state(struct js_stream *st, const struct meta_stream *s)
     if (st->store == NULL) {
         st->store = store_stream_create(st->js->store, st->gid, st->sid);
         st->is_store_loaded = true;
+        log_time_start(&st->time, s->created_ns, loop_mono_ns(st->js->loop));
         return stream_new(slice_str(s->born_json), s->created_ns, &consumer_ops, &st->machine);
     }
     store_stream_applied(st->store, &st->applied_index, &st->applied_term);

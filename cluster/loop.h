@@ -37,9 +37,15 @@ void loop_drain(struct loop *l);
 
 /* Milliseconds of CLOCK_MONOTONIC, cached for the turn. */
 uint64_t loop_now_ms(const struct loop *l);
-/* The node's clock, ns since 1970: the wall clock read at start and from then on monotonic, slewed
- * to the wall by at most 1 ms a second (design 4). Never goes back. Not cached. */
+/* The node's clock, ns since 1970 (broker/log_time.h). Goes back only in loop_clock_set. Not
+ * cached.
+ */
 int64_t loop_clock_ns(struct loop *l);
+/* The wall clock, and one that never goes back and also counts while the machine sleeps, in ns. */
+int64_t loop_wall_ns(const struct loop *l);
+int64_t loop_mono_ns(const struct loop *l);
+/* The node's clock is the wall clock from now on; returns by how much it moved, in ns. */
+int64_t loop_clock_set(struct loop *l);
 /* Turns since the start: it stands still when the loop is stuck. */
 uint64_t loop_turns(const struct loop *l);
 

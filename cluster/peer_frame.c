@@ -176,7 +176,7 @@ int peer_frame_read_heartbeat(struct slice body, struct peer_heartbeat *h)
     h->durable_lsn = reader_u64(&r);
     h->sync_us = reader_u64(&r);
     h->flags = reader_u8(&r);
-    return r.failed ? ERR_PROTO : 0;
+    return r.failed || h->clock_ns < 0 ? ERR_PROTO : 0;
 }
 
 void peer_frame_msg(struct buf *out, const struct router_msg *msg, const struct slice *queues,

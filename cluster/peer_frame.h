@@ -75,16 +75,18 @@ struct peer_update {
 };
 
 struct peer_heartbeat {
-    uint64_t turns; /* Of the sender's loop. */
-    int64_t clock_ns;
+    uint64_t turns;   /* Of the sender's loop. */
+    int64_t clock_ns; /* The sender's, not before 1970. */
     uint64_t durable_lsn;
     uint64_t sync_us; /* What a sync took of late, as a rule; 0: there was none. */
     uint8_t flags;    /* PEER_HEARTBEAT_* */
 };
-#define PEER_HEARTBEAT_LEAVING 1u    /* It stops soon: it wants no leaderships. */
-#define PEER_HEARTBEAT_DISK_SLOW 2u  /* Nor does it now. */
-#define PEER_HEARTBEAT_DISK_STUCK 4u /* It can neither lead nor vote. */
-#define PEER_HEARTBEAT_DISK_FULL 8u  /* Nobody is to publish what it has to store. */
+#define PEER_HEARTBEAT_LEAVING 1u       /* It stops soon: it wants no leaderships. */
+#define PEER_HEARTBEAT_DISK_SLOW 2u     /* Nor does it now. */
+#define PEER_HEARTBEAT_DISK_STUCK 4u    /* It can neither lead nor vote. */
+#define PEER_HEARTBEAT_DISK_FULL 8u     /* Nobody is to publish what it has to store. */
+#define PEER_HEARTBEAT_CLOCK_SKEWED 16u /* It wants no leaderships. */
+#define PEER_HEARTBEAT_CLOCK_SURE 32u   /* Its clock is right, and the agreed one stands. */
 
 /* Begin a frame at the end of @out and return its offset; append the body; end it. */
 size_t peer_frame_begin(struct buf *out, uint8_t type);

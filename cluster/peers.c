@@ -78,6 +78,8 @@ void peers_mark_down(struct peer *peer, const char *why)
     bool was_up = peer->info.is_up;
     peer->info.is_up = false;
     peer->info.is_disk_stuck = false;
+    peer->info.has_clock = false;
+    peer->clock = (struct heard_clock){0};
     for (int lane = 0; lane < PEERS_LANE_COUNT; lane++) {
         struct peer_conn *c = peer->lanes[lane];
         peer->lanes[lane] = NULL;
@@ -173,7 +175,10 @@ static int take_heartbeat(struct peer *peer, struct slice body)
     }
     peer->heard_ms = loop_now_ms(p->ctx->loop);
     peer->info.durable_lsn = h.durable_lsn;
-    peer->info.clock_offset_ns = h.clock_ns - loop_clock_ns(p->ctx->loop);
+    heard_clock_add(&peer->clock, h.clock_ns, loop_mono_ns(p->ctx->loop));
+    peer->info.has_clock = heard_clock_base(&peer->clock, &peer->info.clock_base_ns);
+    peer->info.is_clock_skewed = (h.flags & PEER_HEARTBEAT_CLOCK_SKEWED) != 0;
+    peer->info.is_clock_sure = (h.flags & PEER_HEARTBEAT_CLOCK_SURE) != 0;
     peer->info.is_leaving = (h.flags & PEER_HEARTBEAT_LEAVING) != 0;
     peer->info.is_disk_slow = (h.flags & PEER_HEARTBEAT_DISK_SLOW) != 0;
     peer->info.is_disk_full = (h.flags & PEER_HEARTBEAT_DISK_FULL) != 0;
@@ -348,7 +353,9 @@ static void send_heartbeats(struct peers *p)
         .flags = (uint8_t)((health.is_leaving ? PEER_HEARTBEAT_LEAVING : 0) |
                            (health.is_disk_slow ? PEER_HEARTBEAT_DISK_SLOW : 0) |
                            (health.is_disk_full ? PEER_HEARTBEAT_DISK_FULL : 0) |
-                           (health.is_disk_stuck ? PEER_HEARTBEAT_DISK_STUCK : 0)),
+                           (health.is_disk_stuck ? PEER_HEARTBEAT_DISK_STUCK : 0) |
+                           (health.is_clock_skewed ? PEER_HEARTBEAT_CLOCK_SKEWED : 0) |
+                           (health.is_clock_sure ? PEER_HEARTBEAT_CLOCK_SURE : 0)),
     };
     struct peer *peer, *tmp;
     HASH_ITER(hh, p->table, peer, tmp)

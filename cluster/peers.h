@@ -86,11 +86,13 @@ void peers_add_liveness(struct peers *p, const struct peers_liveness *cbs, void 
 /* What this node says of itself in heartbeats and HELLO; asked for each. */
 struct peers_health {
     uint64_t durable_lsn;
-    uint64_t sync_us;   /* What a sync took of late, as a rule; 0: there was none. */
-    bool is_leaving;    /* Stops soon, and takes no leaderships. */
-    bool is_disk_slow;  /* Takes none now: its disk is slow, or has little room. */
-    bool is_disk_full;  /* Nobody is to publish what it has to store. */
-    bool is_disk_stuck; /* Can neither lead nor vote now: others take over. */
+    uint64_t sync_us;     /* What a sync took of late, as a rule; 0: there was none. */
+    bool is_leaving;      /* Stops soon, and takes no leaderships. */
+    bool is_disk_slow;    /* Takes none now: its disk is slow, or has little room. */
+    bool is_disk_full;    /* Nobody is to publish what it has to store. */
+    bool is_disk_stuck;   /* Can neither lead nor vote now: others take over. */
+    bool is_clock_skewed; /* Takes no leaderships. */
+    bool is_clock_sure;   /* agreed_time.is_sure */
 };
 typedef void (*peers_health_cb)(void *ctx, struct peers_health *ret_health);
 void peers_set_health_cb(struct peers *p, peers_health_cb cb, void *ctx);
@@ -110,9 +112,9 @@ struct peers_info {
     const char *const *routes; /* host:port configured there. */
     uint32_t routes_count;
     uint64_t boot_count;
-    uint64_t durable_lsn; /* As last heard. */
-    int64_t clock_offset_ns;
-    int64_t active_ns; /* Since its last heartbeat, never 0; by peers_get only. */
+    uint64_t durable_lsn;  /* As last heard. */
+    int64_t clock_base_ns; /* broker/log_time.h; while has_clock. */
+    int64_t active_ns;     /* Since its last heartbeat, never 0; by peers_get only. */
     uint16_t machine_version_max;
     bool is_jetstream;
     bool is_up;
@@ -121,6 +123,9 @@ struct peers_info {
     bool is_disk_slow;
     bool is_disk_full;
     bool is_disk_stuck;
+    bool is_clock_skewed;
+    bool is_clock_sure;
+    bool has_clock;
 };
 /* Every node ever seen, up or not, in order of node_id. False ends the walk; returns nothing. */
 typedef bool (*peers_each_cb)(void *ctx, const struct peers_info *info);

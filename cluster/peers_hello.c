@@ -69,7 +69,11 @@ static void fill_info(struct peer *peer, const struct peer_hello *h)
 {
     bool is_up = peer->info.is_up;
     bool is_disk_stuck = peer->info.is_disk_stuck;
-    int64_t offset_ns = peer->info.clock_offset_ns;
+    int64_t base_ns = 0;
+    /* Another start has another clock. */
+    if (peer->info.boot_count != h->boot_count) {
+        peer->clock = (struct heard_clock){0};
+    }
     peers_free_strings(peer);
     peer->client_urls = dup_list(&h->client_urls);
     peer->routes = dup_list(&h->routes);
@@ -85,7 +89,8 @@ static void fill_info(struct peer *peer, const struct peer_hello *h)
         .routes_count = h->routes.count,
         .boot_count = h->boot_count,
         .durable_lsn = h->durable_lsn,
-        .clock_offset_ns = offset_ns,
+        .has_clock = heard_clock_base(&peer->clock, &base_ns),
+        .clock_base_ns = base_ns,
         .machine_version_max = h->machine_version_max,
         .is_jetstream = h->is_jetstream,
         .is_up = is_up,

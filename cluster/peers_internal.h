@@ -17,6 +17,7 @@
 
 #include <uthash.h>
 
+#include "broker/log_time.h"
 #include "cluster/loop.h"
 #include "cluster/node.h"
 #include "cluster/node_options.h"
@@ -93,6 +94,7 @@ struct peer {
     uint64_t next_ms;
     uint64_t incarnation;
     uint64_t heard_ms;
+    struct heard_clock clock;
     bool is_paused;
 
     struct router_remote remote;

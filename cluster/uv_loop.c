@@ -7,13 +7,13 @@
 
 #include <uv.h>
 
+#include "broker/log_time.h"
 #include "storage/base/buf.h"
 #include "storage/base/log.h"
 
 #define HOOKS_MAX 32
 #define NS_PER_S 1000000000LL
 #define NS_PER_MS 1000000u
-#define SLEW_PER_MILLE 1
 
 struct hook {
     loop_cb cb;
@@ -29,8 +29,7 @@ struct loop {
     unsigned hooks_count[LOOP_PHASE_COUNT];
     struct watchdog watchdog;
 
-    int64_t clock_ns; /* At mono_ns. */
-    int64_t mono_ns;
+    struct node_clock clock;
 };
 
 struct loop_timer {
@@ -148,8 +147,7 @@ struct loop *loop_new(void)
     l->prepare.data = l;
     l->idle.data = l;
     uv_prepare_start(&l->prepare, on_prepare);
-    l->clock_ns = clock_read(CLOCK_REALTIME);
-    l->mono_ns = clock_read(CLOCK_MONOTONIC);
+    node_clock_start(&l->clock, loop_wall_ns(l), loop_mono_ns(l));
     return l;
 }
 
@@ -193,22 +191,28 @@ uint64_t loop_now_ms(const struct loop *l)
     return uv_now(&l->uv);
 }
 
+int64_t loop_wall_ns(const struct loop *l)
+{
+    (void)l;
+    return clock_read(CLOCK_REALTIME);
+}
+
+int64_t loop_mono_ns(const struct loop *l)
+{
+    (void)l;
+    return clock_read(CLOCK_BOOTTIME);
+}
+
 int64_t loop_clock_ns(struct loop *l)
 {
-    int64_t mono_ns = clock_read(CLOCK_MONOTONIC);
-    int64_t elapsed_ns = mono_ns - l->mono_ns;
-    int64_t ns = l->clock_ns + elapsed_ns;
-    int64_t off_ns = clock_read(CLOCK_REALTIME) - ns;
-    int64_t slew_max_ns = elapsed_ns / 1000 * SLEW_PER_MILLE;
-    if (slew_max_ns > 0) {
-        int64_t slew_ns = off_ns > slew_max_ns    ? slew_max_ns
-                          : off_ns < -slew_max_ns ? -slew_max_ns
-                                                  : off_ns;
-        ns += slew_ns;
-        l->clock_ns = ns;
-        l->mono_ns = mono_ns;
-    }
-    return ns;
+    return node_clock_read(&l->clock, loop_wall_ns(l), loop_mono_ns(l));
+}
+
+int64_t loop_clock_set(struct loop *l)
+{
+    int64_t was_ns = loop_clock_ns(l);
+    node_clock_start(&l->clock, loop_wall_ns(l), loop_mono_ns(l));
+    return loop_clock_ns(l) - was_ns;
 }
 
 uint64_t loop_turns(const struct loop *l)

@@ -111,6 +111,22 @@ int64_t loop_clock_ns(struct loop *l)
     return (int64_t)l->now_ms * 1000000;
 }
 
+int64_t loop_wall_ns(const struct loop *l)
+{
+    return (int64_t)l->now_ms * 1000000;
+}
+
+int64_t loop_mono_ns(const struct loop *l)
+{
+    return (int64_t)l->now_ms * 1000000;
+}
+
+int64_t loop_clock_set(struct loop *l)
+{
+    (void)l;
+    return 0;
+}
+
 uint64_t loop_turns(const struct loop *l)
 {
     return l->turns;
