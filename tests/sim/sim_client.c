@@ -61,6 +61,7 @@ static void send_message(struct sim_replica *r, const struct sim_message *m)
     buf_append_u64(b, m->n);
     buf_append_u64(b, m->uid);
     buf_append_u8(b, m->has_id);
+    buf_append_u64(b, m->expect_plus1);
 }
 
 static void send_leader(struct sim_replica *r, unsigned to)
@@ -153,6 +154,11 @@ static void publish(struct sim_replica *r)
         h->contents = grow(h->contents, &h->contents_cap, m->uid, sizeof *h->contents);
         h->contents[m->uid] = (struct sim_content){
             .node = r->node->number, .origin = r->node->boot, .published_us = run->clock.now_us};
+        if (dice == 3 && (sim_fold(run->plan->seed, 9) & 1) != 0) {
+            /* Several may have seen the same, and only one of them is right. */
+            m->expect_plus1 = h->last_seq + 1;
+            h->contents[m->uid].expect_plus1 = m->expect_plus1;
+        }
     }
     if (m->has_id) {
         l->recent[l->recent_count < 8 ? l->recent_count++ : m->uid % 8] = m->uid;
@@ -210,7 +216,14 @@ static void take_answer(struct sim_replica *r, struct reader *in)
         }
         if (m->n == n) {
             l->progress_us = now_us;
-            if ((flags & 4) != 0) {
+            struct sim_content *c = &history_of(r)->contents[m->uid];
+            if ((flags & 4) != 0 && m->expect_plus1 != 0) {
+                c->is_refused = true;
+                if (c->stored_seq != 0) {
+                    sim_fail(r->node->run, "CAS", "group %u: message %llu is refused and stored",
+                             r->group, (ull)m->uid);
+                }
+            } else if ((flags & 4) != 0) {
                 sim_fail(r->node->run, "REFUSED", "group %u: message %llu is refused", r->group,
                          (ull)m->uid);
             } else if ((flags & 2) == 0) {
@@ -302,12 +315,20 @@ static void fill(uint8_t *to, size_t len, uint64_t uid)
     }
 }
 
+/* SIM_PLANTED_CAS_AT_LEADER: what holds when it is proposed is not looked at again. */
+static bool is_expected_here(const struct sim_replica *r, uint64_t last_seq)
+{
+    return r->node->run->options->planted == SIM_PLANTED_CAS_AT_LEADER &&
+           stream_last_seq(r->stream) == last_seq;
+}
+
 static void take_publish(struct sim_replica *r, unsigned from, struct reader *in)
 {
     uint64_t origin = reader_u64(in);
     uint64_t n = reader_u64(in);
     uint64_t uid = reader_u64(in);
     bool has_id = reader_u8(in) != 0;
+    uint64_t expect_plus1 = reader_u64(in);
     struct sim_lead *l = &r->lead;
     if (!l->is_leader || in->failed) {
         return;
@@ -326,6 +347,10 @@ static void take_publish(struct sim_replica *r, unsigned from, struct reader *in
         m.header = slice_str(header);
         m.msg_id = slice_str(id);
         m.options = PUBLISH_HAS(PUBLISH_MSG_ID);
+    }
+    if (expect_plus1 != 0 && !is_expected_here(r, expect_plus1 - 1)) {
+        m.options |= PUBLISH_HAS(PUBLISH_EXPECT_LAST_SEQ);
+        m.expect_last_seq = expect_plus1 - 1;
     }
     entry_publish(&l->batch, from + 1, origin, n, &m);
     if (entry_size(&l->batch) >= BATCH_BYTES) {
@@ -410,6 +435,11 @@ static void stored_first(struct sim_replica *r, const struct effect_store *e, ui
                  (ull)uid, (ull)c->stored_seq, (ull)e->seq);
     }
     c->stored_seq = e->seq;
+    if (c->is_refused || (c->expect_plus1 != 0 && c->expect_plus1 != e->seq)) {
+        sim_fail(run, "CAS", "group %u: message %llu, wanted behind %llu, is stored as %llu%s",
+                 r->group, (ull)uid, (ull)c->expect_plus1 - 1, (ull)e->seq,
+                 c->is_refused ? " and was refused" : "");
+    }
     uint64_t *last_origin = &h->last_origin[c->node];
     uint64_t *last_n = &h->last_n[c->node];
     if (c->origin == *last_origin && c->n <= *last_n) {

@@ -71,6 +71,7 @@ struct sim_message {
     uint64_t n; /* 0: not numbered yet. */
     uint64_t uid;
     bool has_id;
+    uint64_t expect_plus1; /* Only behind this sequence, plus 1; 0: anywhere. */
 };
 /* What the clients of one node publish to one stream. */
 struct sim_lane {
@@ -105,7 +106,9 @@ struct sim_content {
     uint64_t origin;
     uint64_t n;
     uint64_t stored_seq; /* 0: not stored. */
+    uint64_t expect_plus1;
     bool is_acked;
+    bool is_refused;
     int64_t published_us;
 };
 /* What is stored at a sequence, as the first replica said. */
@@ -187,7 +190,9 @@ struct sim_node {
     int64_t stalled_until_us;
     int64_t slow_until_us;
     bool is_writing;
-    bool is_disk_stuck; /* As its host was told. */
+    uint64_t oldest_lsn;       /* Still in a file, when it was last looked at. */
+    int64_t sync_fails_for_us; /* The next one does; then the process is away for so long. */
+    bool is_disk_stuck;        /* As its host was told. */
     int64_t write_began_us;
     bool has_idle_event;
     bool has_turn;
@@ -264,12 +269,20 @@ int64_t sim_node_now_ns(const struct sim_node *n);
 /* The node that leads this group by its own word, or -1. */
 int sim_leader(struct sim_run *run, unsigned group);
 
+/* ---- sim_run.c ---- */
+/* A process that is down begins again, unless its node is off or that is under way. */
+void sim_restart_after(struct sim_node *n, int64_t after_us);
+
 /* ---- sim_tap.c ---- */
 /* Records the WAL of any node takes from now on are told to the oracle of @run (NULL: none). */
 void sim_tap_run(struct sim_run *run);
 void sim_tap_record(struct sim_node *n, uint64_t lsn, uint8_t type, uint64_t gid,
                     struct slice payload);
 void sim_tap_frame(struct sim_node *n, struct slice frame);
+
+/* ---- sim_plant.c ---- */
+/* host_receive, with SIM_PLANTED_STANDBY_COUNTS. */
+int sim_plant_receive(struct sim_node *n, uint64_t from, enum host_lane lane, struct slice frame);
 
 /* ---- sim_members.c ---- */
 void sim_members_init(struct sim_run *run);

@@ -111,6 +111,22 @@ static void disk_failed(struct sim_node *n, int rv)
     sim_fail(n->run, "DISK", "node %u: the WAL fails to write: %s", n->number, err_text(rv));
 }
 
+/* Any part of it may be on the disk, and what is not may be read for a while as if it were.
+ * Production ends the process, and never tries again. */
+static void sync_fails(struct sim_node *n)
+{
+    const char *path = "";
+    sim_disk_set_sync_broken(n->disk, true);
+    if (wal_batch_write(n->wal, &path) == 0) {
+        sim_fail(n->run, "DISK", "node %u: the WAL overlooks a failed write", n->number);
+    }
+    sim_disk_set_sync_broken(n->disk, false);
+    n->is_writing = false;
+    n->run->result->stats.sync_fails++;
+    sim_node_crash(n, false);
+    sim_restart_after(n, n->sync_fails_for_us);
+}
+
 static void written_event(void *arg, uint64_t life, uint64_t unused)
 {
     struct sim_node *n = arg;
@@ -120,6 +136,10 @@ static void written_event(void *arg, uint64_t life, uint64_t unused)
     }
     if (n->stalled_until_us > n->run->clock.now_us) {
         sim_clock_at(&n->run->clock, n->stalled_until_us, written_event, n, life, unused);
+        return;
+    }
+    if (n->sync_fails_for_us > 0) {
+        sync_fails(n);
         return;
     }
     int rv = wal_batch_write(n->wal, &path);
@@ -135,6 +155,8 @@ static void written_event(void *arg, uint64_t life, uint64_t unused)
         disk_failed(n, rv);
         return;
     }
+    n->run->result->stats.trims += n->oldest_lsn != 0 && wal_oldest_lsn(n->wal) > n->oldest_lsn;
+    n->oldest_lsn = wal_oldest_lsn(n->wal);
     host_durable(n->host, wal_durable_lsn(n->wal));
     kick(n);
     sim_node_touch(n);
@@ -167,6 +189,9 @@ static void kick(struct sim_node *n)
         return;
     }
     if (wal_batch_take(n->wal)) {
+        if (n->run->options->planted == SIM_PLANTED_ACK_BEFORE_SYNC) {
+            host_durable(n->host, wal_next_lsn(n->wal) - 1);
+        }
         n->is_writing = true;
         n->write_began_us = clock->now_us;
         sim_clock_at(clock, clock->now_us + sim_node_disk_us(n), written_event, n, n->life, 0);
@@ -360,6 +385,9 @@ static void replay_suspect(void *arg, uint64_t gid)
 {
     struct replay *p = arg;
     p->node->run->result->stats.suspects++;
+    if (p->node->run->options->planted == SIM_PLANTED_AUTO_RECOVERY) {
+        return; /* What is left of the log is as good as any. */
+    }
     p->inner.suspect(p->inner.arg, gid);
 }
 
@@ -410,7 +438,8 @@ void sim_node_start(struct sim_node *n)
     n->life++;
     n->is_up = true;
     n->is_writing = n->is_disk_stuck = n->has_idle_event = n->has_turn = false;
-    n->paused_until_us = 0;
+    n->paused_until_us = n->sync_fails_for_us = 0;
+    n->oldest_lsn = 0;
     sim_trace(&run->clock, "start node %llu boot %llu%s", n->number, n->boot, 0);
     for (unsigned g = 0; g < run->plan->groups_count; g++) {
         sim_replica_load(&n->replicas[g]);

@@ -73,7 +73,9 @@ static struct sim_fault draw_fault(const struct sim_plan *plan, struct sim_rng *
         f.kind = SIM_FAULT_CRASH;
     } else if (dice < 38) {
         f.kind = SIM_FAULT_MACHINE;
-    } else if (dice < 42) {
+    } else if (dice < 40) {
+        f.kind = SIM_FAULT_SYNC;
+    } else if (dice < 43) {
         f.kind = SIM_FAULT_POWER;
         f.node = SIM_NODES_MAX; /* All come back. */
     } else if (dice < 48) {
@@ -199,6 +201,24 @@ static void draw_goal(struct sim_plan *plan, struct sim_rng *rng, int64_t at_us)
     add(plan, f);
 }
 
+/* What two of three have acknowledged rots on the one while the third is away; then the other one
+ * is away. Those that are left must not forget it. */
+static void draw_squeeze(struct sim_plan *plan, struct sim_rng *rng, struct sim_fault *rot)
+{
+    unsigned away = another_node(plan, rng, rot->node);
+    int64_t back_us = rot->at_us + sim_rng_range(rng, 50, 400) * MS;
+    int64_t gap_us = sim_rng_range(rng, 500, 2000) * MS;
+    struct sim_fault f = {.kind = SIM_FAULT_PARTITION, .at_us = rot->at_us - gap_us};
+    f.duration_us = back_us - f.at_us;
+    f.arg = 1u << away;
+    add(plan, f);
+    f.at_us = rot->at_us + sim_rng_range(rng, 0, 5) * MS;
+    f.duration_us = sim_rng_range(rng, 1500, 4000) * MS;
+    f.arg = ((1u << plan->nodes_count) - 1) & ~(1u << away | 1u << rot->node);
+    add(plan, f);
+    rot->duration_us = sim_rng_range(rng, 10, 200) * MS;
+}
+
 /* One node, and only that one, loses what it had synced. The others crash and part in between, and
  * members may come and go. */
 static void draw_lossy(struct sim_plan *plan, struct sim_rng *rng, enum sim_fault_kind kind)
@@ -218,6 +238,9 @@ static void draw_lossy(struct sim_plan *plan, struct sim_rng *rng, enum sim_faul
         }
         struct sim_fault f = {.at_us = at_us, .kind = kind, .node = node};
         f.duration_us = sim_rng_range(rng, 10, 2000) * MS;
+        if (kind == SIM_FAULT_ROT && !is_idle && sim_rng_one_in(rng, 2)) {
+            draw_squeeze(plan, rng, &f);
+        }
         add(plan, f);
         unsigned extra_count = (unsigned)sim_rng_below(rng, 3);
         for (unsigned i = 0; i < extra_count; i++) {
@@ -251,6 +274,31 @@ static void draw_members(struct sim_plan *plan, struct sim_rng *rng)
         } else if (dice < 45) {
             f.kind = SIM_FAULT_WIPE;
         }
+        add(plan, f);
+        at_us += sim_rng_range(rng, 20 * MS, gap_max_us);
+    }
+}
+
+/* No leader lasts: what it appended is on a few, and the next ones go on from there (Raft's figure
+ * 8). Entries travel one by one, so that the old ones arrive before those of the new term. */
+static void draw_flaps(struct sim_plan *plan, struct sim_rng *rng)
+{
+    int64_t gap_max_us = sim_rng_range(rng, 200, 1500) * MS;
+    int64_t at_us = 2 * SECOND;
+    plan->nodes_count = plan->nodes_count == 5 ? 5 : 3;
+    plan->groups_count = 1 + (unsigned)sim_rng_below(rng, 2);
+    plan->entry_batch_max = 1 + (unsigned)sim_rng_below(rng, 2);
+    plan->client_max_us = sim_rng_range(rng, 2, 20) * MS;
+    while (at_us < plan->faults_us) {
+        struct sim_fault f = {.at_us = at_us, .node = SIM_NODE_LEADER};
+        unsigned dice = (unsigned)sim_rng_below(rng, 10);
+        f.arg = (unsigned)sim_rng_below(rng, plan->groups_count);
+        f.duration_us = sim_rng_range(rng, 200, 2500) * MS;
+        f.peer = any_node(plan, rng);
+        f.kind = dice < 5   ? SIM_FAULT_ISOLATE
+                 : dice < 7 ? SIM_FAULT_CUT
+                 : dice < 9 ? SIM_FAULT_CRASH
+                            : SIM_FAULT_MACHINE;
         add(plan, f);
         at_us += sim_rng_range(rng, 20 * MS, gap_max_us);
     }
@@ -306,7 +354,8 @@ static void draw_parameters(struct sim_plan *plan, struct sim_rng *rng)
 static enum sim_scenario draw_scenario(struct sim_rng *rng)
 {
     unsigned dice = (unsigned)sim_rng_below(rng, 100);
-    return dice < 50   ? SIM_CHAOS
+    return dice < 44   ? SIM_CHAOS
+           : dice < 50 ? SIM_FLAPS
            : dice < 60 ? SIM_POWER
            : dice < 72 ? SIM_LAGGING
            : dice < 82 ? SIM_STALLS
@@ -359,6 +408,9 @@ void sim_plan_draw(struct sim_plan *plan, uint64_t seed, int scenario)
         break;
     case SIM_MEMBERS:
         draw_members(plan, &rng);
+        break;
+    case SIM_FLAPS:
+        draw_flaps(plan, &rng);
         break;
     case SIM_SCENARIOS_COUNT:
         assert(false);

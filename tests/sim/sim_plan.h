@@ -22,6 +22,7 @@
     X(CLOSE, "close")     /* Connections close, nothing else: no leader may change. */             \
     X(ROTTEN, "rotten")   /* A node's last synced frame rots while it is down. */                  \
     X(SHORTER, "shorter") /* An idle follower loses its last synced frame. */                      \
+    X(FLAPS, "flaps")     /* Each new leader is cut off or dies before long. */                    \
     X(MEMBERS, "members") /* Members come and go, disks are lost; with all of chaos. */
 
 enum sim_scenario {
@@ -38,6 +39,8 @@ enum sim_scenario {
     X(POWER)   /* All machines at once; each is back after up to duration_us, `node` stays off */  \
     X(PARTITION) /* `arg` is the set of nodes on one side. */                                      \
     X(CUT)       /* `node` does not reach `peer` any more. */                                      \
+    X(ISOLATE)   /* `node` reaches nobody, and nobody reaches it. */                               \
+    X(SYNC)      /* The next write and sync of `node` fails: its process ends, and is back. */     \
     X(CLOSE)     /* The connection of `node` and `peer` closes. */                                 \
     X(STALL)     /* The disk of `node` stands still. */                                            \
     X(SLOW)      /* The disk of `node` is ten times slower. */                                     \

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "broker/msg_index.h"
+#include "broker/stream_state.h"
 #include "storage/base/crc32c.h"
 #include "storage/base/err.h"
 #include "tests/sim/sim_internal.h"
@@ -44,6 +45,10 @@ static void step_stream(struct sim_replica *r, const struct sim_queued *q)
         return;
     }
     sim_client_stores(r, q->index);
+    if (r->effects.is_leader_changed &&
+        r->node->run->options->planted == SIM_PLANTED_DEDUP_AT_LEADER) {
+        dedup_clear(&r->stream->dedup); /* It went with the leader. */
+    }
 }
 
 static void step(struct sim_replica *r)

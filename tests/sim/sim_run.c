@@ -57,8 +57,8 @@ static void net_frame(void *ctx, unsigned from, unsigned to, unsigned lane, stru
     struct sim_node *n = &((struct sim_run *)ctx)->nodes[to];
     if (lane == SIM_LANE_CLIENT) {
         sim_client_frame(n, from, bytes);
-    } else if (host_receive(n->host, from + 1, lane == 1 ? HOST_LANE_BULK : HOST_LANE_RAFT,
-                            bytes) != 0) {
+    } else if (sim_plant_receive(n, from + 1, lane == 1 ? HOST_LANE_BULK : HOST_LANE_RAFT, bytes) !=
+               0) {
         sim_fail(n->run, "FRAME", "node %u finds a frame of node %u malformed", to, from);
     }
     sim_node_touch(n);
@@ -90,7 +90,7 @@ static void restart_event(void *arg, uint64_t a, uint64_t b)
     sim_node_start(n);
 }
 
-static void restart_after(struct sim_node *n, int64_t after_us)
+void sim_restart_after(struct sim_node *n, int64_t after_us)
 {
     if (!n->is_up && !n->has_restart && !n->is_off) {
         n->has_restart = true;
@@ -130,7 +130,7 @@ static void power(struct sim_run *run, const struct sim_fault *f)
         if (i == f->node) {
             n->is_off = true;
         } else {
-            restart_after(n, sim_rng_range(&run->rng_fault, 0, f->duration_us));
+            sim_restart_after(n, sim_rng_range(&run->rng_fault, 0, f->duration_us));
         }
     }
 }
@@ -146,7 +146,7 @@ static void damage(struct sim_run *run, struct sim_node *n, const struct sim_fau
     n->was_damaged = n->was_damaged || is_done;
     n->was_ever_damaged = n->was_ever_damaged || is_done;
     run->is_damage_planted = run->is_damage_planted || is_done;
-    restart_after(n, f->duration_us);
+    sim_restart_after(n, f->duration_us);
 }
 
 static void move(struct sim_run *run, const struct sim_fault *f)
@@ -182,12 +182,16 @@ static void fault_event(void *arg, uint64_t at, uint64_t unused)
     case SIM_FAULT_CRASH:
     case SIM_FAULT_MACHINE:
         sim_node_crash(n, f.kind == SIM_FAULT_MACHINE);
-        restart_after(n, f.duration_us);
+        sim_restart_after(n, f.duration_us);
         break;
     case SIM_FAULT_POWER:
         power(run, &f);
         break;
     case SIM_FAULT_PARTITION:
+        partition(run, &f);
+        break;
+    case SIM_FAULT_ISOLATE:
+        f.arg = 1u << f.node;
         partition(run, &f);
         break;
     case SIM_FAULT_CUT:
@@ -200,6 +204,9 @@ static void fault_event(void *arg, uint64_t at, uint64_t unused)
         }
         run->result->stats.closes++;
         sim_net_close_connection(run->net, f.node, f.peer);
+        break;
+    case SIM_FAULT_SYNC:
+        n->sync_fails_for_us = n->is_up ? f.duration_us : 0;
         break;
     case SIM_FAULT_STALL:
         max_us(&n->stalled_until_us, until_us);
@@ -225,7 +232,7 @@ static void fault_event(void *arg, uint64_t at, uint64_t unused)
         break;
     case SIM_FAULT_WIPE:
         if (sim_members_wipe(n)) {
-            restart_after(n, f.duration_us);
+            sim_restart_after(n, f.duration_us);
         }
         break;
     case SIM_FAULTS_COUNT:
@@ -474,7 +481,7 @@ void sim_run(const struct sim_plan *plan, const struct sim_run_options *options,
     }
     sim_members_init(run);
     for (unsigned i = 0; i < plan->nodes_count; i++) {
-        restart_after(&run->nodes[i], sim_rng_range(&run->rng_fault, 0, 300 * MS));
+        sim_restart_after(&run->nodes[i], sim_rng_range(&run->rng_fault, 0, 300 * MS));
     }
     for (unsigned i = 0; i < plan->faults_count; i++) {
         sim_clock_at(&run->clock, plan->faults[i].at_us, fault_event, run, i, 0);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "tests/sim/sim_plan.h"
+#include "tests/sim/sim_planted.h"
 
 #define SIM_STAT_MAP(X)                                                                            \
     X(events)                                                                                      \
@@ -13,6 +14,7 @@
     X(elections)   /* Leaders seen. */                                                             \
     X(crashes)     /* Processes killed. */                                                         \
     X(power_cuts)  /* Of all nodes at once. */                                                     \
+    X(sync_fails)  /* Writes that failed, and ended their process. */                              \
     X(torn)        /* Frames found torn at recovery. */                                            \
     X(rotten)      /* Frames planted rotten and found so. */                                       \
     X(suspects)    /* Groups that started SUSPECT. */                                              \
@@ -46,6 +48,7 @@ struct sim_result {
 
 struct sim_run_options {
     uint64_t guards_off; /* Mask for the host: which guards are left out. */
+    enum sim_planted planted;
     bool is_trace_on;
 };
 

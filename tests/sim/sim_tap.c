@@ -105,20 +105,60 @@ uint64_t __real_wal_append(struct wal *w, uint8_t type, uint64_t gid, const stru
                            unsigned parts_count);
 uint64_t __wrap_wal_append(struct wal *w, uint8_t type, uint64_t gid, const struct slice *parts,
                            unsigned parts_count);
+
+static void told(struct sim_node *n, uint64_t lsn, uint8_t type, uint64_t gid,
+                 const struct slice *parts, unsigned parts_count)
+{
+    struct buf b = BUF_EMPTY;
+    for (unsigned i = 0; i < parts_count; i++) {
+        buf_append_slice(&b, parts[i]);
+    }
+    sim_tap_record(n, lsn, type, gid, buf_slice(&b));
+    buf_close(&b);
+}
+
+/* SIM_PLANTED_VOTE_NOT_KEPT: the oracles hear of the vote, the disk does not. */
+static uint64_t append_without_vote(struct sim_node *n, uint8_t type, uint64_t gid,
+                                    const struct slice *parts, unsigned parts_count)
+{
+    struct record rec;
+    struct buf b = BUF_EMPTY;
+    struct slice kept;
+    if (parts_count == 1 && record_decode(type, parts[0], &rec) == 0) {
+        if (type == RECORD_META) {
+            record_put_meta(&b, rec.term, 0);
+        } else if (type == RECORD_CHECKPOINT) {
+            record_put_checkpoint(&b, rec.raft_id, rec.term, 0, rec.is_suspect, rec.is_newcomer,
+                                  &rec.base);
+        }
+    }
+    kept = buf_slice(&b);
+    uint64_t lsn = __real_wal_append(n->wal, type, gid, b.len > 0 ? &kept : parts, parts_count);
+    told(n, lsn, type, gid, parts, parts_count);
+    buf_close(&b);
+    return lsn;
+}
+
 uint64_t __wrap_wal_append(struct wal *w, uint8_t type, uint64_t gid, const struct slice *parts,
                            unsigned parts_count)
 {
-    uint64_t lsn = __real_wal_append(w, type, gid, parts, parts_count);
     struct sim_node *n = node_of(w);
+    if (n != NULL && n->run->options->planted == SIM_PLANTED_VOTE_NOT_KEPT) {
+        return append_without_vote(n, type, gid, parts, parts_count);
+    }
+    uint64_t lsn = __real_wal_append(w, type, gid, parts, parts_count);
     if (n != NULL) {
-        struct buf b = BUF_EMPTY;
-        for (unsigned i = 0; i < parts_count; i++) {
-            buf_append_slice(&b, parts[i]);
-        }
-        sim_tap_record(n, lsn, type, gid, buf_slice(&b));
-        buf_close(&b);
+        told(n, lsn, type, gid, parts, parts_count);
     }
     return lsn;
+}
+
+uint32_t __real_crc32c(uint32_t crc, const void *ptr, size_t len);
+uint32_t __wrap_crc32c(uint32_t crc, const void *ptr, size_t len);
+uint32_t __wrap_crc32c(uint32_t crc, const void *ptr, size_t len)
+{
+    bool is_skipped = tapped != NULL && tapped->options->planted == SIM_PLANTED_SKIP_CHECKSUM;
+    return is_skipped ? 0 : __real_crc32c(crc, ptr, len);
 }
 
 void __real_wal_trim(struct wal *w, uint64_t lsn);
@@ -127,9 +167,7 @@ void __wrap_wal_trim(struct wal *w, uint64_t lsn)
 {
     struct sim_node *n = node_of(w);
     if (n != NULL) {
-        uint64_t before = wal_oldest_lsn(w);
         __real_wal_trim(w, lsn);
-        n->run->result->stats.trims += wal_oldest_lsn(w) > before;
         sim_oracle_trim(n->run->oracle, n->number, lsn);
         return;
     }

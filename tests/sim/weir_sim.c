@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,7 +23,8 @@
 #include "tests/sim/sim_shrink.h"
 
 #define JOBS_MAX 64
-#define SEED_SECONDS_MAX 120 /* Of real time: then it hangs. */
+#define SEED_CPU_S 120   /* Of processor time: then it hangs, however slow the machine is. */
+#define SEED_REAL_S 3600 /* It waits for something that never comes. */
 #define SHRINK_TRIES_MAX 600
 
 struct options {
@@ -30,12 +32,14 @@ struct options {
     uint64_t seeds;
     bool is_replay;
     bool is_ablation;
+    bool is_planting;
     bool is_expected_to_fail; /* One failing seed is enough, and none is an error. */
     bool is_checked_twice;    /* Each seed runs twice: equal traces. */
     unsigned jobs;
     unsigned failures_max;
     int scenario;
     uint64_t guards_off;
+    enum sim_planted planted;
     const char *guards_text;
     const char *skips;           /* Seeds with a known, listed reason. */
     const char *plan_path;       /* Instead of a seed. */
@@ -89,7 +93,8 @@ static void run_seed(const struct options *o, uint64_t seed, bool is_trace_on,
                      struct sim_result *ret_result)
 {
     struct sim_plan *plan = xcalloc(1, sizeof *plan);
-    struct sim_run_options run = {.guards_off = o->guards_off, .is_trace_on = is_trace_on};
+    struct sim_run_options run = {
+        .guards_off = o->guards_off, .planted = o->planted, .is_trace_on = is_trace_on};
     if (o->plan != NULL) {
         *plan = *o->plan;
     } else {
@@ -123,6 +128,9 @@ static void print_repeat(const struct options *o, uint64_t seed)
     }
     if (o->guards_off != 0) {
         printf(" --guards-off %s", o->guards_text);
+    }
+    if (o->planted != SIM_PLANTED_NONE) {
+        printf(" --plant %s", sim_planted_bug(o->planted)->text);
     }
     printf("\n");
 }
@@ -167,10 +175,12 @@ static void start_child(const struct options *o, uint64_t seed, struct child *c)
     if (pid == 0) {
         struct sim_result result;
         close(fds[0]);
-        if (o->guards_off != 0) { /* Crashes are expected: no reports of them. */
+        if (o->guards_off != 0 || o->planted != 0) { /* Crashes are expected: no reports of them. */
             (void)!freopen("/dev/null", "w", stderr);
         }
-        alarm(SEED_SECONDS_MAX);
+        struct rlimit cpu = {SEED_CPU_S, SEED_CPU_S + 5};
+        (void)setrlimit(RLIMIT_CPU, &cpu);
+        alarm(SEED_REAL_S);
         run_seed(o, seed, false, &result);
         ssize_t n = write(fds[1], &result, sizeof result);
         _exit(n == (ssize_t)sizeof result ? 0 : 1);
@@ -192,7 +202,8 @@ static struct sim_result result_of(struct child *c, int status)
     if (read(c->fd, &r, sizeof r) != (ssize_t)sizeof r) {
         r.is_failed = true;
         int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-        snprintf(r.oracle, sizeof r.oracle, "%s", sig == SIGALRM ? "HANG" : "CRASH");
+        snprintf(r.oracle, sizeof r.oracle, "%s",
+                 sig == SIGXCPU || sig == SIGALRM ? "HANG" : "CRASH");
         snprintf(r.text, sizeof r.text, "the process ended: %s",
                  sig != 0 ? strsignal(sig) : "it exited");
     }
@@ -315,6 +326,40 @@ static int ablate(struct options *o)
     return 0;
 }
 
+/* One row per planted bug: after how many seeds it is caught, and by what. */
+static int planted(const struct options *o)
+{
+    unsigned missed = 0;
+    printf("| planted | scenario | seeds run | first seed, oracle |\n|---|---|---|---|\n");
+    for (unsigned i = 1; i < SIM_PLANTED_COUNT; i++) {
+        const struct sim_planted_bug *bug = sim_planted_bug((enum sim_planted)i);
+        struct options one = *o;
+        struct tally t = {0};
+        if (o->planted != SIM_PLANTED_NONE && o->planted != i) {
+            continue;
+        }
+        one.planted = (enum sim_planted)i;
+        one.scenario = o->scenario < 0 ? (int)bug->scenario : o->scenario;
+        one.failures_max = 1;
+        one.is_ablation = true;
+        run_many(&one, &t);
+        bool is_caught = t.failed > 0 && sim_planted_is_named(one.planted, t.first_oracle);
+        missed += !is_caught;
+        printf("| %s | %s | %" PRIu64 " | ", bug->text,
+               sim_scenario_text((enum sim_scenario)one.scenario), t.done);
+        if (t.failed > 0) {
+            printf("%" PRIu64 ", %s%s |\n", t.first_seed, t.first_oracle,
+                   is_caught ? "" : ": NOT by what is to catch it");
+        } else {
+            printf("NOT CAUGHT |\n");
+        }
+        fflush(stdout);
+    }
+    printf("%u planted bugs, %u not caught by what is named for them\n", SIM_PLANTED_COUNT - 1,
+           missed);
+    return missed > 0;
+}
+
 static int replay(const struct options *o)
 {
     struct sim_result r;
@@ -409,19 +454,22 @@ static struct sim_plan *read_plan(const char *path)
 
 static void usage(FILE *out)
 {
-    fprintf(out,
-            "usage: weir_sim [--seeds N] [--first K] [-j JOBS]   run seeds K to K + N - 1\n"
-            "       weir_sim --seed K                           repeat one seed with its trace\n"
-            "       weir_sim --plan FILE                        the same with a plan from a file\n"
-            "       weir_sim --seed K --shrink FILE             the smallest plan that fails so, "
-            "to a file\n"
-            "       weir_sim --ablate [--seeds N]               each guard off in turn, and all\n"
-            "  --scenario NAME      only this one (--power-cuts: power)\n"
-            "  --guards-off NAMES   leave out these guards, or all\n"
-            "  --expect-failure     stop at the first failing seed; none is an error\n"
-            "  --twice              run each seed twice and compare the traces\n"
-            "  --failures N         stop after so many failing seeds (20)\n"
-            "  --skip SEEDS         leave out these seeds\n");
+    fprintf(
+        out,
+        "usage: weir_sim [--seeds N] [--first K] [-j JOBS]   run seeds K to K + N - 1\n"
+        "       weir_sim --seed K                           repeat one seed with its trace\n"
+        "       weir_sim --plan FILE                        the same with a plan from a file\n"
+        "       weir_sim --seed K --shrink FILE             the smallest plan that fails so, "
+        "to a file\n"
+        "       weir_sim --ablate [--seeds N]               each guard off in turn, and all\n"
+        "       weir_sim --planted [--seeds N]              each bug planted on purpose is caught\n"
+        "  --scenario NAME      only this one (--power-cuts: power)\n"
+        "  --guards-off NAMES   leave out these guards, or all\n"
+        "  --plant NAME         with this planted bug\n"
+        "  --expect-failure     stop at the first failing seed; none is an error\n"
+        "  --twice              run each seed twice and compare the traces\n"
+        "  --failures N         stop after so many failing seeds (20)\n"
+        "  --skip SEEDS         leave out these seeds\n");
 }
 
 int main(int argc, char **argv)
@@ -435,6 +483,8 @@ int main(int argc, char **argv)
         {"power-cuts", no_argument, NULL, 'p'},
         {"guards-off", required_argument, NULL, 'g'},
         {"ablate", no_argument, NULL, 'a'},
+        {"plant", required_argument, NULL, 'l'},
+        {"planted", no_argument, NULL, 'L'},
         {"expect-failure", no_argument, NULL, 'e'},
         {"twice", no_argument, NULL, 't'},
         {"failures", required_argument, NULL, 'x'},
@@ -485,6 +535,16 @@ int main(int argc, char **argv)
         case 'a':
             o.is_ablation = true;
             break;
+        case 'l':
+            o.planted = sim_planted_find(optarg);
+            if (o.planted == SIM_PLANTED_NONE) {
+                fprintf(stderr, "no bug is named %s\n", optarg);
+                return 2;
+            }
+            break;
+        case 'L':
+            o.is_planting = true;
+            break;
         case 'e':
             o.is_expected_to_fail = true;
             o.failures_max = 1;
@@ -524,7 +584,10 @@ int main(int argc, char **argv)
         rv = replay(&o);
     } else {
         quiet();
-        rv = o.shrink_path != NULL ? shrink(&o) : o.is_ablation ? ablate(&o) : many(&o);
+        rv = o.shrink_path != NULL ? shrink(&o)
+             : o.is_ablation       ? ablate(&o)
+             : o.is_planting       ? planted(&o)
+                                   : many(&o);
     }
     free(plan);
     return rv;
