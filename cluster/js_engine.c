@@ -366,7 +366,8 @@ static int open_store(struct js *js, const struct file_ops *ops)
         rv = store_open(&options, &recovery, &js->store);
     }
     if (rv != 0) {
-        log_err("Could not open the store in %s: %s: %s", dir, err_text(rv), strerror(errno));
+        log_err("Could not open the store in %s: %s%s%s", dir, err_text(rv),
+                rv == ERR_CORRUPT ? "" : ": ", rv == ERR_CORRUPT ? "" : strerror(errno));
     }
     free(dir);
     return rv;
@@ -401,6 +402,17 @@ static void attach_peers(struct js *js)
     peers_add_liveness(p, &liveness, js);
     peers_add_paused_cb(p, on_peer_paused, js);
     peers_set_health_cb(p, on_health, js);
+}
+
+/* Raft-guide 7.7: without its journal or meta a node does not know what it has acknowledged. It may
+ * not forget that by itself: on a bad day all nodes would. */
+static void tell_how_to_join(const struct js *js)
+{
+    log_err(
+        "What this node has acknowledged cannot be read. If other nodes of the cluster live: move "
+        "%s aside and start again; it then joins as a new node under its name, and gets its "
+        "replicas from the others. Keep what was moved until they are there",
+        js->dir);
 }
 
 int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_js)
@@ -449,6 +461,9 @@ int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_
     rv = rv == 0 ? js_api_start(js) : rv;
     if (rv != 0) {
         log_err("JetStream could not start: %s", err_text(rv));
+        if (rv == ERR_CORRUPT) {
+            tell_how_to_join(js);
+        }
         js_stop(js);
         js_free(js);
         return rv;

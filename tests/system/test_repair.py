@@ -293,6 +293,29 @@ def test_a_replica_whose_log_has_a_gap_is_built_anew():
         print("     it came back %s" % ("as another one" if replica(follower)["raft_id"] != old else "as the same"))
 
 
+def test_a_node_whose_journal_is_damaged_says_how_to_join_again():
+    with JsCluster(3, config=NO_SCRUB) as c:
+        expected = fill(c)
+        stop_all(c)
+        overwrite(journals(c, 1)[-1], 4096 + 60, lambda b: bytes([b[0] ^ 1]), 1)
+        c.nodes[0].start()
+        c.nodes[2].start()
+        c.nodes[1].start(ready=False)
+        assert c.nodes[1].wait_exit(10) != 0
+        c.nodes[1].wait_log(r"move .*/weir aside and start again")
+        js = Js(c.nodes[0])
+        assert js.publish("s.x", b"more")["seq"] == COUNT + 1  # The others go on.
+        expected[COUNT + 1] = b"more"
+        folder = os.path.join(c.folder, "n1", "js", "weir")
+        os.rename(folder, folder + ".aside")
+        c.nodes[1].start()
+        c.wait_ready(timeout=60)
+        wait_until("a replica", lambda: c.nodes[1].http("/replicaz?stream=S")[0] == 200, 60)
+        c.same("S", timeout=60)
+        for node in c.nodes:
+            assert dump(node, "S") == expected, node.name
+
+
 def test_damage_in_different_places_on_all_three_is_found_while_they_run_and_mended():
     with JsCluster(3, config=config()) as c:
         expected = fill(c)
