@@ -226,6 +226,7 @@ struct store_read {
     struct store_mem *mem;
     int status;
     bool is_index_bad;
+    bool is_check; /* Of the disk: not what the page cache has. */
 };
 /* 0, ERR_NOTFOUND (not live), ERR_EXISTS (in memory already: read it), ERR_CORRUPT. */
 int store_read_start(struct store_stream *s, uint64_t seq, struct store_read *req);

@@ -218,6 +218,9 @@ struct block *block_at(struct store_stream *s, uint64_t seq);
 void read_request(struct store_stream *s, struct block *b, uint64_t seq, struct store_read *req);
 
 /* store_mend.c */
+/* Read the block past the page cache into @req. Any thread. False: not on this file system. */
+bool check_read(struct store_read *req, const struct block_owner *owner,
+                const struct block_meta *meta);
 /* Of a block in memory: a sequence that is not known to be gone has no record. */
 bool mend_has_missing(const struct block *b);
 /* The block is not as it was written: report it. @mem: what could be read, or NULL. */

@@ -52,10 +52,84 @@ int store_check_start(struct store_stream *s, uint64_t seq, struct store_read *r
         if (b->state == BLOCK_DISK && !b->is_reported && !b->is_unreadable) {
             *ret_last_seq = blocks_end(s, i);
             read_request(s, b, *ret_last_seq, req);
+            req->is_check = true;
             return 0;
         }
     }
     return ERR_NOTFOUND;
+}
+
+/* The end of the file may be no whole page, and is read as any other file. */
+static int read_rest(const struct file_ops *ops, const char *path, uint8_t *raw, size_t len,
+                     uint64_t off)
+{
+    struct file *f;
+    size_t n = 0;
+    int rv = len == 0 ? 0 : ops->open(ops->ctx, path, FILE_READ, &f);
+    if (rv != 0 || len == 0) {
+        return rv;
+    }
+    rv = ops->pread(ops->ctx, f, raw, len, off, &n);
+    ops->close(ops->ctx, f);
+    return rv; /* What is missing stays zero. */
+}
+
+/* Whole pages, past the page cache: @raw gets those bytes of [off, off + len) that lie in them. */
+static int read_pages(const struct file_ops *ops, struct file *f, uint8_t *raw, size_t len,
+                      uint64_t off, uint64_t *ret_end)
+{
+    uint64_t size;
+    int rv = ops->size(ops->ctx, f, &size);
+    if (rv != 0) {
+        return rv;
+    }
+    uint64_t from = off / BLOCK_ALIGN * BLOCK_ALIGN;
+    uint64_t to = align_up(off + len);
+    to = to < size ? to : size / BLOCK_ALIGN * BLOCK_ALIGN;
+    *ret_end = off;
+    if (to <= off) {
+        return 0;
+    }
+    uint8_t *pages = aligned_alloc(BLOCK_ALIGN, to - from);
+    if (pages == NULL) {
+        return ERR_NOMEM;
+    }
+    size_t n = 0;
+    rv = ops->pread(ops->ctx, f, pages, to - from, from, &n);
+    uint64_t end = from + n < off + len ? from + n : off + len;
+    if (rv == 0 && end > off) {
+        memcpy(raw, pages + (off - from), end - off);
+        *ret_end = end;
+    }
+    free(pages);
+    return rv;
+}
+
+bool check_read(struct store_read *req, const struct block_owner *owner,
+                const struct block_meta *meta)
+{
+    const struct file_ops *ops = req->store->ops;
+    char path[STORE_PATH_BYTES];
+    struct file *f;
+    store_file_path(req->store, req->file_number, path);
+    if (ops->open(ops->ctx, path, FILE_READ | FILE_UNCACHED, &f) != 0) {
+        return false;
+    }
+    uint8_t *raw = xcalloc(1, meta->bytes);
+    uint64_t end;
+    int rv = read_pages(ops, f, raw, meta->bytes, req->off, &end);
+    ops->close(ops->ctx, f);
+    if (rv == 0) {
+        size_t done = (size_t)(end - req->off);
+        rv = read_rest(ops, path, raw + done, meta->bytes - done, end);
+    }
+    if (rv != 0) {
+        free(raw);
+        req->status = rv;
+        return rv != ERR_NOMEM;
+    }
+    req->status = block_load(raw, owner, meta, &req->mem, &req->is_index_bad);
+    return true;
 }
 
 int store_check_done(struct store_read *req)

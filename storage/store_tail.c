@@ -426,6 +426,9 @@ void store_read_run(struct store_read *req)
                               .index_off = (uint32_t)req->index_off,
                               .bytes = (uint32_t)req->len,
                               .crc = req->crc};
+    if (req->is_check && check_read(req, &owner, &meta)) {
+        return;
+    }
     req->status = block_read(req->store, &owner, req->file_number, req->off, &meta, &req->mem,
                              &req->is_index_bad);
 }
