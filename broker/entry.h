@@ -32,7 +32,12 @@
 #include "storage/base/buf.h"
 
 #define ENTRY_FORMAT 1u
-#define ENTRY_MACHINE_VERSION 1u /* The newest rules this build knows. */
+#define ENTRY_MACHINE_VERSION_FIRST 1u /* The oldest rules this build knows: of new streams. */
+#ifdef WEIR_NEXT_MACHINE               /* Only in tests/system/test_upgrade.py. */
+#define ENTRY_MACHINE_VERSION 2u
+#else
+#define ENTRY_MACHINE_VERSION 1u /* The newest. */
+#endif
 #define ENTRY_OPS_MAX 65536u
 
 enum op_type {

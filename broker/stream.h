@@ -232,6 +232,8 @@ struct stream_info {
     uint64_t jobs;
 };
 void stream_get_info(const struct stream *s, struct stream_info *ret_info);
+/* By which rules entries are applied. */
+uint32_t stream_machine_version(const struct stream *s);
 const struct stream_config *stream_get_config(const struct stream *s);
 /* Of the last CONFIG op that had one; 0: none had. */
 uint64_t stream_get_config_version(const struct stream *s);

@@ -38,6 +38,11 @@ void stream_get_info(const struct stream *s, struct stream_info *ret_info)
     };
 }
 
+uint32_t stream_machine_version(const struct stream *s)
+{
+    return s->machine_version;
+}
+
 uint64_t stream_get_config_version(const struct stream *s)
 {
     return s->config_version;

@@ -21,6 +21,7 @@
  *   js_disk.c     whether the disk is stuck or slow
  *   js_reserve.c  whether there is room on it
  *   js_clock.c    which time it is
+ *   js_version.c  machine versions raised
  *   js_file.c     small files beside WAL and store
  *   js_lane.c     publishes from this node to the leaders, numbered and resent
  *   js_pull.c     pull requests passed on, and what their clients hear when the leader goes
@@ -151,8 +152,14 @@ struct js_stream {
     int64_t dirty_since_ms; /* Since when something is not; 0: nothing is. */
     bool is_flushing;
     struct effect_digest digest; /* The last. */
-    uint64_t digest_ms;          /* Leader: when it was proposed, */
-    struct js_digest {           /* what other members have there, */
+    /* js_version.c */
+    uint64_t version_looked_ms;
+    uint64_t version_since_ms; /* Since when all know version_wanted, in version_term. */
+    uint64_t version_term;
+    uint32_t version_wanted;
+
+    uint64_t digest_ms; /* Leader: when it was proposed, */
+    struct js_digest {  /* what other members have there, */
         uint64_t node_id;
         uint64_t hash;
         bool is_told; /* That it differs from the majority. */
@@ -445,6 +452,12 @@ void js_reserve_tick(struct js *js);
 bool js_reserve_refuses(const struct js_stream *st);
 /* The reserve on a disk of @total_bytes; @option_bytes as configured, -1: not. */
 uint64_t js_reserve_of(int64_t option_bytes, uint64_t total_bytes);
+
+/* ---- js_version.c ---- */
+/* Of a stream that is led here. */
+void js_version_tick(struct js_stream *st);
+/* Why a replica does not go on, for logs. */
+const char *js_version_error_text(int rv);
 
 /* ---- js_clock.c ---- */
 void js_clock_tick(struct js *js);

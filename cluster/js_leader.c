@@ -375,6 +375,7 @@ void js_leader_tick(struct js *js)
             continue;
         }
         propose_digest(st);
+        js_version_tick(st);
         int64_t now = js_stream_now_ns(st);
         bool is_due = st->closed_bytes > 0 || stream_wants_job_step(st->machine) ||
                       stream_next_due(st->machine) <= now || delivery_next_due(st->delivery) <= now;

@@ -110,6 +110,7 @@ static json_t *replica_json(struct js_stream *st)
     json_object_set_new(j, "consumers", u64(s.consumer_count));
     damage_json(st, j);
     if (st->machine != NULL) {
+        json_object_set_new(j, "machine_version", u64(stream_machine_version(st->machine)));
         int64_t time_ns = js_stream_now_ns(st);
         json_object_set_new(j, "time", monitor_time_json(time_ns)); /* Of the log, as known here. */
         json_object_set_new(j, "time_ahead_ms",

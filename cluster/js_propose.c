@@ -68,7 +68,7 @@ void js_propose_begin(struct js_stream *st)
     js_propose_close(st);
     st->proposals_count = 0;
     st->lead_token = 0; /* Of the first proposal. */
-    entry_begin(&st->batch, ENTRY_MACHINE_VERSION);
+    entry_begin(&st->batch, stream_machine_version(st->machine));
     entry_lead(&st->batch, st->js->ctx->node_id, ENTRY_MACHINE_VERSION);
 }
 
@@ -113,7 +113,7 @@ static void close_batch(struct js_stream *st)
         list_push_back(&st->closed, &c->link);
         st->closed_bytes += entry_size(&c->entry);
     }
-    entry_begin(&st->batch, ENTRY_MACHINE_VERSION);
+    entry_begin(&st->batch, stream_machine_version(st->machine));
 }
 
 void js_propose_grown(struct js_stream *st)

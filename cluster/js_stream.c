@@ -100,7 +100,7 @@ static void apply(struct js_stream *st, const struct group_entry *entry)
         int rv = stream_step(st->machine, entry->index, entry->term, entry->bytes, &st->effects);
         if (rv != 0) {
             log_err("Stream %s stops on this node at index %llu: %s", st->name,
-                    (unsigned long long)entry->index, err_text(rv));
+                    (unsigned long long)entry->index, js_version_error_text(rv));
             st->state = JS_STREAM_FAILED;
             return;
         }
@@ -275,7 +275,7 @@ static void started(struct js_stream *st, int rv)
         }
         if (rv != ERR_NOTFOUND) {
             log_err("Stream %s: the replica on this node does not start: %s", st->name,
-                    err_text(rv));
+                    js_version_error_text(rv));
         } /* Lost or deleted: meta will know, see js_meta_tick. */
     }
 }

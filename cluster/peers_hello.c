@@ -2,10 +2,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/entry.h"
 #include "cluster/peers_internal.h"
 #include "storage/base/log.h"
-
-#define MACHINE_VERSION_MAX 1
 
 static uint64_t id_of(const uint8_t uuid[16])
 {
@@ -130,7 +129,7 @@ void peers_fill_hello(struct peers *p, enum peers_lane lane, struct peer_hello *
     h->incarnation = p->incarnation;
     h->boot_count = ctx->boot_count;
     h->durable_lsn = peers_health(p).durable_lsn;
-    h->machine_version_max = MACHINE_VERSION_MAX;
+    h->machine_version_max = ENTRY_MACHINE_VERSION;
     h->cluster_name = slice_str(ctx->cluster_name);
     h->server_name = slice_str(ctx->server_name);
     h->server_id = slice_str(ctx->server_id);

@@ -257,6 +257,7 @@ class Node:
         self.log_path = os.path.join(folder, "log")
         self.args = list(args)
         self.argv0 = argv0
+        self.binary = binary()
         self.env = dict(os.environ, **(env or {}))
         self.process = None
         config = settings_to_config(self.args, config)
@@ -267,13 +268,13 @@ class Node:
             self.args += ["-c", self.config_path]
 
     def command(self):
-        return [self.argv0 or binary(), "-a", "127.0.0.1", "-p", str(self.port),
+        return [self.argv0 or self.binary, "-a", "127.0.0.1", "-p", str(self.port),
                 "-m", str(self.http_port), "-n", self.name] + self.args
 
     def start(self, ready=True, timeout=15.0):
         self.log_from = os.path.getsize(self.log_path) if os.path.exists(self.log_path) else 0
         log = open(self.log_path, "ab")
-        self.process = subprocess.Popen(self.command(), executable=binary(), stdout=log, stderr=log,
+        self.process = subprocess.Popen(self.command(), executable=self.binary, stdout=log, stderr=log,
                                         stdin=subprocess.DEVNULL, env=self.env)
         log.close()
         atexit.register(self.kill)  # Also when a test fails before it comes to the end.

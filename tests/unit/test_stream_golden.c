@@ -20,6 +20,15 @@ static struct slice read_file(const char *path)
     return buf_slice(&b);
 }
 
+/* Else two builds that found the same stream would begin with different rules. */
+Test(stream_golden, a_new_stream_begins_with_the_oldest_version)
+{
+    struct world w;
+    world_open(&w, "{\"name\":\"S\",\"subjects\":[\"k.*\"]}");
+    cr_expect_eq(stream_machine_version(w.s), ENTRY_MACHINE_VERSION_FIRST);
+    world_close(&w);
+}
+
 Test(stream_golden, version_1_gives_its_hash)
 {
     struct slice file = read_file(WEIR_SOURCE_DIR "/tests/data/stream_v1.log");

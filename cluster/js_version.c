@@ -1,0 +1,68 @@
+/* Machine versions: by which rules a stream's entries are applied (design 4).
+ *
+ * Each stream has a version in its state; a new one begins with the oldest whose rules are kept.
+ * Its leader proposes VERSION n when every member's node is up and knows n, and has for STANDS_MS:
+ * until then a rolling upgrade can be taken back, afterwards older builds refuse the stream. */
+#include "cluster/js_internal.h"
+#include "storage/base/err.h"
+#include "storage/base/log.h"
+
+#ifdef WEIR_NEXT_MACHINE
+#define STANDS_MS 6000 /* Tests of upgrades do not wait for long. */
+#else
+#define STANDS_MS 600000
+#endif
+#define LOOK_MS 1000
+
+/* The newest version that all members know; 0: not all are up. */
+static uint32_t known_by_all(struct js_stream *st)
+{
+    struct group_status status;
+    uint32_t version = ENTRY_MACHINE_VERSION;
+    group_status(st->group, &status);
+    for (unsigned i = 0; i < status.members_count; i++) {
+        uint64_t node_id = status.members[i].member.node_id;
+        struct peers_info info;
+        if (node_id == st->js->ctx->node_id) {
+            continue;
+        }
+        if (st->js->ctx->peers == NULL || !peers_get(st->js->ctx->peers, node_id, &info) ||
+            !info.is_up) {
+            return 0;
+        }
+        version = info.machine_version_max < version ? info.machine_version_max : version;
+    }
+    return version;
+}
+
+void js_version_tick(struct js_stream *st)
+{
+    uint64_t now_ms = loop_now_ms(st->js->loop);
+    uint32_t own = stream_machine_version(st->machine);
+    if (own == ENTRY_MACHINE_VERSION || now_ms - st->version_looked_ms < LOOK_MS) {
+        return;
+    }
+    st->version_looked_ms = now_ms;
+    uint32_t version = known_by_all(st);
+    if (version != st->version_wanted || st->version_term != st->term) {
+        st->version_wanted = version;
+        st->version_term = st->term;
+        st->version_since_ms = now_ms;
+    }
+    if (version > own && now_ms - st->version_since_ms >= STANDS_MS) {
+        st->version_since_ms = now_ms; /* Again only if it was lost. */
+        log_inf("Stream %s: all members know machine version %u; it is used from now on", st->name,
+                version);
+        entry_version(&st->batch, version);
+        js_propose_grown(st);
+        js_leader_turn_wanted(st);
+    }
+}
+
+const char *js_version_error_text(int rv)
+{
+    return rv == ERR_VERSION
+               ? "its data is of a newer machine version than this build knows; start "
+                 "a newer build on this node, nothing is changed or removed"
+               : err_text(rv);
+}

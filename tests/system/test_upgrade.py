@@ -1,0 +1,108 @@
+"""Rolling upgrades to a build with a newer machine version, and back, under load. The newer build is weir_next: of a
+stream with max_msgs it keeps one less, once version 2 is in force. Replicas are equal throughout."""
+
+import os
+import sys
+import time
+
+from test_stops import stored_of
+from weir_cluster import binary, run, wait_until
+from weir_js import Js, JsCluster
+from weir_load import Load
+
+NEXT = os.environ.get("WEIR_NEXT", os.path.join(os.path.dirname(os.path.dirname(binary())), "tests", "system",
+                                                "weir_next"))
+LOADS = 3
+REFUSAL = "of a newer machine version than this build knows; start a newer build"
+
+
+def switch(c, node, path):
+    node.stop()
+    node.binary = path
+    node.start()
+    c.wait_ready(timeout=30)
+
+
+def streams(c):
+    return sorted(r["stream"] for r in c.nodes[0].json("/replicaz")["replicas"])
+
+
+def versions(c):
+    return {(r["stream"], r["machine_version"]) for n in c.nodes for r in n.json("/replicaz")["replicas"]}
+
+
+def check_equal(c, version):
+    for name in streams(c):
+        c.same(name)
+    assert versions(c) == {(name, version) for name in streams(c)}, versions(c)
+    for node in c.nodes:
+        assert "replicas differ" not in node.log() and "built anew" not in node.log(), node.log()[-3000:]
+
+
+def fill(js):
+    """Of stream KEPT, which keeps 50: how many it has now."""
+    for _ in range(60):
+        assert js.publish("kept", b"x")["seq"] > 0
+    return js.info("KEPT")["state"]["messages"]
+
+
+def test_up_and_down_and_up_for_good():
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        loads = []
+        for k in range(LOADS):
+            js.create("S%d" % k, ["s%d" % k], 3)
+            loads.append(Load(c.nodes, "s%d" % k, at=k, rate=400))
+        js.create("KEPT", ["kept"], 3, max_msgs=50)
+        js.consumer("KEPT", "C")
+        for node in c.nodes:
+            wait_until("all streams", lambda: len(node.json("/replicaz")["replicas"]) == LOADS + 1)
+        for load in loads:
+            load.start()
+        assert fill(js) == 50
+        for i, node in enumerate(c.nodes):
+            switch(c, node, NEXT)
+            js = Js(c.nodes[(i + 1) % 3])
+            js.create("NEW%d" % i, ["new%d" % i], 3, max_msgs=50)  # By the rules that all know.
+            assert js.publish("new%d" % i, b"x")["seq"] == 1
+            assert len(js.fetch("KEPT", "C", 5)) == 5
+        assert fill(js) == 50
+        for node in c.nodes:
+            switch(c, node, binary())
+            assert fill(Js(node)) == 50
+        check_equal(c, 1)
+        print("     up and down: %d acks" % sum(len(x.acks) for x in loads))
+        for node in c.nodes:
+            switch(c, node, NEXT)
+        began = time.monotonic()
+        wait_until("version 2", lambda: {v for _, v in versions(c)} == {2}, 40)
+        print("     version 2 in force after %.1f s" % (time.monotonic() - began))
+        js = Js(c.nodes[0])
+        wait_until("one less", lambda: js.info("KEPT")["state"]["messages"] == 49)
+        assert fill(js) == 49
+        check_equal(c, 2)
+        # No way back: the old build says so, leads nothing, and leaves everything as it is.
+        victim = next(n for n in c.nodes if n is not c.leader("KEPT"))
+        victim.stop()
+        victim.binary = binary()
+        victim.start()
+        victim.wait_log(REFUSAL)
+        others = [n for n in c.nodes if n is not victim]
+        wait_until("leaders elsewhere", lambda: not any(r["is_led"] for r in victim.json("/replicaz")["replicas"]))
+        assert fill(Js(others[0])) == 49
+        switch(c, victim, NEXT)
+        for load in loads:
+            load.finish()
+            assert not load.failed, load.failed[:3]
+        check_equal(c, 2)
+        for k, load in enumerate(loads):
+            load.check(stored_of(c.nodes[k], "S%d" % k, "s%d" % k))
+        print("     %d acks, %d messages published again" % (sum(len(x.acks) for x in loads),
+                                                           sum(x.again for x in loads)))
+
+
+if __name__ == "__main__":
+    if not os.path.exists(NEXT):
+        print("SKIP: the newer build is not there")
+        sys.exit(77)
+    run(globals())
