@@ -1,319 +1,16 @@
 """Bytes rot on the disks of real nodes, while they run and while they are stopped: what a replica lost it gets back
 from the others; what all lost is told, and nothing else is lost with it."""
 
-import glob
+import hashlib
 import json
 import os
-import signal
-import struct
-import time
+import subprocess
 
+import clients
+from damage import (COUNT, NO_SCRUB, Blocks, check_whole, config, fill, payload, replica, start_all, stop_all,
+                    wait_mended)
 from weir_cluster import run, wait_until
 from weir_js import Js, JsCluster, Publisher, dump
-
-COUNT = 3000
-
-
-def config(rate="64M", interval="1s"):
-    return "jetstream { scrub_rate: %s, scrub_interval: \"%s\" }\n" % (rate, interval)
-
-
-NO_SCRUB = config("0")
-
-
-def replica(node, stream="S"):
-    return node.json("/replicaz?stream=" + stream)
-
-
-def payload(n):
-    return b"message %d " % n + bytes((n * 7 + k) % 251 for k in range(n % 300))
-
-
-def fill(c, count=COUNT, **options):
-    """So many messages on three replicas, all of them in blocks."""
-    js = Js(c.nodes[0])
-    js.create("S", ["s.>"], 3, **options)
-    p = Publisher(c.nodes[0])
-    for n in range(1, count + 1):
-        p.send("s.%d" % (n % 5), payload(n))
-        if n % 1000 == 0:
-            p.drain()
-    p.drain()
-    p.close()
-    js.close()
-    return {n: payload(n) for n in range(1, count + 1)}
-
-
-def stop_all(c):
-    """A planned stop flushes, and leaves no block in memory."""
-    for node in c.nodes:
-        node.stop()
-
-
-def cut_all(c):
-    """All at once, with the same in their logs and stores."""
-    def check():
-        seen = [replica(n) for n in c.nodes]
-        return len({r["applied"] for r in seen}) == 1 and all(r["flushed"] == r["applied"] for r in seen)
-    wait_until("all to be flushed", check, 20, 0.1)
-    for node in c.nodes:  # Or those that are left would go on, and what they differ in goes with their image.
-        node.signal(signal.SIGSTOP)
-    for node in c.nodes:
-        node.kill()
-
-
-def start_all(c):
-    for node in c.nodes:
-        node.start()
-    c.wait_ready(timeout=30)
-
-
-class Blocks:
-    """The message blocks in the store of a node (storage/block_format.h)."""
-
-    def __init__(self, c, i):
-        self.records = {}  # seq -> [(path, offset, bytes)]
-        self.blocks = []   # (path, offset, offset of the index, first seq, last seq)
-        for path in sorted(glob.glob(os.path.join(c.folder, "n%d" % i, "js", "weir", "store", "data-*.wblk"))):
-            with open(path, "rb") as f:
-                data = f.read()
-            at = data.find(b"WBK1")
-            while at >= 0:
-                self._block(path, data, at)
-                at = data.find(b"WBK1", at + 64)
-
-    def _block(self, path, data, at):
-        first, last = struct.unpack_from("<QQ", data, at + 32)
-        count, = struct.unpack_from("<I", data, at + 56)
-        off = at + 64
-        for _ in range(count):
-            subject, header, body, seq = struct.unpack_from("<HIIQ", data, off + 6)
-            size = 32 + subject + header + body
-            self.records.setdefault(seq, []).append((path, off, size))
-            off += size
-        end = data.find(b"WBKF", off) + 96
-        assert end > 96
-        self.blocks.append((path, at, off, end, first, last))
-
-    def flip(self, seq):
-        """One bit of a message."""
-        for path, off, size in self.records[seq]:
-            overwrite(path, off + size - 1, lambda b: bytes([b[0] ^ 4]), 1)
-
-    def zero(self, first, last):
-        """Whole sectors, from the first message to the last."""
-        for path, off, _ in self.records[first]:
-            to = max(o + s for p, o, s in self.records[last] if p == path)
-            overwrite(path, off, lambda b: bytes(len(b)), to - off)
-
-    def ruin_index(self, n):
-        """Of the n-th block, and with it a fifth of its messages: nobody can tell then what is live in it."""
-        path, at, index, end, first, last = self.blocks[n]
-        overwrite(path, index, lambda b: bytes(len(b)), end - index)
-        overwrite(path, at + 64, lambda b: b"\xff" * len(b), (index - at) // 5)
-        return first, last
-
-
-def overwrite(path, off, change, size):
-    with open(path, "r+b") as f:
-        f.seek(off)
-        old = f.read(size)
-        new = change(old)
-        assert new != old
-        f.seek(off)
-        f.write(new)
-        f.flush()
-        os.fsync(f.fileno())
-
-
-def wait_mended(c, least, timeout=30):
-    """Each node has mended so many blocks, and all are written anew."""
-    seen = []
-
-    def check():
-        seen[:] = [replica(n) for n in c.nodes]
-        return all(r["mended_blocks"] >= m and r["damaged_blocks"] == 0 for r, m in zip(seen, least))
-    try:
-        wait_until("all damage to be mended", check, timeout)
-    except AssertionError as e:
-        raise AssertionError("%s: %s" % (e, json.dumps(seen)))
-
-
-def check_whole(c, expected):
-    """Every replica has every message, and what is on the disks is sound."""
-    c.same("S", timeout=30)
-    for node in c.nodes:
-        assert dump(node, "S") == expected, node.name
-    stop_all(c)
-    start_all(c)
-    for node in c.nodes:
-        assert dump(node, "S") == expected, node.name
-        assert "Damage in" not in node.log(), node.log()
-    c.same("S")
-
-
-CRC32C = []
-for _n in range(256):
-    for _ in range(8):
-        _n = (_n >> 1) ^ (0x82f63b78 if _n & 1 else 0)
-    CRC32C.append(_n)
-
-
-def crc32c(data):
-    crc = 0xffffffff
-    for b in data:
-        crc = CRC32C[(crc ^ b) & 0xff] ^ (crc >> 8)
-    return crc ^ 0xffffffff
-
-
-def journals(c, i):
-    return sorted(glob.glob(os.path.join(c.folder, "n%d" % i, "js", "weir", "store", "ckpt-*.journal")))
-
-
-def change_state(c, i, gid, bit):
-    """As a fault of the machine would: another hash of the payloads in the stream's counters, all checksums right
-    (storage/checkpoint.h, broker/stream_checkpoint.c)."""
-    path = journals(c, i)[-1]
-    with open(path, "rb") as f:
-        data = bytearray(f.read())
-    at, prev, changed = 4096, 0, 0
-    while data[at:at + 4] == b"WCKF":
-        size, = struct.unpack_from("<Q", data, at + 24)
-        item, end = at + 48, at + 48 + size
-        while item < end:
-            kind, key, value, owner = struct.unpack_from("<xBHIQ", data, item)
-            total = 20 + key + value
-            if owner == gid and kind == 4 and data[item + 20:item + 20 + key] == b"s":
-                data[item + 20 + key + 55] ^= 1 << bit
-                data[item + 16:item + 20] = bytes(4)
-                struct.pack_into("<I", data, item + 16, crc32c(data[item:item + total]))
-                changed += 1
-            item += total
-        struct.pack_into("<I", data, at + 32, crc32c(data[at + 48:end]))
-        struct.pack_into("<I", data, at + 36, prev)
-        data[at + 4:at + 8] = bytes(4)
-        prev = crc32c(data[at:at + 48])
-        struct.pack_into("<I", data, at + 4, prev)
-        at = (end + 4095) // 4096 * 4096
-    assert changed
-    with open(path, "wb") as f:
-        f.write(data)
-
-
-def set_aside(c, i):
-    return glob.glob(os.path.join(c.folder, "n%d" % i, "js", "weir", "quarantine", "*.image"))
-
-
-def check_rebuilt(c, i, old, expected):
-    """The node has another replica of the stream, equal to the others', and kept what the old one held."""
-    def check():
-        status, body = c.nodes[i].http("/replicaz?stream=S")  # For a moment there is none.
-        return status == 200 and json.loads(body)["raft_id"] != old
-    wait_until("another replica", check, 30)
-    c.same("S", timeout=60)
-    assert len(set_aside(c, i)) == 1
-    with open(set_aside(c, i)[0], "rb") as f:
-        kept = f.read()
-    assert kept[:4] == b"WQRN" and payload(7) in kept and payload(COUNT) in kept
-    for node in c.nodes:
-        assert dump(node, "S") == expected, node.name
-        assert sorted(m["role"] for m in replica(node)["members"]) == ["voter"] * 3
-
-
-def diverge(is_leader):
-    with JsCluster(3, config=NO_SCRUB) as c:
-        expected = fill(c)
-        gid = replica(c.nodes[0])["gid"]
-        ids = [replica(n)["raft_id"] for n in c.nodes]
-        cut_all(c)
-        start_all(c)
-        # Elections after a restart go by rank: who leads now will again, most likely.
-        i = (c.nodes.index(c.leader("S")) + (0 if is_leader else 1)) % 3
-        cut_all(c)
-        change_state(c, i, gid, 3)
-        start_all(c)
-        check_rebuilt(c, i, ids[i], expected)
-        log = c.nodes[i].log()
-        assert "it differs from the majority" in log
-        print("     it %s" % ("led" if "new stream leader for '$G > S'" in log else "followed"))
-
-
-def test_a_replica_that_differs_is_set_aside_and_built_anew():
-    diverge(False)
-
-
-def test_a_leader_that_differs_hands_over_and_is_built_anew():
-    diverge(True)
-
-
-def test_without_a_majority_nothing_is_rebuilt():
-    with JsCluster(3, config=NO_SCRUB) as c:
-        expected = fill(c)
-        gid = replica(c.nodes[0])["gid"]
-        ids = [replica(n)["raft_id"] for n in c.nodes]
-        cut_all(c)
-        change_state(c, 0, gid, 1)
-        change_state(c, 2, gid, 2)
-        start_all(c)
-        leader = c.leader("S")
-        leader.wait_log(r"no majority agrees", 20)
-        time.sleep(1)
-        assert [replica(n)["raft_id"] for n in c.nodes] == ids
-        for i, node in enumerate(c.nodes):
-            assert dump(node, "S") == expected, node.name
-            assert not set_aside(c, i)
-
-
-def test_a_replica_whose_log_has_a_gap_is_built_anew():
-    with JsCluster(3, config=NO_SCRUB) as c:
-        expected = fill(c)
-        follower = next(n for n in c.nodes if n is not c.leader("S"))
-        i = c.nodes.index(follower)
-        js = Js(c.leader("S"))
-        wait_until("a flush", lambda: replica(follower)["flushed"] >= replica(follower)["applied"] - 2, 15)
-        for n in range(COUNT + 1, COUNT + 401):
-            assert js.publish("s.1", payload(n))["seq"] == n
-            expected[n] = payload(n)
-        c.same("S")
-        old = replica(follower)["raft_id"]
-        follower.kill()  # None of the 400 is in its store.
-        wal = glob.glob(os.path.join(c.folder, "n%d" % i, "js", "weir", "wal", "wal-*.log"))
-        marks = {}
-        for path in wal:
-            with open(path, "rb") as f:
-                data = f.read()
-            marks[path] = data.find(b"message %d " % (COUNT + 150))
-        path = next(p for p in wal if marks[p] >= 0)
-        overwrite(path, marks[path] // 4096 * 4096, lambda b: b"\x5a" * len(b), 4096)
-        follower.start()
-        c.wait_ready(timeout=60)
-        c.same("S", timeout=60)
-        for node in c.nodes:
-            assert dump(node, "S") == expected, node.name
-        print("     it came back %s" % ("as another one" if replica(follower)["raft_id"] != old else "as the same"))
-
-
-def test_a_node_whose_journal_is_damaged_says_how_to_join_again():
-    with JsCluster(3, config=NO_SCRUB) as c:
-        expected = fill(c)
-        stop_all(c)
-        overwrite(journals(c, 1)[-1], 4096 + 60, lambda b: bytes([b[0] ^ 1]), 1)
-        c.nodes[0].start()
-        c.nodes[2].start()
-        c.nodes[1].start(ready=False)
-        assert c.nodes[1].wait_exit(10) != 0
-        c.nodes[1].wait_log(r"move .*/weir aside and start again")
-        js = Js(c.nodes[0])
-        assert js.publish("s.x", b"more")["seq"] == COUNT + 1  # The others go on.
-        expected[COUNT + 1] = b"more"
-        folder = os.path.join(c.folder, "n1", "js", "weir")
-        os.rename(folder, folder + ".aside")
-        c.nodes[1].start()
-        c.wait_ready(timeout=60)
-        wait_until("a replica", lambda: c.nodes[1].http("/replicaz?stream=S")[0] == 200, 60)
-        c.same("S", timeout=60)
-        for node in c.nodes:
-            assert dump(node, "S") == expected, node.name
 
 
 def test_damage_in_different_places_on_all_three_is_found_while_they_run_and_mended():
@@ -408,6 +105,53 @@ def test_readers_of_a_damaged_leader_get_every_message_in_order():
         assert c.leader("S") is leader
         wait_mended(c, [1 if n is leader else 0 for n in c.nodes])
         check_whole(c, expected)
+
+
+NATS_PY = """
+import asyncio, hashlib, json, sys
+import nats
+
+async def main(url, count, seqs):
+    nc = await nats.connect(url)
+    js = nc.jetstream()
+    got = [hashlib.sha256((await js.get_msg("S", seq)).data).hexdigest() for seq in seqs]
+    sub = await js.pull_subscribe("s.>", stream="S", durable="P")
+    data, last = hashlib.sha256(), 0
+    while last < count:
+        for m in await sub.fetch(500, timeout=15):
+            assert m.metadata.sequence.stream == last + 1, (m.metadata.sequence.stream, last)
+            last += 1
+            data.update(m.data)
+            await m.ack()
+    await nc.close()
+    print(json.dumps([got, data.hexdigest()]))
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])))
+"""
+
+
+def test_nats_py_reads_all_of_a_damaged_stream():
+    command = clients.get_or_skip("py", "reading a damaged stream")
+    if command is None:
+        return
+    with JsCluster(3, config=NO_SCRUB) as c:
+        expected = fill(c)
+        stop_all(c)
+        seqs = [10, 1010, 2010]
+        for i in range(3):
+            Blocks(c, i).zero(1 + 1000 * i, 100 + 1000 * i)
+        start_all(c)
+        leader = c.leader("S")
+        done = subprocess.run([command[0], "-c", NATS_PY, "nats://127.0.0.1:%d" % leader.port, str(COUNT),
+                               json.dumps(seqs)], text=True, capture_output=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        got, everything = json.loads(done.stdout)
+        assert got == [hashlib.sha256(expected[s]).hexdigest() for s in seqs]
+        assert everything == hashlib.sha256(b"".join(expected[s] for s in sorted(expected))).hexdigest()
+        for node in c.nodes:  # Each reads its own: the followers' damage is found and mended now.
+            assert dump(node, "S") == expected, node.name
+        wait_mended(c, [1, 1, 1])
+        c.same("S")
 
 
 def test_what_all_have_lost_is_named_and_costs_nothing_else():

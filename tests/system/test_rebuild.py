@@ -1,0 +1,214 @@
+"""Replicas that are of no use any more, broken or different from the others, are set aside and built anew."""
+
+import glob
+import json
+import os
+import signal
+import struct
+import time
+
+from damage import COUNT, NO_SCRUB, Blocks, fill, journals, overwrite, payload, replica, start_all, stop_all
+from weir_cluster import run, wait_until
+from weir_js import Js, JsCluster, dump
+
+
+def cut_all(c):
+    """All at once, with the same in their logs and stores."""
+    def check():
+        seen = [replica(n) for n in c.nodes]
+        return len({r["applied"] for r in seen}) == 1 and all(r["flushed"] == r["applied"] for r in seen)
+    wait_until("all to be flushed", check, 20, 0.1)
+    for node in c.nodes:  # Or those that are left would go on, and what they differ in goes with their image.
+        node.signal(signal.SIGSTOP)
+    for node in c.nodes:
+        node.kill()
+
+
+CRC32C = []
+for _n in range(256):
+    for _ in range(8):
+        _n = (_n >> 1) ^ (0x82f63b78 if _n & 1 else 0)
+    CRC32C.append(_n)
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for b in data:
+        crc = CRC32C[(crc ^ b) & 0xff] ^ (crc >> 8)
+    return crc ^ 0xffffffff
+
+
+def change_state(c, i, gid, bit):
+    """As a fault of the machine would: another hash of the payloads in the stream's counters, all checksums right
+    (storage/checkpoint.h, broker/stream_checkpoint.c)."""
+    path = journals(c, i)[-1]
+    with open(path, "rb") as f:
+        data = bytearray(f.read())
+    at, prev, changed = 4096, 0, 0
+    while data[at:at + 4] == b"WCKF":
+        size, = struct.unpack_from("<Q", data, at + 24)
+        item, end = at + 48, at + 48 + size
+        while item < end:
+            kind, key, value, owner = struct.unpack_from("<xBHIQ", data, item)
+            total = 20 + key + value
+            if owner == gid and kind == 4 and data[item + 20:item + 20 + key] == b"s":
+                data[item + 20 + key + 55] ^= 1 << bit
+                data[item + 16:item + 20] = bytes(4)
+                struct.pack_into("<I", data, item + 16, crc32c(data[item:item + total]))
+                changed += 1
+            item += total
+        struct.pack_into("<I", data, at + 32, crc32c(data[at + 48:end]))
+        struct.pack_into("<I", data, at + 36, prev)
+        data[at + 4:at + 8] = bytes(4)
+        prev = crc32c(data[at:at + 48])
+        struct.pack_into("<I", data, at + 4, prev)
+        at = (end + 4095) // 4096 * 4096
+    assert changed
+    with open(path, "wb") as f:
+        f.write(data)
+
+
+def set_aside(c, i):
+    return glob.glob(os.path.join(c.folder, "n%d" % i, "js", "weir", "quarantine", "*.image"))
+
+
+def check_rebuilt(c, i, old, expected):
+    """The node has another replica of the stream, equal to the others', and kept what the old one held."""
+    def check():
+        status, body = c.nodes[i].http("/replicaz?stream=S")  # For a moment there is none.
+        return status == 200 and json.loads(body)["raft_id"] != old
+    wait_until("another replica", check, 30)
+    c.same("S", timeout=60)
+    assert len(set_aside(c, i)) == 1
+    with open(set_aside(c, i)[0], "rb") as f:
+        kept = f.read()
+    assert kept[:4] == b"WQRN" and payload(7) in kept and payload(COUNT) in kept
+    for node in c.nodes:
+        assert dump(node, "S") == expected, node.name
+        assert sorted(m["role"] for m in replica(node)["members"]) == ["voter"] * 3
+
+
+def diverge(is_leader):
+    with JsCluster(3, config=NO_SCRUB) as c:
+        expected = fill(c)
+        gid = replica(c.nodes[0])["gid"]
+        ids = [replica(n)["raft_id"] for n in c.nodes]
+        cut_all(c)
+        start_all(c)
+        # Elections after a restart go by rank: who leads now will again, most likely.
+        i = (c.nodes.index(c.leader("S")) + (0 if is_leader else 1)) % 3
+        cut_all(c)
+        change_state(c, i, gid, 3)
+        start_all(c)
+        check_rebuilt(c, i, ids[i], expected)
+        log = c.nodes[i].log()
+        assert "it differs from the majority" in log
+        print("     it %s" % ("led" if "new stream leader for '$G > S'" in log else "followed"))
+
+
+def test_a_replica_that_differs_is_set_aside_and_built_anew():
+    diverge(False)
+
+
+def test_a_leader_that_differs_hands_over_and_is_built_anew():
+    diverge(True)
+
+
+def test_without_a_majority_nothing_is_rebuilt():
+    with JsCluster(3, config=NO_SCRUB) as c:
+        expected = fill(c)
+        gid = replica(c.nodes[0])["gid"]
+        ids = [replica(n)["raft_id"] for n in c.nodes]
+        cut_all(c)
+        change_state(c, 0, gid, 1)
+        change_state(c, 2, gid, 2)
+        start_all(c)
+        leader = c.leader("S")
+        leader.wait_log(r"no majority agrees", 20)
+        time.sleep(1)
+        assert [replica(n)["raft_id"] for n in c.nodes] == ids
+        for i, node in enumerate(c.nodes):
+            assert dump(node, "S") == expected, node.name
+            assert not set_aside(c, i)
+
+
+def test_a_replica_whose_log_has_a_gap_is_built_anew():
+    with JsCluster(3, config=NO_SCRUB) as c:
+        expected = fill(c)
+        follower = next(n for n in c.nodes if n is not c.leader("S"))
+        i = c.nodes.index(follower)
+        js = Js(c.leader("S"))
+        wait_until("a flush", lambda: replica(follower)["flushed"] >= replica(follower)["applied"] - 2, 15)
+        for n in range(COUNT + 1, COUNT + 401):
+            assert js.publish("s.1", payload(n))["seq"] == n
+            expected[n] = payload(n)
+        c.same("S")
+        old = replica(follower)["raft_id"]
+        follower.kill()  # None of the 400 is in its store.
+        wal = glob.glob(os.path.join(c.folder, "n%d" % i, "js", "weir", "wal", "wal-*.log"))
+        marks = {}
+        for path in wal:
+            with open(path, "rb") as f:
+                data = f.read()
+            marks[path] = data.find(b"message %d " % (COUNT + 150))
+        path = next(p for p in wal if marks[p] >= 0)
+        overwrite(path, marks[path] // 4096 * 4096, lambda b: b"\x5a" * len(b), 4096)
+        follower.start()
+        c.wait_ready(timeout=60)
+        c.same("S", timeout=60)
+        for node in c.nodes:
+            assert dump(node, "S") == expected, node.name
+        print("     it came back %s" % ("as another one" if replica(follower)["raft_id"] != old else "as the same"))
+
+
+def test_a_node_whose_journal_is_damaged_says_how_to_join_again():
+    with JsCluster(3, config=NO_SCRUB) as c:
+        expected = fill(c)
+        stop_all(c)
+        overwrite(journals(c, 1)[-1], 4096 + 60, lambda b: bytes([b[0] ^ 1]), 1)
+        c.nodes[0].start()
+        c.nodes[2].start()
+        c.nodes[1].start(ready=False)
+        assert c.nodes[1].wait_exit(10) != 0
+        c.nodes[1].wait_log(r"move .*/weir aside and start again")
+        js = Js(c.nodes[0])
+        assert js.publish("s.x", b"more")["seq"] == COUNT + 1  # The others go on.
+        expected[COUNT + 1] = b"more"
+        folder = os.path.join(c.folder, "n1", "js", "weir")
+        os.rename(folder, folder + ".aside")
+        c.nodes[1].start()
+        c.wait_ready(timeout=60)
+        wait_until("a replica", lambda: c.nodes[1].http("/replicaz?stream=S")[0] == 200, 60)
+        c.same("S", timeout=60)
+        for node in c.nodes:
+            assert dump(node, "S") == expected, node.name
+
+
+def test_a_replica_that_cannot_be_mended_because_the_others_went_on_is_built_anew():
+    with JsCluster(3, config=NO_SCRUB) as c:
+        expected = fill(c)
+        old = replica(c.nodes[1])["raft_id"]
+        stop_all(c)
+        first, last = Blocks(c, 1).ruin_index(0)
+        c.nodes[0].start()
+        c.nodes[2].start()
+        c.wait_ready([c.nodes[0], c.nodes[2]], timeout=30)
+        js = Js(c.nodes[0])
+        # Some of those that are damaged there go: what was live at node 1's checkpoint nobody can tell any more.
+        for seq in range(first, first + 20):
+            js.ok("STREAM.MSG.DELETE.S", {"seq": seq})
+            del expected[seq]
+        c.nodes[1].start()
+
+        def check():
+            status, body = c.nodes[1].http("/replicaz?stream=S")
+            return status == 200 and json.loads(body)["raft_id"] != old
+        wait_until("another replica", check, 60)
+        c.same("S", timeout=60)
+        assert len(set_aside(c, 1)) == 1
+        for node in c.nodes:
+            assert dump(node, "S") == expected, node.name
+
+
+if __name__ == "__main__":
+    run(globals())
