@@ -109,7 +109,9 @@ static struct sim_fault draw_fault(const struct sim_plan *plan, struct sim_rng *
 static void draw_chaos(struct sim_plan *plan, struct sim_rng *rng)
 {
     int64_t gap_max_us = sim_rng_range(rng, 100, 3000) * MS;
-    int64_t at_us = 2 * SECOND;
+    /* Some are born under faults: a birth that is half done completes. */
+    bool is_early = (sim_mix(plan->seed) & 0x70) == 0;
+    int64_t at_us = is_early ? 20 * MS : 2 * SECOND;
     while (at_us < plan->faults_us) {
         add(plan, draw_fault(plan, rng, at_us));
         at_us += sim_rng_range(rng, 20 * MS, gap_max_us);
