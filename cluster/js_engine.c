@@ -246,6 +246,7 @@ static void on_tick(void *arg)
     js_lane_tick(js);
     js_pull_tick(js);
     js_api_tick(js);
+    js_image_tick(js);
     js_flush_tick(js);
     (void)loop_enter(js->loop, WATCHDOG_OTHER, 0);
 }

@@ -247,6 +247,11 @@ static void fsm_stage_verify(void *ctx, void *stage, struct host_job *job)
     if (own > 0) {
         log_inf("%s: %u of these parts were here already", name_of(of), own);
     }
+    uint32_t fetched = store_stage_fetched_count(stage);
+    if (fetched > 0) {
+        log_inf("%s: %u of these parts were fetched before the last attempt was cut short",
+                name_of(of), fetched);
+    }
     loop_work(of->js->loop, stage_verify, verified, j);
 }
 
@@ -334,6 +339,25 @@ static void fsm_stage_drop(void *ctx, void *stage)
 {
     (void)ctx;
     store_stage_drop(stage);
+}
+
+/* What a fetch left that was cut short is for the next one. A replica that got level by the log, or
+ * is no more, needs none. */
+void js_image_tick(struct js *js)
+{
+    uint64_t gid = store_left_gid(js->store);
+    struct group_status s;
+    if (gid == 0 || js->meta_group == NULL) {
+        return;
+    }
+    group_status(js->meta_group, &s);
+    const struct js_stream *st = js_stream_find(js, gid);
+    if (gid != META_GID && s.is_level && st != NULL && st->group != NULL) {
+        group_status(st->group, &s);
+    }
+    if (s.is_level && !s.is_catching_up) {
+        store_left_forget(js->store, gid);
+    }
 }
 
 void js_image_fsm(struct group_fsm *fsm)

@@ -573,6 +573,7 @@ void js_stream_mended(struct js_stream *st);
 
 /* ---- js_image.c ---- */
 void js_image_fsm(struct group_fsm *fsm);
+void js_image_tick(struct js *js);
 
 /* ---- js_leader.c ---- */
 void js_leader_open(struct js_stream *st); /* The machine is there. */

@@ -42,9 +42,10 @@
 #define CHUNK_BYTES_MAX (512u * 1024)
 #define OFFER_SILENCE_MS 6000 /* C2. */
 #define PULL_SILENCE_MS 2500  /* C8. */
-#define HOLD_HEARD_MS 10000   /* T2. */
-#define MOVE_MS 1500          /* M11. */
-#define PROBE_AGAIN_MS 100    /* After a refusal, at most so often. */
+#define PULL_ALIVE_MS 1500
+#define HOLD_HEARD_MS 10000 /* T2. */
+#define MOVE_MS 1500        /* M11. */
+#define PROBE_AGAIN_MS 100  /* After a refusal, at most so often. */
 /* A log that is trimmed for want of room on the node keeps no more. */
 #define LOG_TIGHT_ENTRIES 512u
 #define LOG_TIGHT_BYTES (1u << 20)

@@ -110,6 +110,17 @@ static void ask(struct pull *p)
     out_push(o);
 }
 
+/* The disk is at work for longer than the other side waits: any question says that we are here. Its
+ * answer comes unasked, and is dropped. */
+static void say_alive(struct pull *p)
+{
+    struct out *o = out_new(p->group, FRAME_PULL, p->from, p->node_id);
+    o->item.seq = p->offer_id;
+    o->item.part = FRAME_PART_TABLE;
+    o->item.length = CATCHUP_TABLE_PART_BYTES;
+    out_push(o);
+}
+
 static void verify(struct pull *p)
 {
     struct raft_group *g = p->group;
@@ -393,6 +404,8 @@ void pull_tick(struct raft_group *g)
     if (p->phase <= PULL_PARTS && p->jobs == 0 && IS_ON(h, C8) &&
         h->now_ms - p->sign_ms > PULL_SILENCE_MS) {
         give_up(p);
+    } else if (p->jobs > 0 && p->phase <= PULL_VERIFY && h->now_ms - p->sign_ms > PULL_ALIVE_MS) {
+        say_alive(p);
     } else if (p->phase >= PULL_QUIET) {
         pull_durable(g);
     }

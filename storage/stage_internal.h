@@ -9,12 +9,14 @@
 #define IMAGE_HEADER_BYTES 52u
 #define IMAGE_ITEMS_BYTES_MAX (UINT64_C(1) << 30)
 #define IMAGE_PARTS_MAX (1u << 22)
+#define STAGE_ALIGNED_BYTES (64u * 1024) /* From this size on blocks begin on a boundary. */
 #define STAGE_FILE_BYTES (64u * 1024 * 1024)
 
 struct stage_file {
     uint64_t number;
     uint64_t bytes;
     struct file *open;
+    bool is_there;          /* On disk. */
     struct data_file *file; /* From the switch on. */
 };
 
@@ -22,11 +24,19 @@ struct stage_part {
     struct store_part want;
     uint32_t file; /* Of parts but the first. */
     uint64_t off;
-    bool is_own; /* The store has what is in it: not fetched. */
+    bool is_own;            /* The store has what is in it: not fetched. */
+    bool is_fetched;        /* It is in its place: by a stage that was cut short. */
+    struct left_file *left; /* Where that is, until the parts are laid out. */
+    uint64_t left_off;
 };
 
 struct stage_id {
     uint64_t id;
+    uint32_t n;
+};
+
+struct wanted_block {
+    const struct block *block;
     uint32_t n;
 };
 
@@ -48,6 +58,8 @@ struct store_stage {
     uint32_t files_count;
     uint8_t *first;
     bool is_verified;
+    bool is_bad; /* It did not pass the check: nothing of it is kept. */
+    struct left_file *left;
     bool is_switching;
     uint64_t index_wanted; /* 0: any. */
     uint64_t term_wanted;
@@ -68,12 +80,26 @@ struct store_stage {
 int stage_parse(struct store_stage *sg);
 /* The index of the block that has this id at the sender's; UINT32_MAX: none. */
 uint32_t stage_block_of(const struct store_stage *sg, uint64_t id);
-/* Give the parts that are fetched their places. */
+/* Give the parts that are to be fetched their places. */
 void stage_layout(struct store_stage *sg);
+
+/* stage_left.c */
+/* Take the left files of the gid. */
+void stage_left_open(struct store_stage *sg);
+/* Once part 0 is there: find parts in them. Any thread. */
+void stage_left_look(struct store_stage *sg);
+/* Before the parts are laid out, when it is known which are own: place what was found. */
+void stage_left_adopt(struct store_stage *sg);
+/* The stage's files on disk become left files, or go. */
+void stage_left_drop(struct store_stage *sg, bool is_kept);
+/* The same with what it took and did not adopt only. */
+void stage_left_close(struct store_stage *sg, bool is_kept);
 
 /* stage_own.c */
 /* Find what of @old stays, which may be NULL. False if something is not there any more that counted
  * as own. */
 bool stage_keep(struct store_stage *sg, const struct store_stream *old);
+/* Decide which parts are to be fetched, and where they go; once, when part 0 is there. */
+void stage_plan(struct store_stage *sg);
 void stage_own_close(struct store_stage *sg);
 #endif

@@ -57,10 +57,10 @@ static bool is_here(const struct store_stream *s, const struct block *want,
 }
 
 /* The own blocks are the image's first: so the own and the fetched ones meet at one place only. */
-static void plan(struct store_stage *sg)
+static void plan_own(struct store_stage *sg)
 {
     const struct store_stream *s = store_find(sg->st, sg->gid);
-    if (s == NULL || s->sid != sg->sid || !s->is_loaded || stage_parse(sg) != 0) {
+    if (s == NULL || s->sid != sg->sid || !s->is_loaded) {
         return;
     }
     struct block **sorted = xcalloc(sg->blocks_count + 1u, sizeof(struct block *));
@@ -76,6 +76,19 @@ static void plan(struct store_stage *sg)
         sg->parts[n + 1].is_own = true;
     }
     free(sorted);
+}
+
+void stage_plan(struct store_stage *sg)
+{
+    if (sg->is_planned) {
+        return;
+    }
+    sg->is_planned = true;
+    if (stage_parse(sg) == 0) {
+        plan_own(sg);
+    }
+    sg->files_count = 0;
+    stage_left_adopt(sg);
     stage_layout(sg);
 }
 
@@ -83,11 +96,8 @@ bool store_stage_has(struct store_stage *sg, uint32_t part)
 {
     assert(part > 0);
     assert(part < sg->parts_count);
-    if (!sg->is_planned) {
-        sg->is_planned = true;
-        plan(sg);
-    }
-    return sg->parts[part].is_own;
+    stage_plan(sg);
+    return sg->parts[part].is_own || sg->parts[part].is_fetched;
 }
 
 uint32_t store_stage_own_count(const struct store_stage *sg)

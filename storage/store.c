@@ -191,6 +191,7 @@ struct store_stream *store_stream_create(struct store *st, uint64_t gid, uint64_
 void store_stream_delete(struct store_stream *s)
 {
     struct store *st = s->store;
+    store_left_forget(st, s->gid);
     assert(!stage_is_switching(st, s->gid));
     struct dropped *d = xcalloc(1, sizeof *d);
     d->gid = s->gid;

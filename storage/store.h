@@ -336,16 +336,17 @@ const struct store_part *store_image_parts(const struct store_image *im, uint32_
 int store_image_read(struct store_image *im, uint32_t part, uint64_t off, void *buf, size_t len);
 void store_image_close(struct store_image *im); /* Unpin. */
 
-/* The receiving side. Staged bytes lie in files of their own; after a crash they are dropped on
- * open. One stage per gid. */
+/* The receiving side. Staged bytes lie in files of their own. One stage per gid. What was staged
+ * stays when the stage is dropped, or the process ends, for the next stage of the gid. */
 int store_stage_open(struct store *st, uint64_t gid, uint64_t sid, const struct store_part *parts,
                      uint32_t parts_count, struct store_stage **ret_stage);
 /* The image is to be of this applied index and term: another one does not pass the check. */
 void store_stage_expect(struct store_stage *sg, uint64_t index, uint64_t term);
-/* Whether the store has what is in @part already, so that it need not be written: the delta. Only
- * once part 0 is written and before any other is. */
+/* Whether what is in @part need not be written: the store has it (the delta), or a stage that was
+ * cut short has. Only once part 0 is written; the first call comes before any other part is. */
 bool store_stage_has(struct store_stage *sg, uint32_t part);
-uint32_t store_stage_own_count(const struct store_stage *sg);
+uint32_t store_stage_own_count(const struct store_stage *sg);     /* Parts that the store has, */
+uint32_t store_stage_fetched_count(const struct store_stage *sg); /* that an earlier stage has. */
 /* Any thread, one at a time. ERR_INVALID beyond the part, ERR_IO, ERR_NOSPACE. */
 int store_stage_write(struct store_stage *sg, uint32_t part, uint64_t off, struct slice bytes);
 /* Check every part and sync the files. Any thread. ERR_CORRUPT with the first bad part in
@@ -359,6 +360,11 @@ void store_flush_stage(struct store_flush *job, struct store_stage *sg);
 /* Whether what counted as had is still there; no flush job may exist. False only if damage was
  * found meanwhile: drop the stage. To be asked before store_flush_stage(). */
 bool store_stage_is_whole(struct store_stage *sg);
-/* Give up: delete what was staged. Only before store_flush_stage(). */
+/* Give up. Only before store_flush_stage(). What was staged stays for the next stage of the gid,
+ * unless the last check of it failed or the store has no such stream. */
 void store_stage_drop(struct store_stage *sg);
+/* A gid of which there is something that a dropped stage left, 0: none. */
+uint64_t store_left_gid(const struct store *st);
+/* Delete it: the replica is level without, or is no more. */
+void store_left_forget(struct store *st, uint64_t gid);
 #endif

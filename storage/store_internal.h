@@ -137,6 +137,15 @@ struct dead_journal {
     uint64_t dead_pass;
 };
 
+/* Of a stage that was dropped, see stage_left.c. */
+struct left_file {
+    struct left_file *next;
+    uint64_t gid;
+    uint64_t number;
+    uint64_t used_bytes; /* In the hands of the next stage: of blocks that it wants … */
+    uint64_t bytes;      /* … and up to the end of the last of them. */
+};
+
 struct store {
     struct store_options options;
     const struct file_ops *ops;
@@ -148,6 +157,7 @@ struct store {
     struct dropped *dropped;
     struct dead_journal *dead_journals;
     struct store_stage *stages;
+    struct left_file *left;
     uint64_t previous_generation; /* Kept beside the newest. */
     uint64_t next_file;
     uint64_t next_block;
@@ -183,6 +193,12 @@ static inline uint32_t block_span(const struct block *b)
 {
     return (uint32_t)(b->last_seq - b->first_seq + 1);
 }
+
+/* stage_left.c */
+#define STAGE_NAME_BYTES 44 /* data-<16>.<16>.stage */
+/* At opening: true if @name is a left file. */
+bool store_left_found(struct store *st, const char *name);
+void store_left_close(struct store *st);
 
 /* store_tail.c */
 /* For qsort of pointers to blocks. */
@@ -227,6 +243,6 @@ bool mend_has_missing(const struct block *b);
 void mend_found(struct block *b, const struct store_mem *mem);
 
 /* store_image.c */
-void store_stage_path(const struct store *st, uint64_t number, char *out);
+void store_stage_path(const struct store *st, uint64_t gid, uint64_t number, char *out);
 bool stage_is_switching(const struct store *st, uint64_t gid);
 #endif

@@ -190,7 +190,8 @@ static int recover_name(struct store *st, const struct listing *l, const char *n
     int end = 0;
     size_t len = strlen(name);
     if (len > 6 && (strcmp(name + len - 6, ".stage") == 0)) {
-        return drop_name(st, name); /* A catch-up that was cut short; the peer has it all. */
+        /* A catch-up that was cut short goes on. */
+        return store_left_found(st, name) ? 0 : drop_name(st, name);
     }
     if (len > 4 && strncmp(name, "ckpt-", 5) == 0 && strcmp(name + len - 4, ".tmp") == 0) {
         return drop_name(st, name); /* A generation that never began. */
@@ -350,6 +351,7 @@ void store_close(struct store *st)
         st->dead_journals = d->next;
         free(d);
     }
+    store_left_close(st);
     checkpoint_close(st->checkpoint);
     free(st->dir);
     free(st);

@@ -8,9 +8,10 @@
 #include "storage/base/err.h"
 #include "storage/stage_internal.h"
 
-void store_stage_path(const struct store *st, uint64_t number, char *out)
+void store_stage_path(const struct store *st, uint64_t gid, uint64_t number, char *out)
 {
-    snprintf(out, STORE_PATH_BYTES, "%s/data-%016" PRIx64 ".stage", st->dir, number);
+    snprintf(out, STORE_PATH_BYTES, "%s/data-%016" PRIx64 ".%016" PRIx64 ".stage", st->dir, number,
+             gid);
 }
 
 struct store_stage *stage_next(struct store_stage *sg)
@@ -28,20 +29,22 @@ bool stage_is_switching(const struct store *st, uint64_t gid)
     return false;
 }
 
-/* Lay the parts out in files, each begun on a boundary as any block written in a pass of its own.
- */
+/* Lay the parts that are to be fetched out in files, each begun on a boundary as any block written
+ * in a pass of its own, the larger blocks, too: so they are found again, see stage_left.c. */
 void stage_layout(struct store_stage *sg)
 {
-    sg->files_count = 0;
     struct stage_file *sf = NULL;
     for (uint32_t i = 1; i < sg->parts_count; i++) {
-        if (sg->parts[i].is_own) {
+        if (sg->parts[i].is_own || sg->parts[i].is_fetched) {
             continue;
         }
         if (sf == NULL || sf->bytes >= STAGE_FILE_BYTES) {
             sg->files = xrealloc(sg->files, (sg->files_count + 1) * sizeof *sg->files);
             sf = &sg->files[sg->files_count++];
             *sf = (struct stage_file){.number = sg->st->next_file++};
+        }
+        if (sg->parts[i].want.bytes >= STAGE_ALIGNED_BYTES) {
+            sf->bytes = align_up(sf->bytes);
         }
         sg->parts[i].file = sg->files_count - 1;
         sg->parts[i].off = sf->bytes;
@@ -77,6 +80,7 @@ int store_stage_open(struct store *st, uint64_t gid, uint64_t sid, const struct 
     }
     sg->first = xcalloc(1, parts[0].bytes);
     stage_layout(sg);
+    stage_left_open(sg);
     sg->next = st->stages;
     st->stages = sg;
     *ret_stage = sg;
@@ -95,15 +99,27 @@ static int stage_file_open(struct store_stage *sg, struct stage_file *sf)
         return 0;
     }
     char path[STORE_PATH_BYTES];
-    store_stage_path(sg->st, sf->number, path);
+    store_stage_path(sg->st, sg->gid, sf->number, path);
+    sf->is_there = true;
     return sg->st->ops->open(sg->st->ops->ctx, path, FILE_READ | FILE_WRITE | FILE_CREATE,
                              &sf->open);
 }
 
+/* As each file is full, not all at the end: that would be in the way of the log's syncs for long,
+ * and a power cut would leave nothing to go on with. */
+static int stage_file_sync(struct store_stage *sg, struct stage_file *sf)
+{
+    const struct file_ops *ops = sg->st->ops;
+    int rv = ops->sync(ops->ctx, sf->open);
+    rv = rv == 0 ? ops->sync_dir(ops->ctx, sg->st->dir) : rv;
+    sg->is_bad = sg->is_bad || rv != 0; /* What is in it is not known. */
+    return rv;
+}
+
 int store_stage_write(struct store_stage *sg, uint32_t part, uint64_t off, struct slice bytes)
 {
-    if (part >= sg->parts_count || sg->parts[part].is_own || off > sg->parts[part].want.bytes ||
-        bytes.len > sg->parts[part].want.bytes - off) {
+    if (part >= sg->parts_count || sg->parts[part].is_own || sg->parts[part].is_fetched ||
+        off > sg->parts[part].want.bytes || bytes.len > sg->parts[part].want.bytes - off) {
         return ERR_INVALID;
     }
     if (bytes.len == 0) {
@@ -112,6 +128,9 @@ int store_stage_write(struct store_stage *sg, uint32_t part, uint64_t off, struc
     sg->is_verified = false;
     if (part == 0) {
         memcpy(sg->first + off, bytes.ptr, bytes.len);
+        if (off + bytes.len == sg->parts[0].want.bytes && !sg->is_planned) {
+            stage_left_look(sg);
+        }
         return 0;
     }
     struct stage_file *sf = &sg->files[sg->parts[part].file];
@@ -119,8 +138,13 @@ int store_stage_write(struct store_stage *sg, uint32_t part, uint64_t off, struc
     if (rv != 0) {
         return rv;
     }
-    return sg->st->ops->pwrite(sg->st->ops->ctx, sf->open, bytes.ptr, bytes.len,
-                               sg->parts[part].off + off);
+    const struct file_ops *ops = sg->st->ops;
+    uint64_t at = sg->parts[part].off + off;
+    rv = ops->pwrite(ops->ctx, sf->open, bytes.ptr, bytes.len, at);
+    if (rv == 0 && at + bytes.len == sf->bytes) {
+        rv = stage_file_sync(sg, sf);
+    }
+    return rv;
 }
 
 static void forget_blocks(struct store_stage *sg)
@@ -316,10 +340,9 @@ static int verify_block(struct store_stage *sg, uint32_t part)
     return rv;
 }
 
-int store_stage_verify(struct store_stage *sg, uint32_t *ret_part)
+static int verify(struct store_stage *sg, uint32_t *ret_part)
 {
     const struct file_ops *ops = sg->st->ops;
-    assert(!sg->is_switching);
     if (stage_parse(sg) != 0) {
         *ret_part = 0;
         return ERR_CORRUPT;
@@ -340,8 +363,16 @@ int store_stage_verify(struct store_stage *sg, uint32_t *ret_part)
             return rv;
         }
     }
-    sg->is_verified = true;
     return 0;
+}
+
+int store_stage_verify(struct store_stage *sg, uint32_t *ret_part)
+{
+    assert(!sg->is_switching);
+    int rv = verify(sg, ret_part);
+    sg->is_verified = rv == 0;
+    sg->is_bad = rv != 0; /* What seemed to be right would be taken again and again. */
+    return rv;
 }
 
 /* ---- The switch ---- */
@@ -477,7 +508,7 @@ int stage_run(struct store_flush *job, struct store_stage *sg)
     char from[STORE_PATH_BYTES];
     char to[STORE_PATH_BYTES];
     for (uint32_t i = 0; i < sg->files_count; i++) {
-        store_stage_path(st, sg->files[i].number, from);
+        store_stage_path(st, sg->gid, sg->files[i].number, from);
         store_file_path(st, sg->files[i].number, to);
         int rv = st->ops->rename(st->ops->ctx, from, to);
         if (rv != 0) {
@@ -550,6 +581,7 @@ void stage_end(struct store_flush *job, struct store_stage *sg)
     }
     sg->kept_count = 0;
     blocks_sort(s);
+    stage_left_close(sg, false);
     stage_free(sg);
 }
 
@@ -560,13 +592,7 @@ void stage_abort(struct store_stage *sg)
 
 void store_stage_drop(struct store_stage *sg)
 {
-    struct store *st = sg->st;
     assert(!sg->is_switching);
-    for (uint32_t i = 0; i < sg->files_count; i++) {
-        char path[STORE_PATH_BYTES];
-        store_stage_path(st, sg->files[i].number, path);
-        /* What cannot be deleted now goes at the next opening. */
-        st->ops->unlink(st->ops->ctx, path);
-    }
+    stage_left_drop(sg, !sg->is_bad && store_find(sg->st, sg->gid) != NULL);
     stage_free(sg);
 }

@@ -71,6 +71,41 @@ def test_a_replica_left_behind_comes_back_under_load():
         assert info["num_ack_pending"] == 50 and info["ack_floor"]["stream_seq"] >= 50, info
 
 
+def test_a_fetch_that_was_cut_short_goes_on():
+    """The process is killed while it fetches some 300 MB; the next one fetches the rest only."""
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s.>"], 3)
+        victim = next(n for n in c.nodes[1:] if n is not c.leader("S"))
+        victim.kill()
+        other = next(n for n in c.nodes if n is not victim)
+        wait_until("a publish", lambda: Js(other).publish("s.0", b"x", timeout=9), 20)
+        for batch in range(8):
+            p = Publisher(other)
+            for i in range(600):
+                p.send("s.big", b"%d %d" % (batch, i) + b"z" * 65536)
+            p.drain(60)
+            p.close()
+        time.sleep(6)  # A flush pass.
+        victim.start()
+        store = os.path.join(victim.folder, "js", "weir", "store")
+
+        def staged():
+            sizes = [os.path.getsize(os.path.join(store, n)) for n in os.listdir(store) if n.endswith(".stage")]
+            return sum(sizes) > 100_000_000
+
+        wait_until("a third of it", staged, 30, 0.005)
+        victim.kill()
+        victim.start()
+        c.wait_ready(timeout=60)
+        c.same("S", timeout=60)
+        log = victim.log()
+        found = re.search(r"S: (\d+) of these parts were fetched before", log)
+        assert found and int(found[1]) >= 50, log[-3000:]
+        assert not [n for n in os.listdir(store) if n.endswith(".stage")]
+        assert "Damage" not in log
+
+
 def test_replicas_compare_their_states():
     """The leader hears the others' hashes at an index of the log; idle streams are left alone."""
     with JsCluster(3) as c:
