@@ -7,8 +7,10 @@
  * right; files of which it takes less than half are deleted, the others become its own.
  *
  *   stage --drop, or the process ends--> left files --next stage of the gid--> looked through
- *                                            |                                   |         |
- *                                            +--- store_left_forget() --> gone <-+ useless +-> its own
+ *                                            |                                     |     |
+ *                                 store_left_forget()                        useless     its own
+ *                                            v                                     v
+ *                                          gone                                  gone
  */
 #include <assert.h>
 #include <inttypes.h>
