@@ -220,6 +220,17 @@ static void prune(struct interest *in, struct interest_node *n)
 
 /* ---- Sets. ---- */
 
+/* @subject without its last token: `a.b.` of `a.b.c`, which is no subject and so the cache's key
+ * for what all subjects `a.b.*` have in common. Empty if there is one token only. */
+static struct slice prefix_of(struct slice subject)
+{
+    size_t len = subject.len;
+    while (len > 0 && subject.ptr[len - 1] != '.') {
+        len--;
+    }
+    return slice_of(subject.ptr, len);
+}
+
 /* A set of @subject came or went: forget what that makes wrong. */
 static void invalidate(struct interest *in, struct slice subject)
 {
@@ -228,9 +239,10 @@ static void invalidate(struct interest *in, struct slice subject)
     }
     if (subject_has_wildcard(subject)) {
         interest_cache_forget_all(in->cache);
-    } else {
-        interest_cache_forget(in->cache, hash_bytes(in, subject));
+        return;
     }
+    interest_cache_forget(in->cache, hash_bytes(in, subject));
+    interest_cache_forget(in->cache, hash_bytes(in, prefix_of(subject)));
 }
 
 static struct interest_set *find_set(const struct interest *in, const struct interest_node *node,
@@ -417,8 +429,9 @@ static int compare_queues(const void *a, const void *b)
     return rv != 0 ? rv : slice_cmp(x->subject, y->subject);
 }
 
-/* Depth first with a stack of our own: each node leaves at most two behind it, one level down. */
-static void walk(const struct interest *in, const struct slice *tokens, uint32_t count,
+/* Depth first with a stack of our own: each node leaves at most two behind it, one level down.
+ * Returns whether any other last token would have found the same. */
+static bool walk(const struct interest *in, const struct slice *tokens, uint32_t count,
                  struct interest_found *f)
 {
     struct step {
@@ -428,6 +441,7 @@ static void walk(const struct interest *in, const struct slice *tokens, uint32_t
     uint64_t hashes[INTEREST_TOKENS_MAX];
     uint32_t hashes_count = 0;
     uint32_t top = 0;
+    bool is_common = true;
     stack[top++] = (struct step){in->root, 0};
     while (top > 0) {
         struct step at = stack[--top];
@@ -444,6 +458,7 @@ static void walk(const struct interest *in, const struct slice *tokens, uint32_t
         uint32_t literals =
             at.node->children_count - (at.node->star != NULL) - (at.node->tail != NULL);
         if (literals > 0) {
+            is_common = is_common && at.depth + 1 < count;
             while (hashes_count <= at.depth) {
                 hashes[hashes_count] = hash_bytes(in, tokens[hashes_count]);
                 hashes_count++;
@@ -456,9 +471,11 @@ static void walk(const struct interest *in, const struct slice *tokens, uint32_t
         }
         assert(top <= count + 1);
     }
+    return is_common;
 }
 
-static void find(const struct interest *in, struct slice subject, struct interest_found *f)
+/* Returns whether every subject with the same prefix_of() finds the same. */
+static bool find(const struct interest *in, struct slice subject, struct interest_found *f)
 {
     f->result.plain_count = 0;
     f->result.queues_count = 0;
@@ -469,20 +486,22 @@ static void find(const struct interest *in, struct slice subject, struct interes
     struct slice token;
     while (subject_next(&it, &token)) {
         if (token.len == 0 || count == INTEREST_TOKENS_MAX) {
-            return;
+            return false;
         }
         tokens[count++] = token;
     }
-    walk(in, tokens, count, f);
+    bool is_common = walk(in, tokens, count, f);
     if (f->is_multi) {
         qsort(f->result.queues, f->result.queues_count, sizeof(*f->result.queues), compare_queues);
     }
+    return is_common && count > 1;
 }
 
 const struct interest_result *interest_match(struct interest *in, struct slice subject)
 {
-    if (in->cache == NULL || subject.len > INTEREST_CACHE_SUBJECT_BYTES_MAX || subject.len == 0) {
-        find(in, subject, &in->scratch);
+    if (in->cache == NULL || subject.len > INTEREST_CACHE_SUBJECT_BYTES_MAX || subject.len == 0 ||
+        subject.ptr[subject.len - 1] == '.') {
+        (void)find(in, subject, &in->scratch);
         return &in->scratch.result;
     }
     uint64_t hash = hash_bytes(in, subject);
@@ -491,8 +510,18 @@ const struct interest_result *interest_match(struct interest *in, struct slice s
         in->cache_hits++;
         return known;
     }
+    struct slice prefix = prefix_of(subject);
+    uint64_t prefix_hash = hash_bytes(in, prefix);
+    known = interest_cache_find(in->cache, prefix, prefix_hash);
+    if (known != NULL) {
+        in->cache_hits++;
+        return known;
+    }
     in->cache_misses++;
-    find(in, subject, &in->scratch);
+    if (find(in, subject, &in->scratch)) {
+        subject = prefix;
+        hash = prefix_hash;
+    }
     const struct interest_result *r = &in->scratch.result;
     bool is_kept = interest_cache_is_asked_again(in->cache, hash) &&
                    r->plain_count + r->queues_count <= INTEREST_CACHE_SETS_MAX;

@@ -5,9 +5,10 @@
  * the sets; those of one queue name are one group, even from different patterns, and one member of
  * each group gets the message.
  *
- * A cache from literal subjects to sets makes the common match one hash lookup. It stays right
- * when subscribers join or leave an existing set; a set of a literal pattern that comes or goes
- * drops its one entry, a set with wildcards drops all.
+ * A cache from literal subjects to sets makes the common match one hash lookup. Where the last
+ * token makes no difference, as in the inbox of a client, all subjects of one prefix share an
+ * entry. It stays right when subscribers join or leave an existing set; a set of a literal pattern
+ * that comes or goes drops its entry and its prefix's, a set with wildcards drops all.
  *
  * Pure and single-threaded. All calls but interest_match* may move results: see there. */
 #ifndef BROKER_INTEREST_H

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cluster/memory.h"
 #include "cluster/node.h"
 #include "cluster/options.h"
 #include "cluster/process.h"
@@ -50,6 +51,7 @@ int main(int argc, char **argv)
     struct buf error = BUF_EMPTY;
     struct options *o = NULL;
     int status = 1;
+    memory_tune();
     if (options_open(argc, argv, options_source_files(), &o, &error) == 0) {
         status = act(o);
     } else {

@@ -26,6 +26,7 @@
 #include "cluster/identity.h"
 #include "cluster/js.h"
 #include "cluster/loop.h"
+#include "cluster/memory.h"
 #include "cluster/monitor.h"
 #include "cluster/node_options.h"
 #include "cluster/peers.h"
@@ -59,6 +60,7 @@ struct node {
     struct monitor *monitor;
     struct js *js; /* NULL without JetStream. */
     struct signals *signals;
+    struct memory_keeper *memory;
     struct loop_timer *ldm_timer;
     struct loop_timer *stop_timer;
     struct loop_timer *step_timer; /* HANDOVER and DRAIN. */
@@ -404,6 +406,7 @@ struct node *node_start(struct node_options *options)
     }
     start_clients(n);
     start_peers(n); /* Its HELLO says the client port. */
+    n->memory = memory_keeper_new(n->ctx.loop);
     say_ready(n);
     return n;
 }
@@ -429,6 +432,7 @@ void node_free(struct node *n)
         peers_stop(ctx->peers);
     }
     signals_free(n->signals);
+    memory_keeper_free(n->memory);
     loop_timer_free(n->ldm_timer);
     loop_timer_free(n->step_timer);
     n->stop_timer = loop_timer_new(ctx->loop, on_stop_late, n);

@@ -22,7 +22,7 @@ void gid_set_close(struct gid_set *s);
 /* A frame being gathered: its stream already lies between the places of the stamps. */
 struct wal_frame {
     struct wal_frame *next;
-    uint8_t *ptr; /* 4 KiB aligned; zero beyond the stream. */
+    uint8_t *ptr; /* 4 KiB aligned; undefined beyond the stream until it is written. */
     size_t cap;
     size_t len; /* Of the stream, header included. */
     uint64_t lsn;

@@ -133,15 +133,19 @@ uint32_t wal_stream_crc(const uint8_t *frame, size_t from, size_t len)
 
 /* ---- Frames ---- */
 
-uint8_t *wal_aligned_zeros(size_t size)
+static uint8_t *aligned_bytes(size_t size)
 {
     void *p = aligned_alloc(WAL_BLOCK_BYTES, size);
     if (p == NULL) {
         fprintf(stderr, "weir: out of memory allocating %zu bytes\n", size);
         abort();
     }
-    memset(p, 0, size);
     return p;
+}
+
+uint8_t *wal_aligned_zeros(size_t size)
+{
+    return memset(aligned_bytes(size), 0, size);
 }
 
 struct wal_frame *wal_frame_new(void)
@@ -162,9 +166,6 @@ void wal_frame_free(struct wal_frame *f)
 
 void wal_frame_reset(struct wal_frame *f, uint64_t lsn)
 {
-    if (f->ptr != NULL) {
-        memset(f->ptr, 0, wal_frame_bytes(f->len - WAL_FRAME_HEADER_BYTES));
-    }
     f->next = NULL;
     f->len = WAL_FRAME_HEADER_BYTES;
     f->lsn = lsn;
@@ -182,9 +183,9 @@ static void frame_fit(struct wal_frame *f, size_t len)
     while (cap < need) {
         cap *= 2;
     }
-    uint8_t *p = wal_aligned_zeros(cap);
+    uint8_t *p = aligned_bytes(cap);
     if (f->ptr != NULL) {
-        memcpy(p, f->ptr, f->cap);
+        memcpy(p, f->ptr, wal_physical(f->len));
         free(f->ptr);
     }
     f->ptr = p;
@@ -214,6 +215,7 @@ void wal_frame_add(struct wal_frame *f, uint8_t type, uint64_t gid, const struct
     }
     wal_put32(head, crc);
     wal_stream_write(f->ptr, f->len, head, sizeof head);
+    wal_stream_write(f->ptr, at, (const uint8_t[8]){0}, end - at);
     f->len = end;
     f->records++;
     if (type != WAL_TYPE_WATERMARK) {
@@ -397,6 +399,7 @@ int wal_writer_put(struct wal *w, struct wal_writer *s, struct wal_frame *f,
     size_t bytes = (size_t)wal_frame_bytes(body);
     frame_fit(f, f->len);
     assert(s->off + bytes <= s->seg.size);
+    memset(f->ptr + wal_physical(f->len), 0, bytes - wal_physical(f->len));
     uint8_t *h = f->ptr; /* The header lies within the first sector. */
     wal_put32(h, WAL_FRAME_MAGIC);
     wal_put32(h + 8, s->seg.salt);

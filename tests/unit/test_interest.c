@@ -220,6 +220,33 @@ static uint64_t random_next(uint64_t *state)
     return *state;
 }
 
+Test(interest, what_the_last_token_does_not_change_is_found_once)
+{
+    struct interest_options options = {.seed = 1, .cache_max = 16};
+    struct interest *in = interest_new(&options);
+    struct interest_sub inbox = {.owner = NULL};
+    struct interest_sub one = {.owner = NULL};
+    cr_assert_eq(interest_insert(in, &inbox, S("_INBOX.abc.*"), SLICE_EMPTY), 0);
+    for (int i = 0; i < 1000; i++) {
+        char text[32];
+        int len = snprintf(text, sizeof text, "_INBOX.abc.%d", i);
+        cr_expect_eq(total(interest_match(in, slice_of(text, (size_t)len))), 1);
+    }
+    cr_expect_eq(interest_cache_misses(in), 2);
+    cr_expect_eq(total(interest_match(in, S("_INBOX.abc."))), 0, "no subject");
+    cr_expect_eq(total(interest_match(in, S("_INBOX.abc"))), 0);
+    cr_expect_eq(total(interest_match(in, S("_INBOX.abc.1.2"))), 0);
+
+    cr_assert_eq(interest_insert(in, &one, S("_INBOX.abc.7"), SLICE_EMPTY), 0);
+    cr_expect_eq(total(interest_match(in, S("_INBOX.abc.6"))), 1);
+    cr_expect_eq(total(interest_match(in, S("_INBOX.abc.7"))), 2);
+    interest_remove(in, &inbox);
+    cr_expect_eq(total(interest_match(in, S("_INBOX.abc.6"))), 0);
+    cr_expect_eq(total(interest_match(in, S("_INBOX.abc.7"))), 1);
+    interest_remove(in, &one);
+    interest_free(in);
+}
+
 /* Random inserts, removals and matches against comparing each subscription with the subject. */
 Test(interest, agrees_with_a_plain_list_over_random_changes)
 {
