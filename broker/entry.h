@@ -9,15 +9,23 @@
  *
  *   LEAD               [1, node, version_max]
  *   PUBLISH            [2, node, origin, first_n, [message, ...]]
- *     message          [subject, headers | nil, payload] or [subject, headers, payload, {option:
- * value}] refused          [err_code, text]: takes its place in the lane, is answered, stores
- * nothing CONSUMER_SET       [6, request, name, config]               config: canonical JSON
+ *   CONSUMER_SET       [6, request, name, config], config: canonical JSON
  *   CONSUMER_DELETE    [7, request, name]
- *   CONSUMER_PROGRESS  [8, consumer, [item, ...]]               item: [kind, seq, count,
- * consumer_seq, delay_ns, node, text | nil] PURGE              [9, request, filter | nil, seq,
- * keep] DELETE_MSG         [10, request, seq] CONFIG             [11, request, config] or [11,
- * request, config, version] SEAL [12, request] JOB_STEP           [13] CLOCK              [14]
- * DIGEST             [15] VERSION [16, version] REBASE_TIME        [17, time_ns]
+ *   CONSUMER_PROGRESS  [8, consumer, [item, ...]]
+ *   PURGE              [9, request, filter | nil, seq, keep]
+ *   DELETE_MSG         [10, request, seq]
+ *   CONFIG             [11, request, config] or [11, request, config, version]
+ *   SEAL               [12, request]
+ *   JOB_STEP           [13]
+ *   CLOCK              [14]
+ *   DIGEST             [15]
+ *   VERSION            [16, version]
+ *   REBASE_TIME        [17, time_ns]
+ *
+ *   message            [subject, headers | nil, payload]
+ *                      [subject, headers | nil, payload, {option: value}]
+ *   refused message    [err_code, text]: has its place in the lane, is answered, stores nothing
+ *   item               [kind, seq, count, consumer_seq, delay_ns, node, text | nil]
  *
  * Reserved: STORE_AT 3, BATCH_PART 4, BATCH_COMMIT 5, BATCH_ABORT 18, RESTORE_BEGIN 19,
  * RESTORE_END 20; the message options TTL, INCR, SCHEDULE, SOURCE.
