@@ -141,6 +141,13 @@ bool js_flush_stage(struct js *js, uint64_t gid, struct store_stage *stage, loop
     return true;
 }
 
+bool js_flush_is_behind(const struct js *js)
+{
+    struct store_totals totals;
+    store_totals(js->store, &totals);
+    return totals.dirty_bytes >= JS_DIRTY_BYTES_MAX;
+}
+
 void js_flush_durable(struct js *js, uint64_t lsn)
 {
     if (js->flush_pass != 0 && lsn >= js->flush_base_lsn) {

@@ -71,6 +71,8 @@
 #define JS_NODE_LANE_BYTES_MAX (64u << 20) /* Same, of all streams. */
 #define JS_FLUSH_DIRTY_BYTES (64u << 20)
 #define JS_FLUSH_AFTER_MS 5000
+/* Messages in memory that are in the log and not in blocks yet; beyond it none are taken. */
+#define JS_DIRTY_BYTES_MAX (192u << 20)
 
 struct js;
 struct js_stream;
@@ -219,6 +221,7 @@ struct js_stream {
     bool is_store_loaded; /* The store may be read. */
 
     bool is_member_full; /* js_reserve.c */
+    bool is_member_behind;
     bool is_job_proposed;
     bool is_clock_proposed;
     struct js_request *requests;
@@ -286,7 +289,7 @@ struct js_reserve {
     uint64_t file_bytes; /* Of it as a file, and at most. */
     uint64_t file_bytes_max;
     uint64_t looked_ms;
-    unsigned full_peers; /* Nodes that said they are full. */
+    unsigned full_peers; /* Nodes that said they are full, or behind with flushing. */
     bool is_low;         /* Less than the reserve is left; */
     bool is_full;        /* less than half of it. */
 };
@@ -450,6 +453,8 @@ void js_reserve_close(struct js *js);
 void js_reserve_tick(struct js *js);
 /* Whether publishes to a stream that this node leads are refused for want of room. */
 bool js_reserve_refuses(const struct js_stream *st);
+/* Whether they have to wait: more is unflushed, here or at a member, than memory is to hold. */
+bool js_reserve_delays(const struct js_stream *st);
 /* The reserve on a disk of @total_bytes; @option_bytes as configured, -1: not. */
 uint64_t js_reserve_of(int64_t option_bytes, uint64_t total_bytes);
 
@@ -485,6 +490,9 @@ bool js_flush_now(struct js *js);
 /* A pass that makes @stage the stream's content; @done(@arg) after it. False: try again later. */
 bool js_flush_stage(struct js *js, uint64_t gid, struct store_stage *stage, loop_cb done,
                     void *arg);
+/* Blocks are written more slowly than messages come: none are to be taken until it has caught up.
+ */
+bool js_flush_is_behind(const struct js *js);
 /* The WAL is durable up to @lsn. */
 void js_flush_durable(struct js *js, uint64_t lsn);
 /* Wait for a pass that runs; at shutdown. */

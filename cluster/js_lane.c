@@ -5,8 +5,11 @@
  * when the leader changes: the new one answers from its state what the old one had stored. So
  * killing a leader neither loses, doubles nor reorders what clients of other nodes published.
  *
- * The window is what a stream's state keeps answers for: more under way, and an answer could be
- * forgotten before it was heard.
+ * The window is at most what a stream's state keeps answers for: more under way, and an answer
+ * could be forgotten before it was heard. It narrows while answers take long, so that what waits
+ * does so here, where senders take turns: the first message that waits of each goes before all
+ * others. Who has more waiting is not read for a while, so neither memory nor the wait of others
+ * grows.
  *
  * Who was told 503 may publish again, as clients do: only what was never sent is answered so, and
  * is never stored. What has a number gets its true answer, or, while nobody knows it, none. */
@@ -17,16 +20,22 @@
 #include "cluster/js_internal.h"
 #include "storage/base/err.h"
 
-#define RESEND_MS 1000      /* No answer for so long: send again, whatever we believe. */
-#define GAP_RESEND_MS 50    /* At most so often because of a gap. */
-#define PAUSE_MS 1000       /* A publisher is not read for at most so long (design 9). */
-#define HARD_FACTOR 4       /* Beyond this many windows a publish is refused at once. */
+#define RESEND_MS 1000   /* No answer for so long: send again, whatever we believe. */
+#define GAP_RESEND_MS 50 /* At most so often because of a gap. */
+#define PAUSE_MS 1000    /* A publisher is not read for at most so long (design 9). */
+#define HARD_FACTOR 4    /* Beyond this many windows a publish is refused at once. */
+#define WINDOW_MIN (JS_LANE_SENT_MAX / 16) /* 512 KiB: two batches of a leader. */
+#define ANSWER_SLOW_MS 400                 /* The window narrows when an answer takes so long, */
+#define ANSWER_FAST_MS 200                 /* and widens when it takes less than this. */
+#define SENDER_MESSAGES 16u                /* Who has less waiting is not paused. */
+#define SENDER_BYTES (256u * 1024)         /* Same. */
 #define LEADERS_SPARE 4096u /* Streams whose leader is known before meta tells of them. */
 
 struct lane_message {
     struct list link;
-    uint64_t n; /* 0: waits, never sent. */
-    uint64_t since_ms;
+    uint64_t n;        /* 0: waits, never sent. */
+    uint64_t since_ms; /* It waits, or it was sent first. */
+    uint64_t sender;
     uint32_t subject_bytes;
     uint32_t reply_bytes;
     uint32_t header_bytes;
@@ -34,19 +43,30 @@ struct lane_message {
     uint8_t bytes[];
 };
 
+/* A client with messages that wait, or that is not read. */
+struct lane_sender {
+    uint64_t id; /* 0: all that are no clients. */
+    uint32_t waiting;
+    uint64_t waiting_bytes;
+    bool is_paused; /* Until there is room; its connection goes on by itself after PAUSE_MS. */
+    UT_hash_handle hh;
+};
+
 struct js_lane {
     uint64_t gid;
     char *stream;
     uint64_t next_n;
     struct list sent;    /* Numbered, not answered; ascending. */
+    struct list first;   /* Not numbered, each the first of its sender; before those below. */
     struct list waiting; /* Not numbered. */
     uint32_t count;      /* Of both. */
     uint64_t bytes;
     uint32_t sent_count;
     uint64_t sent_bytes;
-    uint64_t *paused; /* Clients that are not read until there is room. */
+    uint32_t window;     /* That may be sent and not answered. */
+    uint64_t narrowed_n; /* The last sent when it narrowed last. */
+    struct lane_sender *senders;
     size_t paused_count;
-    size_t paused_cap;
     uint64_t progress_ms; /* Last answer or sending. */
     uint64_t gap_ms;      /* When it was sent again because of a gap. */
     uint64_t gap_from;    /* Send again from here, a little later; 0: no. */
@@ -79,7 +99,9 @@ static struct js_lane *lane_of(struct js *js, const struct meta_stream *s)
         l->stream = xslicedup(slice_str(s->config.name));
         l->next_n = 1;
         list_init(&l->sent);
+        list_init(&l->first);
         list_init(&l->waiting);
+        l->window = JS_LANE_SENT_MAX;
         HASH_ADD(hh, js->lanes, gid, sizeof l->gid, l);
     }
     return l;
@@ -90,12 +112,81 @@ static size_t message_bytes(const struct lane_message *m)
     return sizeof *m + m->subject_bytes + m->reply_bytes + m->header_bytes + m->payload_bytes;
 }
 
+/* ---- Senders ---- */
+
+static struct lane_sender *sender_find(struct js_lane *l, uint64_t id)
+{
+    struct lane_sender *s;
+    HASH_FIND(hh, l->senders, &id, sizeof id, s);
+    return s;
+}
+
+static struct lane_sender *sender_get(struct js_lane *l, uint64_t id)
+{
+    struct lane_sender *s = sender_find(l, id);
+    if (s == NULL) {
+        s = xcalloc(1, sizeof *s);
+        s->id = id;
+        HASH_ADD(hh, l->senders, id, sizeof s->id, s);
+    }
+    return s;
+}
+
+static void sender_drop(struct js_lane *l, struct lane_sender *s)
+{
+    if (s->waiting == 0 && !s->is_paused) {
+        HASH_DEL(l->senders, s);
+        free(s);
+    }
+}
+
+static void sender_waits_less(struct js_lane *l, const struct lane_message *m)
+{
+    struct lane_sender *s = sender_find(l, m->sender);
+    s->waiting--;
+    s->waiting_bytes -= message_bytes(m);
+    sender_drop(l, s);
+}
+
+static void sender_pause(struct js *js, struct js_lane *l, struct lane_sender *s)
+{
+    if (s->id == 0 || (s->waiting < SENDER_MESSAGES && s->waiting_bytes < SENDER_BYTES)) {
+        return;
+    }
+    l->paused_count += !s->is_paused;
+    s->is_paused = true;
+    clients_pause(js->ctx->clients, s->id, PAUSE_MS); /* Again, when it was read meanwhile. */
+}
+
+static void resume_clients(struct js *js, struct js_lane *l)
+{
+    struct lane_sender *s;
+    struct lane_sender *next;
+    if (l->paused_count == 0) {
+        return;
+    }
+    l->paused_count = 0;
+    HASH_ITER(hh, l->senders, s, next)
+    {
+        if (s->is_paused) {
+            uint64_t id = s->id;
+            s->is_paused = false;
+            sender_drop(l, s);
+            clients_resume(js->ctx->clients, id);
+        }
+    }
+}
+
+/* ---- Messages ---- */
+
 static void message_free(struct js *js, struct js_lane *l, struct lane_message *m)
 {
     list_remove(&m->link);
     if (m->n != 0) {
         l->sent_count--;
         l->sent_bytes -= message_bytes(m);
+    } else {
+        sender_waits_less(l, m);
     }
     l->count--;
     l->bytes -= message_bytes(m);
@@ -138,20 +229,44 @@ static void send_message(struct js *js, struct js_lane *l, const struct lane_mes
     js_batch_end(js, leader);
 }
 
+/* A limit for the widest window as it is for this one. */
+static uint64_t scaled(const struct js_lane *l, uint64_t limit)
+{
+    return limit * l->window / JS_LANE_SENT_MAX;
+}
+
+static struct lane_message *next_waiting(struct js_lane *l)
+{
+    struct list *from = list_is_empty(&l->first) ? &l->waiting : &l->first;
+    return list_is_empty(from) ? NULL : container_of(from->next, struct lane_message, link);
+}
+
+static bool is_window_open(const struct js_lane *l)
+{
+    return l->sent_count < l->window && l->sent_bytes < scaled(l, JS_LANE_SENT_BYTES_MAX);
+}
+
+/* Give it the next number. */
+static void send_first(struct js *js, struct js_lane *l, struct lane_message *m, uint64_t leader)
+{
+    m->since_ms = loop_now_ms(js->loop);
+    m->n = l->next_n++;
+    l->sent_count++;
+    l->sent_bytes += message_bytes(m);
+    if (list_is_empty(&l->sent)) {
+        l->progress_ms = m->since_ms;
+    }
+    list_push_back(&l->sent, &m->link);
+    send_message(js, l, m, leader);
+}
+
 static void send_waiting(struct js *js, struct js_lane *l, uint64_t leader)
 {
-    while (!list_is_empty(&l->waiting) && l->sent_count < JS_LANE_SENT_MAX &&
-           l->sent_bytes < JS_LANE_SENT_BYTES_MAX) {
-        struct lane_message *m =
-            container_of(list_pop_front(&l->waiting), struct lane_message, link);
-        m->n = l->next_n++;
-        l->sent_count++;
-        l->sent_bytes += message_bytes(m);
-        if (list_is_empty(&l->sent)) {
-            l->progress_ms = loop_now_ms(js->loop);
-        }
-        list_push_back(&l->sent, &m->link);
-        send_message(js, l, m, leader);
+    struct lane_message *m;
+    while (is_window_open(l) && (m = next_waiting(l)) != NULL) {
+        list_remove(&m->link);
+        sender_waits_less(l, m);
+        send_first(js, l, m, leader);
     }
 }
 
@@ -192,47 +307,24 @@ static bool refuse(struct js *js, const char *stream, const struct router_msg *m
     return true;
 }
 
-static void pause_client(struct js *js, struct js_lane *l, uint64_t client_id)
-{
-    for (size_t i = 0; i < l->paused_count; i++) {
-        if (l->paused[i] == client_id) {
-            return;
-        }
-    }
-    if (l->paused_count == l->paused_cap) {
-        l->paused_cap = l->paused_cap == 0 ? 8 : 2 * l->paused_cap;
-        l->paused = xrealloc(l->paused, l->paused_cap * sizeof *l->paused);
-    }
-    l->paused[l->paused_count++] = client_id;
-    clients_pause(js->ctx->clients, client_id, PAUSE_MS);
-}
-
-static void resume_clients(struct js *js, struct js_lane *l)
-{
-    for (size_t i = 0; i < l->paused_count; i++) {
-        clients_resume(js->ctx->clients, l->paused[i]);
-    }
-    l->paused_count = 0;
-}
-
 bool js_lane_publish(struct js *js, const struct meta_stream *s, const struct router_msg *msg,
                      const struct router_origin *origin)
 {
     struct js_lane *l = lane_of(js, s);
-    bool is_full = l->count >= JS_LANE_MESSAGES_MAX || l->bytes >= JS_LANE_BYTES_MAX ||
+    bool is_full = l->count >= scaled(l, JS_LANE_MESSAGES_MAX) ||
+                   l->bytes >= scaled(l, JS_LANE_BYTES_MAX) ||
                    js->lane_bytes >= JS_NODE_LANE_BYTES_MAX;
+    uint64_t sender_id = origin->kind == ROUTER_FROM_CLIENT ? origin->id : 0;
     if (is_full && (l->count >= HARD_FACTOR * JS_LANE_MESSAGES_MAX ||
                     l->bytes >= HARD_FACTOR * JS_LANE_BYTES_MAX ||
                     js->lane_bytes >= HARD_FACTOR * JS_NODE_LANE_BYTES_MAX)) {
         return refuse(js, s->config.name, msg);
     }
-    if (is_full && origin->kind == ROUTER_FROM_CLIENT) {
-        pause_client(js, l, origin->id);
-    }
     const struct slice parts[] = {msg->subject, msg->reply, msg->header, msg->payload};
     struct lane_message *m = arena_alloc(&js->lane_memory, sizeof *m + parts[0].len + parts[1].len +
                                                                parts[2].len + parts[3].len);
     *m = (struct lane_message){.since_ms = loop_now_ms(js->loop),
+                               .sender = sender_id,
                                .subject_bytes = (uint32_t)parts[0].len,
                                .reply_bytes = (uint32_t)parts[1].len,
                                .header_bytes = (uint32_t)parts[2].len,
@@ -244,11 +336,21 @@ bool js_lane_publish(struct js *js, const struct meta_stream *s, const struct ro
             at += parts[i].len;
         }
     }
-    list_push_back(&l->waiting, &m->link);
     l->count++;
     l->bytes += message_bytes(m);
     js->lane_bytes += message_bytes(m);
     uint64_t leader = js_lane_leader_of(js, l->gid);
+    if (leader != 0 && is_window_open(l) && next_waiting(l) == NULL) {
+        send_first(js, l, m, leader);
+        return true;
+    }
+    struct lane_sender *sender = sender_get(l, sender_id);
+    list_push_back(sender->waiting == 0 ? &l->first : &l->waiting, &m->link);
+    sender->waiting++;
+    sender->waiting_bytes += message_bytes(m);
+    if (is_full) {
+        sender_pause(js, l, sender);
+    }
     if (leader != 0) {
         send_waiting(js, l, leader);
     }
@@ -284,6 +386,17 @@ static void answer_publisher(struct js *js, const struct js_lane *l, const struc
     buf_close(&b);
 }
 
+static void adapt_window(struct js_lane *l, const struct lane_message *m, uint64_t now)
+{
+    uint64_t took_ms = now - m->since_ms;
+    if (took_ms > ANSWER_SLOW_MS && m->n > l->narrowed_n) {
+        l->window = l->window / 2 < WINDOW_MIN ? WINDOW_MIN : l->window / 2;
+        l->narrowed_n = l->next_n - 1; /* What is under way says nothing of the new one. */
+    } else if (took_ms < ANSWER_FAST_MS && l->window < JS_LANE_SENT_MAX) {
+        l->window++;
+    }
+}
+
 void js_lane_answer(struct js *js, uint64_t gid, const struct js_answer *a)
 {
     struct js_lane *l = lane_find(js, gid);
@@ -309,10 +422,11 @@ void js_lane_answer(struct js *js, uint64_t gid, const struct js_answer *a)
         }
         if (m->n == a->n) {
             l->progress_ms = now;
+            adapt_window(l, m, now);
             answer_publisher(js, l, m, a);
             message_free(js, l, m);
-            if (l->paused_count > 0 && l->count <= JS_LANE_MESSAGES_MAX / 2 &&
-                l->bytes <= JS_LANE_BYTES_MAX / 2) {
+            if (l->paused_count > 0 && l->count <= scaled(l, JS_LANE_MESSAGES_MAX) / 2 &&
+                l->bytes <= scaled(l, JS_LANE_BYTES_MAX) / 2) {
                 resume_clients(js, l);
             }
             break;
@@ -392,18 +506,24 @@ bool js_lane_is_idle(const struct js *js)
 
 /* ---- Time ---- */
 
+static void give_up_old(struct js *js, struct js_lane *l, struct list *list, uint64_t now)
+{
+    while (!list_is_empty(list)) {
+        struct lane_message *m = container_of(list->next, struct lane_message, link);
+        if (now - m->since_ms < JS_LEADERLESS_MS) {
+            break;
+        }
+        give_up(js, l, m);
+    }
+}
+
 void js_lane_tick(struct js *js)
 {
     uint64_t now = loop_now_ms(js->loop);
     for (struct js_lane *l = js->lanes; l != NULL; l = l->hh.next) {
         uint64_t leader = js_lane_leader_of(js, l->gid);
-        while (!list_is_empty(&l->waiting)) {
-            struct lane_message *m = container_of(l->waiting.next, struct lane_message, link);
-            if (now - m->since_ms < JS_LEADERLESS_MS) {
-                break;
-            }
-            give_up(js, l, m);
-        }
+        give_up_old(js, l, &l->first, now);
+        give_up_old(js, l, &l->waiting, now);
         if (leader == 0 || list_is_empty(&l->sent)) {
             continue;
         }
@@ -419,15 +539,14 @@ void js_lane_tick(struct js *js)
 static void lane_free(struct js *js, struct js_lane *l)
 {
     HASH_DEL(js->lanes, l);
-    struct list *lists[] = {&l->sent, &l->waiting};
-    for (int i = 0; i < 2; i++) {
+    struct list *lists[] = {&l->sent, &l->first, &l->waiting};
+    for (int i = 0; i < 3; i++) {
         LIST_FOR_SAFE(it, tmp, lists[i])
         {
             message_free(js, l, container_of(it, struct lane_message, link));
         }
     }
     resume_clients(js, l);
-    free(l->paused);
     free(l->stream);
     free(l);
 }
@@ -436,8 +555,8 @@ void js_lane_forget(struct js *js, uint64_t gid)
 {
     struct js_lane *l = lane_find(js, gid);
     if (l != NULL) {
-        struct list *lists[] = {&l->sent, &l->waiting};
-        for (int i = 0; i < 2; i++) {
+        struct list *lists[] = {&l->sent, &l->first, &l->waiting};
+        for (int i = 0; i < 3; i++) {
             while (!list_is_empty(lists[i])) {
                 give_up(js, l, container_of(lists[i]->next, struct lane_message, link));
             }

@@ -174,7 +174,7 @@ static bool is_next(struct js_stream *st, uint64_t node_id, uint64_t origin, uin
         t->origin = origin;
         t->n = t->answered = 0;
     }
-    if (js_propose_is_full(st)) {
+    if (js_propose_is_full(st) || js_reserve_delays(st)) {
         tell_gap(st, t, n);
         return false;
     }

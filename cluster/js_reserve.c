@@ -160,24 +160,28 @@ static bool is_below(uint64_t left, uint64_t limit, bool is_below_now)
 static bool count_full(void *arg, const struct peers_info *info)
 {
     struct js *js = arg;
-    js->reserve.full_peers += info->is_up && info->is_disk_full;
+    js->reserve.full_peers += info->is_up && (info->is_disk_full || info->is_disk_behind);
     return true;
 }
 
-/* Whether a member of the group lives where there is no room for more. */
-static bool has_full_member(struct js *js, struct raft_group *group)
+/* Whether a member of the group lives where there is no room for more, on disk or in memory. */
+static void look_at_members(struct js_stream *st)
 {
+    struct js *js = st->js;
     struct group_status status;
     struct peers_info info;
-    group_status(group, &status);
+    st->is_member_full = st->is_member_behind = false;
+    if (!st->is_led || js->reserve.full_peers == 0) {
+        return;
+    }
+    group_status(st->group, &status);
     for (unsigned i = 0; i < status.members_count; i++) {
         uint64_t id = status.members[i].member.node_id;
-        if (id != js->ctx->node_id && peers_get(js->ctx->peers, id, &info) && info.is_up &&
-            info.is_disk_full) {
-            return true;
+        if (id != js->ctx->node_id && peers_get(js->ctx->peers, id, &info) && info.is_up) {
+            st->is_member_full = st->is_member_full || info.is_disk_full;
+            st->is_member_behind = st->is_member_behind || info.is_disk_behind;
         }
     }
-    return false;
 }
 
 static void look_at_peers(struct js *js)
@@ -191,8 +195,7 @@ static void look_at_peers(struct js *js)
         return;
     }
     for (struct js_stream *st = js->streams; st != NULL; st = st->hh.next) {
-        st->is_member_full =
-            st->is_led && js->reserve.full_peers > 0 && has_full_member(js, st->group);
+        look_at_members(st);
     }
 }
 
@@ -225,6 +228,11 @@ void js_reserve_tick(struct js *js)
             peers_announce_health(js->ctx->peers);
         }
     }
+}
+
+bool js_reserve_delays(const struct js_stream *st)
+{
+    return st->is_member_behind || js_flush_is_behind(st->js);
 }
 
 bool js_reserve_refuses(const struct js_stream *st)

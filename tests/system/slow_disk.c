@@ -1,6 +1,6 @@
 /* Preloaded into a node (LD_PRELOAD): writes and syncs of its write-ahead log take as long as the
- * file named by SLOW_DISK says, in milliseconds; `stuck`: until it says something else. Without the
- * file nothing is slower. */
+ * file named by SLOW_DISK says, in milliseconds; `stuck`: until it says something else; `store 30`:
+ * those of the store instead. Without the file nothing is slower. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static int is_wal(int fd)
+static int is_of(int fd, const char *folder)
 {
     char link[64];
     char path[4096];
@@ -20,11 +20,11 @@ static int is_wal(int fd)
         return 0;
     }
     path[n] = '\0';
-    return strstr(path, "/wal/") != NULL;
+    return strstr(path, folder) != NULL;
 }
 
 /* Milliseconds, or -1: stuck. */
-static long delay_ms(void)
+static long delay_ms(int fd)
 {
     const char *path = getenv("SLOW_DISK");
     char text[32] = "";
@@ -35,7 +35,11 @@ static long delay_ms(void)
         }
         fclose(f);
     }
-    return strncmp(text, "stuck", 5) == 0 ? -1 : strtol(text, NULL, 10);
+    int is_store = strncmp(text, "store ", 6) == 0;
+    if (!is_of(fd, is_store ? "/store/" : "/wal/")) {
+        return 0;
+    }
+    return strncmp(text, "stuck", 5) == 0 ? -1 : strtol(text + (is_store ? 6 : 0), NULL, 10);
 }
 
 static void sleep_ms(long ms)
@@ -46,13 +50,13 @@ static void sleep_ms(long ms)
 
 static void be_slow(int fd)
 {
-    if (!is_wal(fd)) {
+    if (!is_of(fd, "/wal/") && !is_of(fd, "/store/")) {
         return;
     }
-    long ms = delay_ms();
+    long ms = delay_ms(fd);
     while (ms < 0) {
         sleep_ms(5);
-        ms = delay_ms();
+        ms = delay_ms(fd);
     }
     if (ms > 0) {
         sleep_ms(ms);

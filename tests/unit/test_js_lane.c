@@ -116,7 +116,7 @@ static void world_close(struct world *w)
 }
 
 /* Every third expects what cannot be: refused, and its place in the lane counts all the same. */
-static void publish(struct world *w)
+static void publish_by(struct world *w, const struct router_origin *origin)
 {
     char reply[32];
     char payload[16];
@@ -125,7 +125,12 @@ static void publish(struct world *w)
     struct router_msg msg = {
         .subject = SLICE_LIT("s"), .reply = slice_str(reply), .payload = slice_str(payload)};
     w->published++;
-    cr_assert(js_lane_publish(&w->js, &w->meta_stream, &msg, &ROUTER_ORIGIN_NODE));
+    cr_assert(js_lane_publish(&w->js, &w->meta_stream, &msg, origin));
+}
+
+static void publish(struct world *w)
+{
+    publish_by(w, &ROUTER_ORIGIN_NODE);
 }
 
 /* What the lane has sent to the leader goes into its batch, or is lost with its connection. */
@@ -320,5 +325,32 @@ Test(js_lane, what_is_under_way_to_a_stream_is_answered_when_the_stream_is_delet
     for (unsigned i = 0; i < 10; i++) {
         cr_assert(w.is_refused[i]);
     }
+    world_close(&w);
+}
+
+/* One that published without end made all others wait behind what it had published. */
+Test(js_lane, the_first_that_waits_of_each_sender_goes_before_what_others_have_more)
+{
+    const struct router_origin greedy = {.kind = ROUTER_FROM_CLIENT, .id = 1};
+    const struct router_origin honest = {.kind = ROUTER_FROM_CLIENT, .id = 2};
+    const uint32_t expected[] = {1, 101, 2, 4}; /* Without those that are refused. */
+    world_open(&w, 1, 0);
+    w.leader = 2;
+    for (unsigned i = 0; i < 100; i++) {
+        publish_by(&w, &greedy);
+    }
+    publish_by(&w, &honest);
+    publish_by(&w, &greedy);
+    js_lane_leader(&w.js, GID, 2, ++w.term);
+    carry(&w);
+    cr_assert_eq(stream_step(w.machine, 1, 1, entry_end(&w.batch, 1), &w.effects), 0);
+    uint32_t before = 0;
+    for (size_t i = 0; i < w.effects.stores_count; i++) {
+        uint32_t number = number_of(w.effects.stores[i].payload);
+        cr_assert(i >= 4 || number == expected[i], "%zu: %u", i, number);
+        cr_assert(number == 101 || number > before); /* Each sender's own order stands. */
+        before = number == 101 ? before : number;
+    }
+    cr_assert_eq(w.effects.stores_count, 68u);
     world_close(&w);
 }
