@@ -390,7 +390,8 @@ static void adapt_window(struct js_lane *l, const struct lane_message *m, uint64
 {
     uint64_t took_ms = now - m->since_ms;
     if (took_ms > ANSWER_SLOW_MS && m->n > l->narrowed_n) {
-        l->window = l->window / 2 < WINDOW_MIN ? WINDOW_MIN : l->window / 2;
+        uint64_t fit = (uint64_t)l->window * ANSWER_SLOW_MS / took_ms;
+        l->window = fit < WINDOW_MIN ? WINDOW_MIN : (uint32_t)fit;
         l->narrowed_n = l->next_n - 1; /* What is under way says nothing of the new one. */
     } else if (took_ms < ANSWER_FAST_MS && l->window < JS_LANE_SENT_MAX) {
         l->window++;
