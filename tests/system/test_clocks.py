@@ -231,6 +231,21 @@ def test_a_node_that_starts_with_a_wrong_clock_leads_nothing_until_it_is_right()
         c.same("AGED")
 
 
+def test_what_is_published_right_after_a_stop_of_all_lives_its_time():
+    """It counts from when it was published, not from the last stamp before the stop."""
+    with ClockCluster(3) as c:
+        js = make(c)
+        js.publish("aged", b"x")
+        for node in c.nodes:
+            node.stop()
+        time.sleep(2 * AGE)
+        for node in c.nodes:
+            node.start()
+        watch = Watch(c, LATE + 2)
+        time.sleep(3 * AGE)
+        watch.end()
+
+
 def test_all_nodes_start_with_a_wrong_clock():
     """A day's jump, there and back, is not believed before it has stood for a minute; and log time never goes back."""
     with ClockCluster(3) as c:
