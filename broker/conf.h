@@ -12,9 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <uthash.h>
-
 #include "storage/base/buf.h"
+#include "storage/base/hash.h"
 #include "storage/base/slice.h"
 
 #define CONF_DEPTH_MAX 64         /* Of maps and arrays in each other, and of includes. */

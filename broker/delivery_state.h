@@ -5,9 +5,9 @@
  *   flight: a run that was proposed; committed in the order of proposals */
 #ifndef BROKER_DELIVERY_STATE_H
 #define BROKER_DELIVERY_STATE_H
-#include <uthash.h>
 
 #include "broker/delivery.h"
+#include "storage/base/hash.h"
 #include "storage/base/list.h"
 
 enum pull_end {

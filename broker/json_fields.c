@@ -8,6 +8,13 @@
 #include "broker/stream_config.h"
 #include "storage/base/err.h"
 
+/* A document that cannot be read for want of memory would look malformed, to one replica alone. All
+ * JSON of the process goes through here, from its first line on. */
+__attribute__((constructor)) static void use_stopping_allocator(void)
+{
+    json_set_alloc_funcs(xmalloc, free);
+}
+
 static void *at(const void *base, size_t offset)
 {
     return (char *)(uintptr_t)base + offset;

@@ -13,8 +13,7 @@
 #define BROKER_META_H
 #include "broker/api_error.h"
 #include "broker/stream_config.h"
-
-#include <uthash.h>
+#include "storage/base/hash.h"
 
 #define META_GID 1u /* The meta group's own gid; streams begin above. */
 #define META_GID_STREAM_MIN 16u

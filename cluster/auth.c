@@ -6,9 +6,9 @@
 
 #include <crypt.h>
 #include <openssl/crypto.h>
-#include <openssl/sha.h>
 
 #include "cluster/node_options.h"
+#include "cluster/sha256.h"
 
 bool auth_is_required(const struct node_options *o)
 {
@@ -25,10 +25,10 @@ bool auth_is_bcrypt(const char *s)
 bool auth_is_equal(const char *expected, const char *given)
 {
     /* Digests have one length: nothing about the expected secret shows in the time. */
-    uint8_t a[SHA256_DIGEST_LENGTH];
-    uint8_t b[SHA256_DIGEST_LENGTH];
-    SHA256((const unsigned char *)expected, strlen(expected), a);
-    SHA256((const unsigned char *)given, strlen(given), b);
+    uint8_t a[SHA256_BYTES];
+    uint8_t b[SHA256_BYTES];
+    sha256_str(expected, a);
+    sha256_str(given, b);
     return CRYPTO_memcmp(a, b, sizeof a) == 0;
 }
 

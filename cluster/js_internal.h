@@ -34,7 +34,6 @@
  * Loop thread only, but for what runs on the pool in js_flush.c and js_image.c. */
 #ifndef CLUSTER_JS_INTERNAL_H
 #define CLUSTER_JS_INTERNAL_H
-#include <uthash.h>
 
 #include "broker/consumer.h"
 #include "broker/delivery.h"
@@ -50,6 +49,7 @@
 #include "cluster/router.h"
 #include "raft/host.h"
 #include "storage/base/arena.h"
+#include "storage/base/hash.h"
 #include "storage/base/list.h"
 #include "storage/store.h"
 #include "storage/wal_thread.h"

@@ -6,11 +6,10 @@
  */
 #include <stdlib.h>
 
-#include <openssl/sha.h>
-
 #include "broker/api_reply.h"
 #include "broker/interest.h"
 #include "cluster/js_internal.h"
+#include "cluster/sha256.h"
 #include "storage/base/err.h"
 #include "storage/base/log.h"
 
@@ -62,8 +61,8 @@ bool js_node_is_up(struct js *js, uint64_t node_id)
 void js_peer_id(struct js *js, uint64_t node_id, char ret_text[9])
 {
     const char *name = js_node_name(js, node_id);
-    uint8_t digest[SHA256_DIGEST_LENGTH];
-    SHA256((const unsigned char *)name, strlen(name), digest);
+    uint8_t digest[SHA256_BYTES];
+    sha256_str(name, digest);
     api_hash_text(digest, ret_text);
 }
 

@@ -15,8 +15,6 @@
 #define CLUSTER_PEERS_INTERNAL_H
 #include <netinet/in.h>
 
-#include <uthash.h>
-
 #include "broker/log_time.h"
 #include "cluster/loop.h"
 #include "cluster/node.h"
@@ -24,6 +22,7 @@
 #include "cluster/peer_frame.h"
 #include "cluster/peers.h"
 #include "cluster/router.h"
+#include "storage/base/hash.h"
 #include "storage/base/list.h"
 
 #define PEERS_URL_BYTES_MAX 300

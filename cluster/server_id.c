@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include <openssl/sha.h>
+#include "cluster/sha256.h"
 
 #define PREFIX_SERVER (13u << 3)
 
@@ -57,8 +57,8 @@ void server_id_random(char ret_id[SERVER_ID_BYTES + 1])
 void server_id_peer(const char *name, char ret_peer[SERVER_ID_PEER_BYTES + 1])
 {
     static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    uint8_t hash[SHA256_DIGEST_LENGTH];
-    SHA256((const unsigned char *)name, strlen(name), hash);
+    uint8_t hash[SHA256_BYTES];
+    sha256_str(name, hash);
     for (int i = 0; i < SERVER_ID_PEER_BYTES; i++) {
         ret_peer[i] = digits[hash[i] % 62];
     }

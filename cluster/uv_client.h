@@ -13,7 +13,6 @@
 #define CLUSTER_UV_CLIENT_H
 #include <netinet/in.h>
 
-#include <uthash.h>
 #include <uv.h>
 
 #include "broker/protocol.h"
@@ -24,6 +23,7 @@
 #include "cluster/node_options.h"
 #include "cluster/router.h"
 #include "storage/base/buf.h"
+#include "storage/base/hash.h"
 #include "storage/base/list.h"
 
 #define CLIENT_READ_BYTES (128u * 1024u) /* Of the read buffer that all share. */

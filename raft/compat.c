@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/base/buf.h"
 #include "storage/base/log.h"
 
 /* The layout of 0.15.0; another one would be silent memory corruption. */
@@ -19,9 +20,6 @@ static atomic_uint_fast64_t heap_bytes;
 
 static void *heap_count(void *p)
 {
-    if (p == NULL) {
-        log_fatal("out of memory in libraft");
-    }
     atomic_fetch_add_explicit(&heap_bytes, malloc_usable_size(p), memory_order_relaxed);
     return p;
 }
@@ -37,7 +35,7 @@ static void heap_uncount(void *p)
 static void *heap_malloc(void *data, size_t size)
 {
     (void)data;
-    return heap_count(malloc(size == 0 ? 1 : size));
+    return heap_count(xmalloc(size));
 }
 
 static void heap_free(void *data, void *ptr)
@@ -50,20 +48,20 @@ static void heap_free(void *data, void *ptr)
 static void *heap_calloc(void *data, size_t nmemb, size_t size)
 {
     (void)data;
-    return heap_count(calloc(nmemb == 0 ? 1 : nmemb, size == 0 ? 1 : size));
+    return heap_count(xcalloc(nmemb, size));
 }
 
 static void *heap_realloc(void *data, void *ptr, size_t size)
 {
     (void)data;
     heap_uncount(ptr);
-    return heap_count(realloc(ptr, size == 0 ? 1 : size));
+    return heap_count(xrealloc(ptr, size));
 }
 
 static void *heap_aligned_alloc(void *data, size_t alignment, size_t size)
 {
     (void)data;
-    return heap_count(aligned_alloc(alignment, size));
+    return heap_count(xaligned_alloc(alignment, size));
 }
 
 static void heap_aligned_free(void *data, size_t alignment, void *ptr)

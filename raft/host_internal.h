@@ -27,12 +27,8 @@
 #include "raft/host.h"
 #include "raft/records.h"
 #include "storage/base/err.h"
+#include "storage/base/hash.h"
 #include "storage/base/list.h"
-
-/* An aborting uthash: out of memory stops the process, as everywhere. */
-#define uthash_malloc(sz) xmalloc(sz)
-#define uthash_free(ptr, sz) free(ptr)
-#include <uthash.h>
 
 #define ITEM_BYTES_MAX (256u * 1024)        /* Larger items travel in fragments. */
 #define FRAME_BYTES_SOFT (256u * 1024)      /* A frame is sent once it is larger. */

@@ -4,10 +4,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <uthash.h>
 
 #include "storage/base/crc32c.h"
 #include "storage/base/err.h"
+#include "storage/base/hash.h"
 #include "storage/block_format.h"
 
 #define FILE_MAGIC "WEIRCKP1"

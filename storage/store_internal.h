@@ -2,8 +2,8 @@
  * read), flush.c and flush_run.c (the ladder), store_image.c. */
 #ifndef STORAGE_STORE_INTERNAL_H
 #define STORAGE_STORE_INTERNAL_H
-#include <uthash.h>
 
+#include "storage/base/hash.h"
 #include "storage/base/list.h"
 #include "storage/block.h"
 #include "storage/checkpoint.h"

@@ -38,9 +38,9 @@ static int read_file(struct wal *w, const char *path, uint64_t max, uint8_t **re
     if (rv == 0) {
         size = size < max ? size : max;
         size_t room = (size_t)((size + WAL_BLOCK_BYTES) / WAL_BLOCK_BYTES * WAL_BLOCK_BYTES);
-        p = aligned_alloc(WAL_BLOCK_BYTES, room);
+        p = xaligned_alloc(WAL_BLOCK_BYTES, room);
         size_t n = 0;
-        rv = p == NULL ? ERR_NOMEM : ops->pread(ops->ctx, f, p, room, 0, &n);
+        rv = ops->pread(ops->ctx, f, p, room, 0, &n);
         if (rv == 0) {
             size = n < size ? n : size;
             memset(p + size, 0, room - size);

@@ -135,12 +135,7 @@ uint32_t wal_stream_crc(const uint8_t *frame, size_t from, size_t len)
 
 static uint8_t *aligned_bytes(size_t size)
 {
-    void *p = aligned_alloc(WAL_BLOCK_BYTES, size);
-    if (p == NULL) {
-        fprintf(stderr, "weir: out of memory allocating %zu bytes\n", size);
-        abort();
-    }
-    return p;
+    return xaligned_alloc(WAL_BLOCK_BYTES, size);
 }
 
 uint8_t *wal_aligned_zeros(size_t size)

@@ -5,10 +5,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void out_of_memory(size_t size)
+#include "storage/base/log.h"
+
+/* The line is made on the stack: nothing on the way allocates. */
+_Noreturn void out_of_memory(size_t size)
 {
-    fprintf(stderr, "weir: out of memory allocating %zu bytes\n", size);
+    log_line(LOG_LEVEL_ERR, "out of memory allocating %zu bytes", size);
     abort();
+}
+
+void *xaligned_alloc(size_t alignment, size_t size)
+{
+    void *p = aligned_alloc(alignment, size);
+    if (p == NULL) {
+        out_of_memory(size);
+    }
+    return p;
 }
 
 void *xmalloc(size_t size)

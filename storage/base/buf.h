@@ -83,10 +83,15 @@ uint32_t reader_u32(struct reader *r);
 uint64_t reader_u64(struct reader *r);
 uint64_t reader_varint(struct reader *r);
 
-/* malloc, calloc and strndup that stop the process with a message when memory is out. */
+/* Memory is out: log it with the size that was asked for, and stop the process (SIGABRT). What is
+ * durable then is what a power cut would have left. */
+_Noreturn void out_of_memory(size_t size);
+
+/* malloc and its like that stop the process with a message when memory is out. */
 void *xmalloc(size_t size);
 void *xcalloc(size_t n, size_t size);
 void *xrealloc(void *ptr, size_t size);
+void *xaligned_alloc(size_t alignment, size_t size);
 char *xstrndup(const char *s, size_t len);
 char *xslicedup(struct slice s); /* With a NUL at the end. */
 #endif

@@ -2,7 +2,14 @@
 
 #include "cluster/clients.h"
 #include "cluster/node.h"
+#include "storage/base/buf.h"
 #include "storage/base/list.h"
+
+/* As broker/json_fields.c does, which these targets do not link. */
+__attribute__((constructor)) static void use_stopping_allocator(void)
+{
+    json_set_alloc_funcs(xmalloc, free);
+}
 
 #define HOOKS_MAX 16
 

@@ -2,13 +2,21 @@
  * they are; then inputs made out of them from a fixed seed. So every build tries every target on
  * what a longer search has found, and on its neighbourhood.
  *
- *   fuzz_x [-rounds=N] [-max_len=N] [-dict=FILE] [PATH ...] */
+ *   fuzz_x [-rounds=N] [-max_len=N] [-dict=FILE] [PATH ...]
+ *   fuzz_x -allocs=N [PATH ...]
+ *   fuzz_x -alloc=K FILE
+ *
+ * With -allocs each file runs again and again, each time with another allocation failing, all of
+ * them or N evenly spread: the target must come to its end with all its promises kept, or stop
+ * with the message that memory is out. With -alloc one of them fails in this process, for a
+ * debugger. */
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/fuzz_allocs.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
@@ -253,23 +261,35 @@ int main(int argc, char **argv)
 {
     struct run run = {.rng = 88172645463325252u, .max_len = MAX_LEN_DEFAULT};
     unsigned long rounds = ROUNDS_DEFAULT;
+    unsigned long allocs = 0;
+    unsigned long alloc = 0;
     int status = LLVMFuzzerInitialize(&argc, &argv);
     for (int i = 1; i < argc; i++) {
         if (strncmp(argv[i], "-rounds=", 8) == 0) {
             rounds = strtoul(argv[i] + 8, NULL, 10);
         } else if (strncmp(argv[i], "-max_len=", 9) == 0) {
             run.max_len = strtoul(argv[i] + 9, NULL, 10);
+        } else if (strncmp(argv[i], "-allocs=", 8) == 0) {
+            allocs = strtoul(argv[i] + 8, NULL, 10);
+        } else if (strncmp(argv[i], "-alloc=", 7) == 0) {
+            alloc = strtoul(argv[i] + 7, NULL, 10);
         } else if (strncmp(argv[i], "-dict=", 6) == 0) {
             status |= take_words(&run, argv[i] + 6);
         } else {
             status |= take_path(&run, argv[i]);
         }
     }
-    for (size_t i = 0; i < run.seeds.n; i++) {
-        run_input(run.seeds.ptr[i]);
+    if (allocs > 0) {
+        status |= fuzz_allocs(run.seeds.ptr, run.seeds.n, allocs, run_input);
+    } else if (alloc > 0 && run.seeds.n > 0) {
+        fuzz_alloc_one(run.seeds.ptr[0], alloc, run_input);
+    } else {
+        for (size_t i = 0; i < run.seeds.n; i++) {
+            run_input(run.seeds.ptr[i]);
+        }
+        run_rounds(&run, rounds);
+        printf("%zu files, %lu inputs made of them\n", run.seeds.n, rounds);
     }
-    run_rounds(&run, rounds);
-    printf("%zu files, %lu inputs made of them\n", run.seeds.n, rounds);
     list_close(&run.seeds);
     list_close(&run.words);
     return status;
