@@ -372,6 +372,9 @@ void js_leader_tick(struct js *js)
             continue;
         }
         if (!st->is_led) {
+            if (st->is_leader && st->closed_bytes > 0) {
+                js_leader_turn_wanted(st); /* The group did not take LEAD at once. */
+            }
             continue;
         }
         propose_digest(st);
