@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -167,6 +168,36 @@ int identity_save(const char *store_dir, const struct identity *id)
     }
     buf_close(&out);
     return rv;
+}
+
+int identity_look(const char *store_dir, struct identity *ret_id)
+{
+    char path[PATH_BYTES_MAX + 16];
+    uint8_t raw[IDENTITY_BYTES + 1];
+    snprintf(path, sizeof path, "%s/weir/identity", store_dir);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND : ERR_IO;
+    }
+    ssize_t n = read(fd, raw, sizeof raw);
+    close(fd);
+    return n < 0 ? ERR_IO : decode(slice_of(raw, (size_t)n), ret_id);
+}
+
+int identity_lock(const char *store_dir)
+{
+    char path[PATH_BYTES_MAX + 16];
+    snprintf(path, sizeof path, "%s/weir/lock", store_dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0) {
+        return errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND : ERR_IO;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) { /* Else open from here on: the kernel lets go. */
+        int rv = errno == EWOULDBLOCK ? ERR_EXISTS : ERR_IO;
+        close(fd);
+        return rv;
+    }
+    return 0;
 }
 
 int identity_open(const char *store_dir, struct identity *ret_id, char *error, size_t error_size)

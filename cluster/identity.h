@@ -24,6 +24,11 @@ struct identity {
  * of a nats-server and none of weir is refused, and nothing in it is touched. Returns 0;
  * ERR_EXISTS, ERR_IO or ERR_CORRUPT with a sentence in @error. */
 int identity_open(const char *store_dir, struct identity *ret_id, char *error, size_t error_size);
+/* What is there, unchanged. ERR_NOTFOUND, ERR_IO or ERR_CORRUPT. */
+int identity_look(const char *store_dir, struct identity *ret_id);
+/* Keep every other process off @store_dir until this one ends. ERR_NOTFOUND: there is no store yet;
+ * ERR_EXISTS: another process has it; ERR_IO. */
+int identity_lock(const char *store_dir);
 /* Record the cluster that the node belongs to from now on; synced. Returns 0 or ERR_IO. */
 int identity_save(const char *store_dir, const struct identity *id);
 /* One that lives in memory: a node without JetStream. */

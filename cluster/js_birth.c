@@ -553,6 +553,28 @@ const char *js_birth_missing(const struct js *js)
     return js->birth == NULL || js->birth->state != RECORD_NONE ? "" : js->birth->missing;
 }
 
+int js_birth_look(struct js *js)
+{
+    struct js_birth b = {0};
+    int rv = read_record(js, &b);
+    return rv == 0 && b.state != RECORD_BORN && b.state != RECORD_JOINED ? ERR_NOTFOUND : rv;
+}
+
+int js_birth_renew(struct js *js)
+{
+    struct js_birth b = {0};
+    struct buf bytes = BUF_EMPTY;
+    int rv = read_record(js, &b);
+    for (unsigned i = 0; i < 16; i += 8) {
+        uint64_t r = node_random();
+        memcpy(b.cluster_uuid + i, &r, 8);
+    }
+    encode(&b, &bytes);
+    rv = rv == 0 ? js_file_write(js, "birth", buf_slice(&bytes)) : rv;
+    buf_close(&bytes);
+    return rv;
+}
+
 int js_birth_start(struct js *js)
 {
     if (js->ctx->peers == NULL) {

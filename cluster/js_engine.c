@@ -417,9 +417,27 @@ static void tell_how_to_join(const struct js *js)
         js->dir);
 }
 
-int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_js)
+int js_open_files(struct js *js, uint64_t now_ms)
 {
     const struct file_ops *ops = file_ops_posix();
+    struct host_options options = {.env = {.send = env_send,
+                                           .random = env_random,
+                                           .flush_wanted = env_flush_wanted,
+                                           .ctx = js},
+                                   .node_id = js->ctx->node_id};
+    js->host = host_new(&options);
+    int rv = ops->mkdir(ops->ctx, js->dir); /* identity.c made and synced it, as a rule. */
+    rv = rv == ERR_EXISTS ? 0 : rv;
+    rv = rv == 0 ? open_wal(js, ops) : rv;
+    if (rv == 0) {
+        host_open(js->host, js->wal, now_ms);
+        rv = open_store(js, ops);
+    }
+    return rv;
+}
+
+int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_js)
+{
     struct js *js = xcalloc(1, sizeof *js);
     js->image_of = (struct js_image_of){js, META_GID, META_GID};
     js->reserve.fd = -1;
@@ -437,22 +455,8 @@ int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_
     list_init(&js->serves);
     log_inf("Starting JetStream");
     log_inf("  Store Directory: \"%s\"", ctx->options->store_dir);
-    struct host_options options = {.env = {.send = env_send,
-                                           .random = env_random,
-                                           .flush_wanted = env_flush_wanted,
-                                           .ctx = js},
-                                   .node_id = ctx->node_id};
-    js->host = host_new(&options);
-    int rv = ops->mkdir(ops->ctx, js->dir); /* identity.c made and synced it, as a rule. */
-    rv = rv == ERR_EXISTS ? 0 : rv;
-    if (rv == 0) {
-        js_reserve_start(js);
-        rv = open_wal(js, ops);
-    }
-    if (rv == 0) {
-        host_open(js->host, js->wal, loop_now_ms(js->loop));
-        rv = open_store(js, ops);
-    }
+    js_reserve_start(js);
+    int rv = js_open_files(js, loop_now_ms(js->loop));
     rv = rv == 0 ? start_threads(js) : rv;
     if (rv == 0) {
         attach_peers(js);

@@ -438,6 +438,9 @@ void js_lock(struct js *js);
 void js_unlock(struct js *js);
 /* A number that this process never gave before, not 0. */
 uint64_t js_next_id(struct js *js);
+/* The write-ahead log with what its groups have, and the store, of js->dir; js->ctx says whose.
+ * Logs what fails. */
+int js_open_files(struct js *js, uint64_t now_ms);
 /* The node cannot go on: log what and why, and stop the process. */
 _Noreturn void js_die(struct js *js, const char *what, int err, int errno_value, const char *path);
 
@@ -525,7 +528,7 @@ void js_meta_end_stream(struct js *js, const struct meta_stream *s);
 void js_meta_replace_stream(struct js *js, const struct meta_stream *old,
                             const struct meta_stream *s);
 /* Items of the store into a new machine. */
-int js_meta_load(struct js *js);
+int js_meta_load(struct js *js, const struct meta_events *events);
 
 /* ---- js_meta_image.c ---- */
 /* Before the fetched state is switched to. */
@@ -554,6 +557,11 @@ void js_birth_tell_rolled_back(struct js *js, uint64_t node_id, uint64_t boot_co
 /* It belongs to this cluster, by its own word. */
 bool js_birth_is_ours(const struct js *js, const struct peers_info *info);
 int js_birth_start(struct js *js);
+/* Offline: does the node belong to a cluster? ERR_NOTFOUND: to none; ERR_CORRUPT, ERR_IO. */
+int js_birth_look(struct js *js);
+/* Offline: from now on it belongs to a cluster of its own, with a new uuid, durably: no node of the
+ * old one is let in any more. */
+int js_birth_renew(struct js *js);
 void js_birth_tick(struct js *js);
 /* Who is waited for, as a list of routes; "" when nobody is. */
 const char *js_birth_missing(const struct js *js);

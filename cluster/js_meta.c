@@ -466,10 +466,9 @@ struct meta_events js_meta_events(struct js *js)
                                 on_refused, on_node,     on_removed, js};
 }
 
-int js_meta_load(struct js *js)
+int js_meta_load(struct js *js, const struct meta_events *events)
 {
-    struct meta_events events = js_meta_events(js);
-    js->meta = meta_new(&events);
+    js->meta = meta_new(events);
     js->is_meta_failed = false;
     int rv = store_stream_load(js->meta_store, no_message, put_back, js);
     store_stream_applied(js->meta_store, &js->meta_index, &js->meta_term);
@@ -552,11 +551,11 @@ int js_meta_start(struct js *js)
                                         .cache_max = INTEREST_CACHE_MAX_DEFAULT};
     js->subjects = interest_new(&subjects);
     js->meta_store = store_find(js->store, META_GID);
+    struct meta_events events = js_meta_events(js);
     if (js->meta_store == NULL) {
-        struct meta_events events = js_meta_events(js);
         js->meta = meta_new(&events);
         js->meta_store = store_stream_create(js->store, META_GID, META_GID);
-    } else if (js_meta_load(js) != 0) {
+    } else if (js_meta_load(js, &events) != 0) {
         log_err("The meta state in %s/store cannot be read. Remove %s to let the node join as a "
                 "new one",
                 js->dir, js->dir);

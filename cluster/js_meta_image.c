@@ -74,7 +74,8 @@ int js_meta_image_adopt(struct js *js)
     }
     js->is_meta_flushing = false;
     js->meta_dirty_since_ms = 0;
-    int rv = js_meta_load(js);
+    struct meta_events events = js_meta_events(js);
+    int rv = js_meta_load(js, &events);
     if (rv != 0) {
         return rv;
     }

@@ -6,6 +6,7 @@
 #include "cluster/node.h"
 #include "cluster/options.h"
 #include "cluster/process.h"
+#include "cluster/recover.h"
 
 static int run(struct options *o)
 {
@@ -51,6 +52,9 @@ int main(int argc, char **argv)
     struct buf error = BUF_EMPTY;
     struct options *o = NULL;
     int status = 1;
+    if (argc > 1 && strcmp(argv[1], "recover") == 0) {
+        return recover_main(argc - 2, argv + 2);
+    }
     memory_tune();
     if (options_open(argc, argv, options_source_files(), &o, &error) == 0) {
         status = act(o);

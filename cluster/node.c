@@ -312,11 +312,18 @@ static void load_identity(struct node *n)
     struct node_context *ctx = &n->ctx;
     struct identity id;
     if (n->options->has_jetstream) {
+        const char *dir = n->options->store_dir;
         char error[512];
-        js_make_room(n->options->store_dir);
-        int rv = identity_open(n->options->store_dir, &id, error, sizeof error);
+        js_make_room(dir);
+        int locked = identity_lock(dir); /* Before it counts this start. */
+        int rv = locked == ERR_EXISTS ? 0 : identity_open(dir, &id, error, sizeof error);
         if (rv != 0) {
             log_fatal("Can't start JetStream: %s", error);
+        }
+        locked = locked == ERR_NOTFOUND ? identity_lock(dir) : locked;
+        if (locked != 0) {
+            log_fatal("Can't start JetStream: store directory \"%s\": %s", dir,
+                      locked == ERR_EXISTS ? "another process uses it" : strerror(errno));
         }
     } else {
         identity_random(&id);

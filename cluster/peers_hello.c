@@ -170,7 +170,9 @@ static const char *refuse(struct peer_conn *c, const struct peer_hello *h)
         format_uuid(h->cluster_uuid, theirs);
         log_err("%s:%u - rid:%llu - Rejecting connection, cluster uuid %s is not ours, %s", c->ip,
                 c->port, (unsigned long long)c->rid, theirs, ours);
-        return "Rejecting connection, it belongs to another cluster";
+        return "Rejecting connection, it belongs to another cluster; if that one was recovered "
+               "(weir recover) without this node, this node's store is of the past and has to go "
+               "before it can join";
     }
     struct peer *peer, *tmp;
     HASH_ITER(hh, p->table, peer, tmp)

@@ -326,6 +326,23 @@ void host_each_group(const struct raft_host *h, group_found_cb cb, void *arg);
 /* One of them; false if the WAL does not know it. */
 bool host_find_group(const struct raft_host *h, uint64_t gid, struct group_found *ret_found);
 
+/* ---- Groups: a majority is lost (recover.c). Between host_open and group_open ---- */
+
+/* The configuration at the end of the log. ERR_NOTFOUND; ERR_CORRUPT: it knows none. */
+int host_found_members(const struct raft_host *h, uint64_t gid,
+                       struct group_member ret_members[HOST_MEMBERS_MAX], unsigned *ret_count);
+/* The commands that the WAL holds of the group, in order; some may be below its base. */
+typedef void (*host_entry_cb)(void *arg, uint64_t index, struct slice bytes);
+void host_each_found_entry(const struct raft_host *h, uint64_t gid, host_entry_cb cb, void *arg);
+/* Make the replica here the group's only member, and put @entries behind that. Everything in its
+ * log counts as committed from its next start on; what only others have is lost, and none of them
+ * may ever be heard again. Records are queued in the WAL: the caller writes them.
+ * ERR_NOTFOUND; ERR_CORRUPT as above; ERR_INVALID: it is open, or its log is broken. */
+int host_recover_group(struct raft_host *h, uint64_t gid, const struct slice *entries,
+                       unsigned count);
+
+/* ---- Groups: life, continued ---- */
+
 /* A new group. With @members (all replicas write the identical first entry) it is bootstrapped;
  * with @members_count 0 the replica is an empty newcomer that waits for a leader. Returns the
  * group in *ret_group; its CREATE record's LSN is group_status().create_lsn: the caller does not
