@@ -314,8 +314,10 @@ static void load_identity(struct node *n)
     if (n->options->has_jetstream) {
         const char *dir = n->options->store_dir;
         char error[512];
-        js_make_room(dir);
         int locked = identity_lock(dir); /* Before it counts this start. */
+        if (locked != ERR_EXISTS) {
+            js_make_room(dir);
+        }
         int rv = locked == ERR_EXISTS ? 0 : identity_open(dir, &id, error, sizeof error);
         if (rv != 0) {
             log_fatal("Can't start JetStream: %s", error);
