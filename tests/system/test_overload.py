@@ -83,7 +83,7 @@ class Honest(threading.Thread):
 
     def __init__(self, node, subject):
         super().__init__(daemon=True)
-        self.js = Js(node, timeout=15)
+        self.js = Js(node, timeout=40)
         self.subject = subject
         self.took, self.seqs, self.refused = [], [], 0
         self.error = None
@@ -105,7 +105,7 @@ class Honest(threading.Thread):
 
     def finish(self):
         self.is_over.set()
-        self.join(20)
+        self.join(45)
         assert not self.is_alive() and self.error is None, self.error
         self.took.sort()
         return self.took[len(self.took) // 2], self.took[int(len(self.took) * 0.99)], self.took[-1]
