@@ -70,6 +70,10 @@ class Run:
                 self.unproven = nemesis.unproven()
                 self.load.stop_writers()
                 self.ops = self.load.ops()
+                waits = sorted(checks.gaps(nemesis.moments, self.load.connections()))
+                if waits:
+                    self.counts["gap ms median"] = round(waits[len(waits) // 2] * 1000)
+                    self.counts["gap ms most"] = round(waits[-1] * 1000)
             nemeses.wait_healthy(c)
             self.js = ApiOfLiving(c)
             self.load.drain()

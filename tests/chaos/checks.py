@@ -4,6 +4,7 @@ A write has one of three outcomes: acked, refused (it must not stand) or unknown
 is the final log of one replica: {sequence: payload}.
 """
 
+import bisect
 import collections
 import dataclasses
 import math
@@ -45,6 +46,36 @@ class Once:
     """All publishes of one Nats-Msg-Id."""
     payload: bytes
     answers: list = dataclasses.field(default_factory=list)  # (sequence, whether it said duplicate)
+
+
+@dataclasses.dataclass
+class Connection:
+    """Of a publisher that always has something to send: when it was answered, and whether it gave up."""
+    node: str
+    acks: list = dataclasses.field(default_factory=list)
+    gave_up: float = None
+
+
+def gaps(moments, connections, window_s=8.0):
+    """For each fault, (when, nodes it hit): the longest time that a connection to another node was without an
+    answer, beginning before or within the window. What the next fault adds is its own. A connection that gave
+    up waited until then."""
+    longest = []
+    for (when, hit), (next_, hit_next) in zip(moments, moments[1:] + [(math.inf, set())]):
+        most = None
+        until = min(when + window_s, next_)
+        for c in connections:
+            if c.node in hit or not c.acks or c.acks[0] > when:
+                continue
+            times = c.acks + ([c.gave_up] if c.gave_up is not None else [])
+            at = bisect.bisect_right(times, when)
+            while at < len(times) and times[at - 1] < until:
+                end = min(times[at], next_) if c.node in hit_next else times[at]
+                most = max(most or 0, end - times[at - 1])
+                at += 1
+        if most is not None:
+            longest.append(most)
+    return longest
 
 
 def short(payload):

@@ -13,6 +13,7 @@ class DiskNemesis(Nemesis):
 
     def lose_power(self, victims):
         """Process or disk first: in the second case the node may see its disk fail."""
+        self.hit(victims)
         order = self.rng.choice(("process", "disk", "disk, and later the process"))
         if order != "process":
             self.cut_disks(victims)

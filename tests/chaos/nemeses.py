@@ -74,6 +74,7 @@ class Nemesis:
     def __init__(self, cluster, js, rng):
         self.c, self.js, self.rng = cluster, js, rng
         self.counts = collections.Counter()
+        self.moments = []  # (when, names of the nodes that were hit)
         self.terms = set()  # Of the stream in which a leader was seen to serve.
         self.watches = [Watch(n, self.terms) for n in cluster.nodes]
 
@@ -115,7 +116,11 @@ class Nemesis:
     def hold(self, low, high):
         time.sleep(self.rng.uniform(low, high))
 
+    def hit(self, nodes):
+        self.moments.append((time.monotonic(), {n.name for n in nodes}))
+
     def kill(self, nodes):
+        self.hit(nodes)
         for n in nodes:
             n.process.kill()
         for n in nodes:
@@ -127,6 +132,7 @@ class Nemesis:
         restart(nodes)
 
     def stop_process(self, node):
+        self.hit([node])
         node.signal(signal.SIGSTOP)
 
         def is_stopped():
@@ -226,6 +232,7 @@ class Isolate(Nemesis):
 
     def episode(self):
         victim = self.leader_or_any()
+        self.hit([victim])
         self.cut(victim.isolate, victim.heal, 0.3, 4)
 
 

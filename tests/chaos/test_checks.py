@@ -7,8 +7,8 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
 
-from checks import (ACKED, REFUSED, UNKNOWN, Delivery, Once, Op, Write, check_deliveries, check_once,
-                    check_registers, check_replicas, check_writes)
+from checks import (ACKED, REFUSED, UNKNOWN, Connection, Delivery, Once, Op, Write, check_deliveries, check_once,
+                    check_registers, check_replicas, check_writes, gaps)
 from stream_checks import Delete, Name, Purge, Put, check_catalogs, check_limited, check_names
 from weir_cluster import run
 
@@ -85,6 +85,17 @@ def test_once():
     one(check_once(ids, {**stored, 3: b"a"}), "doubled")
     one(check_once(ids + [Once(b"d", [(9, True)])], {**stored, 3: b"d"}), "acknowledged as")
     one(check_once([Once(b"a", [(1, False), (1, False)])], {1: b"a"}), "new twice")
+
+
+def test_gaps():
+    a = Connection("n0", [1.0, 1.1, 1.5, 1.6])
+    b = Connection("n1", [1.0, 1.1], gave_up=4.0)
+    same = lambda got, wanted: len(got) == len(wanted) and all(abs(g - w) < 1e-9 for g, w in zip(got, wanted))
+    assert same(gaps([(1.2, {"n1"})], [a, b]), [0.4])
+    assert same(gaps([(1.2, {"n0"})], [a, b]), [2.9])
+    assert same(gaps([(1.05, {"n1"}), (1.55, {"n1"})], [a, b], window_s=0.01), [0.1, 0.1])
+    assert same(gaps([(1.2, {"n1"}), (1.3, {"n0"})], [a, b]), [0.2, 2.9])  # Not longer by the second.
+    assert gaps([(0.5, set()), (2.0, {"n1"})], [a, b]) == []  # Nobody was there before; nobody after.
 
 
 def test_limits():

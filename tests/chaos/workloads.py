@@ -13,7 +13,7 @@ import time
 import traceback
 
 import checks
-from checks import ACKED, REFUSED, UNKNOWN, Delivery, Once, Op, Write
+from checks import ACKED, REFUSED, UNKNOWN, Connection, Delivery, Once, Op, Write
 from weir_cluster import wait_until
 from weir_js import Js, Publisher, inbox
 
@@ -74,7 +74,7 @@ class Writer(Worker):
         super().__init__(run, name, at)
         self.subject = "chaos." + name
         self.writes = []
-        self.connections = 0
+        self.connections = []
         self.number = 0
         self.retries = []  # (number, attempt)
 
@@ -98,7 +98,7 @@ class Writer(Worker):
 
     def use(self, publisher):
         """Until the connection fails or is silent for too long; then what is open has no outcome."""
-        self.connections += 1
+        self.connections.append(Connection(publisher.node.name))
         open_ = {}  # Place: (when, number, attempt, write)
         due = time.monotonic()
         try:
@@ -108,7 +108,7 @@ class Writer(Worker):
                     break
                 if now >= due and len(open_) < self.WINDOW and not self.is_ending.is_set():
                     number, attempt = self.next()
-                    write = Write("%s/%d" % (self.name, self.connections), publisher.sent,
+                    write = Write("%s/%d" % (self.name, len(self.connections)), publisher.sent,
                                   self.payload(number, attempt))
                     self.writes.append(write)
                     open_[publisher.sent] = (now, number, attempt, write)
@@ -119,6 +119,8 @@ class Writer(Worker):
         except DROPPED:
             pass
         finally:
+            if open_:
+                self.connections[-1].gave_up = time.monotonic()
             self.retries += [(number, attempt) for _, number, attempt, _ in open_.values()]
             publisher.close()
 
@@ -131,6 +133,7 @@ class Writer(Worker):
         _, number, attempt, write = open_.pop(place)
         if answer is not None and "error" not in answer:
             write.outcome, write.seq = ACKED, answer["seq"]
+            self.connections[-1].acks.append(time.monotonic())
             return
         if answer is None:
             write.outcome = REFUSED
@@ -387,6 +390,9 @@ class Workload:
 
     def writes(self):
         return [w for writer in self.writers for w in writer.writes]
+
+    def connections(self):
+        return [c for w in self.writers if isinstance(w, Writer) for c in w.connections]
 
     def ops(self):
         """How many were answered well."""

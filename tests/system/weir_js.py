@@ -164,6 +164,7 @@ class Publisher:
     """Publishes without waiting and collects what comes back: acks[i] is the answer to message i."""
 
     def __init__(self, node):
+        self.node = node
         self.client = node.client()
         self.prefix = inbox()
         self.client.sub(self.prefix + ".*", "acks")
