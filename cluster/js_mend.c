@@ -11,9 +11,10 @@
  * also when the group has no leader. A replica that does not know what is live in a damaged block
  * (its index was damaged when it started) does not join its group before it knows.
  *
- * What every replica answers for with "damaged" is lost: it is named in the log, in /healthz and
- * /replicaz, and readers get an error. It is asked for again from time to time: a replica may come
- * back. One block per stream at a time, BLOCKS_MAX per node; an answer has some 256 KiB. */
+ * What every replica answers for with "damaged" is lost: it is named in the log and in /replicaz
+ * (not in /healthz: all nodes would fail), and readers get an error. It is asked for again from
+ * time to time: a replica may come back. One block per stream at a time, BLOCKS_MAX per node; an
+ * answer has some 256 KiB. */
 #include <stdlib.h>
 
 #include "cluster/js_internal.h"
