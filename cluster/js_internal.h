@@ -171,6 +171,8 @@ struct js_stream {
     bool is_loss_told;
 
     /* js_members.c */
+    bool is_watched;        /* Its members change, or did. */
+    uint64_t looked_term;   /* The last term in which a leader here compared them with meta's. */
     uint64_t target_placed; /* The placement its group was told. */
     bool is_proving;        /* That it leads, with these members: */
     uint64_t proving_placed;

@@ -12,6 +12,7 @@
 #include "storage/base/err.h"
 #include "storage/base/log.h"
 
+#define FIRST_CONF 1 /* Index of the configuration that a group is born with. */
 #define LOOK_MS 100
 #define TELL_AGAIN_MS 2000 /* What was told may be lost on its way. */
 
@@ -25,10 +26,43 @@ static bool has_moved(const struct meta_stream *s)
     return !is_same;
 }
 
+static bool is_as_wanted(const struct meta_stream *s, const struct group_status *status)
+{
+    bool is_same = status->members_count == s->peers_count;
+    for (unsigned i = 0; i < status->members_count && is_same; i++) {
+        const struct group_member *m = &status->members[i].member;
+        is_same = m->role == GROUP_VOTER && meta_raft_id_on(s, m->node_id) == m->raft_id;
+    }
+    return is_same;
+}
+
+/* The group went a way that meta does not know of. */
+static bool is_unreported(const struct meta_stream *s, const struct group_status *status)
+{
+    return status->configuration_index > FIRST_CONF && status->configuration_index > s->reported;
+}
+
+/* Whether somebody here has to be told something, now or later. A stream that is where it was born
+ * is looked at once in each term led here: a leader on old news may have taken in whom meta had
+ * forgotten already, and died. */
+static bool is_watched(struct js_stream *st, const struct meta_stream *s)
+{
+    struct group_role role = group_role(st->group);
+    if (!st->is_watched && has_moved(s)) {
+        st->is_watched = true;
+    } else if (!st->is_watched && role.is_leader && role.term != st->looked_term) {
+        struct group_status status;
+        group_status(st->group, &status);
+        st->looked_term = role.term;
+        st->is_watched = !is_as_wanted(s, &status) || is_unreported(s, &status);
+    }
+    return st->is_watched;
+}
+
 static void tell_target(struct js_stream *st, const struct meta_stream *s)
 {
     struct group_member members[META_REPLICAS_MAX];
-    if (st->target_placed == s->placed || st->group == NULL || !has_moved(s)) {
+    if (st->target_placed == s->placed) {
         return;
     }
     for (size_t i = 0; i < s->peers_count; i++) {
@@ -71,10 +105,15 @@ void js_members_read_done(struct js_stream *st, bool is_ok)
 static void tell_members(struct js_stream *st, const struct meta_stream *s)
 {
     struct group_status status;
-    if (s->old_count == 0 || st->is_proving || !group_role(st->group).is_leader) {
+    if (st->is_proving || !group_role(st->group).is_leader) {
         return;
     }
     group_status(st->group, &status);
+    /* Old peers wait to be forgotten; and a replica that was taken in on old news stays until it
+     * hears of a newer configuration. */
+    if (s->old_count == 0 && !(is_as_wanted(s, &status) && is_unreported(s, &status))) {
+        return;
+    }
     bool is_told = st->told_placed == s->placed && st->told_conf == status.configuration_index &&
                    loop_now_ms(st->js->loop) - st->told_ms < TELL_AGAIN_MS;
     if (status.is_configuration_uncommitted || is_told) {
@@ -110,7 +149,7 @@ void js_members_take(struct js *js, struct reader *r)
         return;
     }
     const struct meta_stream *s = meta_stream_by_gid(js->meta, gid);
-    if (s != NULL && s->placed == placed && s->old_count > 0) {
+    if (s != NULL && s->placed == placed && (s->old_count > 0 || conf > s->reported)) {
         struct buf b = BUF_EMPTY;
         meta_encode_members(&b, js_now_ns(js), gid, placed, conf, members, count);
         (void)js_meta_propose(js, buf_slice(&b)); /* Else it is told again. */
@@ -191,7 +230,7 @@ void js_members_tick(struct js *js)
             js_meta_leave(js, st->gid);
         } else if (st->state == JS_STREAM_LOST) {
             js_members_tell_lost(st, s);
-        } else if (st->group != NULL) {
+        } else if (st->group != NULL && is_watched(st, s)) {
             tell_target(st, s);
             tell_members(st, s);
         }
