@@ -17,6 +17,7 @@ import checks
 import disk_nemeses
 import disks
 import nemeses
+import readers
 import stream_workloads
 import wire_nemeses
 import workloads
@@ -27,7 +28,7 @@ from workloads import STREAM
 NEMESES = {**nemeses.ALL, **disk_nemeses.ALL, **wire_nemeses.ALL}
 # Bugs, and the complaint that shows that one was found. A cluster that lost all has no stream any more.
 PLANTS = {"no-sync": "lost: |a leader of " + STREAM, "lying-disks": "lost: "}
-WORKLOADS = {**workloads.ALL, **stream_workloads.ALL}
+WORKLOADS = {**workloads.ALL, **readers.ALL, **stream_workloads.ALL}
 LEDGER = os.path.join(HERE, "ledger.tsv")
 
 

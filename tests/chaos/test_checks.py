@@ -9,6 +9,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
 
 from checks import (ACKED, REFUSED, UNKNOWN, Connection, Delivery, Once, Op, Write, check_deliveries, check_once,
                     check_registers, check_replicas, check_writes, gaps)
+from read_checks import Known, Look, check_looks, check_ordered
 from stream_checks import Delete, Name, Purge, Put, check_catalogs, check_limited, check_names
 from weir_cluster import run
 
@@ -85,6 +86,53 @@ def test_once():
     one(check_once(ids, {**stored, 3: b"a"}), "doubled")
     one(check_once(ids + [Once(b"d", [(9, True)])], {**stored, 3: b"d"}), "acknowledged as")
     one(check_once([Once(b"a", [(1, False), (1, False)])], {1: b"a"}), "new twice")
+
+
+def test_ordered():
+    stored = {1: b"a", 2: b"b", 4: b"d"}
+    seen = [(1, b"a"), (2, b"b"), (4, b"d")]
+    assert check_ordered("o", seen, stored) == []
+    one(check_ordered("o", seen + [(4, b"d")], stored), "4 came after 4")
+    one(check_ordered("o", [seen[0], seen[2], seen[1]], stored), "2 came after 4")
+    one(check_ordered("o", seen[:1] + seen[2:], stored), "left out 1 messages, the first 2")
+    one(check_ordered("o", seen + [(5, b"e")], stored), "dirty: 5 was e, but is nothing")
+    one(check_ordered("o", seen[:1] + [(2, b"x")] + seen[2:], stored), "dirty: 2 was x")
+
+
+def test_looks():
+    stored = {1: b"a-1", 2: b"b-1", 3: b"a-2", 5: b"a-3"}
+    acks = [Known("a", 1, 1.0, "x/0"), Known("a", 3, 2.0, "x/0"), Known("a", 5, 3.0, "y/0")]
+
+    def check(*looks):
+        return check_looks(looks, acks, stored, lambda payload: payload.split(b"-")[0].decode())
+
+    def last(is_direct, stay, invoked, seq, payload=None):
+        found = stored.get(seq, b"") if payload is None else payload
+        return Look(stay, is_direct, "a", invoked, invoked + 0.1, seq, found)
+
+    def exact(is_direct, stay, invoked, asked, seq):
+        return Look(stay, is_direct, "a", invoked, invoked + 0.1, seq, stored.get(seq, b""), asked, True)
+
+    assert check(last(False, "z/0", 3.5, 5), exact(False, "z/0", 2.5, 3, 3), last(True, "x/0", 2.5, 3)) == ([], 0)
+    assert check(last(False, "z/0", 2.9, 3), last(False, "z/0", 2.95, 5)) == ([], 0)  # Not acknowledged yet: either.
+    one(check(last(False, "z/0", 3.5, 3))[0], "stale: the last of a was read as 3")
+    one(check(exact(False, "z/0", 2.5, 3, 0))[0], "stale: 3 was read as 0")
+    one(check(last(False, "z/0", 2.5, 5), last(False, "y/0", 2.7, 3))[0], "stale")  # It had been seen.
+    # Direct: not behind its own stay, be it by an ack or a look; behind others, which counts.
+    assert check(last(True, "x/0", 3.5, 3), exact(True, "z/0", 3.5, 5, 0)) == ([], 2)
+    one(check(last(True, "x/0", 2.5, 1))[0], "stale: the last of a was read as 1 by direct get in x/0, where 3")
+    one(check(exact(True, "y/0", 3.5, 5, 0))[0], "stale: 5 was read as 0")
+    one(check(last(True, "z/0", 3.5, 5), last(True, "z/0", 3.7, 3))[0], "stale")
+    assert check(last(True, "z/0", 3.5, 5), last(True, "z/1", 3.7, 3)) == ([], 1)
+    # Whatever lies elsewhere or nowhere, is of another subject, or was not asked for.
+    assert any("dirty" in b for b in check(last(True, "x/0", 3.5, 9, b"a-9"))[0])
+    assert any("dirty" in b for b in check(last(True, "x/0", 3.5, 3, b"a-9"))[0])
+    assert any("was asked for, and b-1 came" in b for b in check(last(True, "x/0", 0.5, 2))[0])
+    one(check(exact(False, "z/0", 3.5, 3, 5))[0], "3 was asked for, and 5 came")
+    after = Look("z/0", True, "a", 3.5, 3.6, 3, b"a-2", 2)
+    assert check(after) == ([], 0)
+    one(check(dataclasses.replace(after, seq=5, payload=b"a-3"))[0], "3 is the first of a from 2 on, but 5")
+    one(check(dataclasses.replace(after, is_direct=False, seq=0, payload=b""))[0], "stale: a from 2 on was read as 0")
 
 
 def test_gaps():
