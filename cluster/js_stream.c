@@ -85,6 +85,8 @@ static void carry_out(struct js_stream *st)
         store_remove_range(st->store, e->removes[i].first_seq, e->removes[i].last_seq);
     }
     if (e->has_digest) {
+        log_dbg("Stream %s: digest at index %llu, hash %016llx", st->name,
+                (unsigned long long)e->digest.index, (unsigned long long)e->digest.hash);
         st->digest = e->digest;
         st->digests_count = 0;
         report_digest(st);
@@ -181,6 +183,11 @@ int js_stream_restore(struct js_stream *st)
         log_time_start(&st->time, stream_time_ns(st->machine), loop_mono_ns(st->js->loop));
     } else if (st->machine != NULL) { /* An image: the time before it counts. */
         js_stream_time_applied(st);
+    }
+    if (rv == 0 && end == 0) {
+        log_dbg("Stream %s: restored at index %llu, hash %016llx", st->name,
+                (unsigned long long)st->applied_index,
+                (unsigned long long)stream_hash(st->machine));
     }
     return rv != 0 ? rv : end;
 }
