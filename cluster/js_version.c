@@ -1,18 +1,30 @@
 /* Machine versions: by which rules a stream's entries are applied (design 4).
  *
  * Each stream has a version in its state; a new one begins with the oldest whose rules are kept.
- * Its leader proposes VERSION n when every member's node is up and knows n, and has for STANDS_MS:
- * until then a rolling upgrade can be taken back, afterwards older builds refuse the stream. */
+ * Its leader proposes VERSION n when every member's node is up and knows n, and has for
+ * stands_ms(): until then a rolling upgrade can be taken back, afterwards older builds refuse the
+ * stream. */
+#include <stdlib.h>
+
 #include "cluster/js_internal.h"
 #include "storage/base/err.h"
 #include "storage/base/log.h"
 
-#ifdef WEIR_NEXT_MACHINE
-#define STANDS_MS 6000 /* Tests of upgrades do not wait for long. */
-#else
-#define STANDS_MS 600000
-#endif
 #define LOOK_MS 1000
+
+#ifdef WEIR_NEXT_MACHINE
+/* Tests of upgrades do not wait for long, and while they go back it must not happen. */
+static uint64_t stands_ms(void)
+{
+    const char *text = getenv("WEIR_STANDS_MS");
+    return text == NULL ? 6000 : strtoull(text, NULL, 10);
+}
+#else
+static uint64_t stands_ms(void)
+{
+    return 600000;
+}
+#endif
 
 /* The newest version that all members know; 0: not all are up. */
 static uint32_t known_by_all(struct js_stream *st)
@@ -49,7 +61,7 @@ void js_version_tick(struct js_stream *st)
         st->version_term = st->term;
         st->version_since_ms = now_ms;
     }
-    if (version > own && now_ms - st->version_since_ms >= STANDS_MS) {
+    if (version > own && now_ms - st->version_since_ms >= stands_ms()) {
         st->version_since_ms = now_ms; /* Again only if it was lost. */
         log_inf("Stream %s: all members know machine version %u; it is used from now on", st->name,
                 version);

@@ -252,10 +252,39 @@ def start_programs(cluster, folder):
     return programs, consumers
 
 
-def stop_publishers(programs):
+def settle(cluster, programs, consumers, folder):
+    """Ends all programs once everything is consumed; what they reported, and all complaints."""
     for p in programs:
         if "consume" not in p.name:
             p.stop()
+    wait_consumed(cluster, consumers)
+    for p in programs:
+        if "consume" in p.name:
+            p.stop()
+    hash_ = wait_equal(cluster.nodes, STREAM, 60)
+    dumps = [dump(n, STREAM) for n in cluster.nodes]
+    reports = Reports(folder)
+    bad = judge(reports, dumps) + judge_consumers(reports, consumers, min(dumps[0]), max(dumps[0]))
+    print("  %d published, %d acknowledged, %d refused, %d stored; hash %s" % (
+        len(reports.published), len(reports.acked), len(reports.refused), len(dumps[0]), hash_))
+    for text, count in top(reports.refused.values()):
+        print("    refused %d times: %s" % (count, text))
+    return reports, bad
+
+
+def end_programs(programs):
+    """Also in the middle of something."""
+    for p in programs:
+        if isinstance(p, Program):
+            p.kill()
+        else:
+            p.stop()
+
+
+def create_stream(cluster):
+    made = api(cluster.nodes[0].client(), "STREAM.CREATE." + STREAM,
+               {"name": STREAM, "subjects": ["kills.>"], "num_replicas": 3})
+    assert "error" not in made, made
 
 
 def test_fifty_kills_lose_double_and_reorder_nothing():
@@ -263,9 +292,7 @@ def test_fifty_kills_lose_double_and_reorder_nothing():
     programs = []
     with JsCluster(3) as cluster:
         try:
-            made = api(cluster.nodes[0].client(), "STREAM.CREATE." + STREAM,
-                       {"name": STREAM, "subjects": ["kills.>"], "num_replicas": 3})
-            assert "error" not in made, made
+            create_stream(cluster)
             programs, consumers = start_programs(cluster, folder)
             time.sleep(1)
             began = time.monotonic()
@@ -275,32 +302,12 @@ def test_fifty_kills_lose_double_and_reorder_nothing():
                 if at % 10 == 9:
                     print("  %d kills in %.0f s" % (at + 1, time.monotonic() - began), flush=True)
             time.sleep(1)
-            stop_publishers(programs)
-            hash_ = None
-            wait_equal_soon = lambda: wait_equal(cluster.nodes, STREAM, 60)
-            last = replica(cluster.nodes[0], STREAM)["last_seq"]
-            wait_consumed(cluster, consumers)
-            for p in programs:
-                if "consume" in p.name:
-                    p.stop()
-            hash_ = wait_equal_soon()
-            dumps = [dump(n, STREAM) for n in cluster.nodes]
-            last = max(dumps[0])
-            reports = Reports(folder)
-            bad = judge(reports, dumps) + judge_consumers(reports, consumers, min(dumps[0]), last)
-            print("  %d published, %d acknowledged, %d refused, %d stored; hash %s" % (
-                len(reports.published), len(reports.acked), len(reports.refused), len(dumps[0]), hash_))
-            for text, count in top(reports.refused.values()):
-                print("    refused %d times: %s" % (count, text))
+            reports, bad = settle(cluster, programs, consumers, folder)
             print("  " + histogram(reports, kills), flush=True)
             assert not bad, "%d complaints:\n%s" % (len(bad), "\n".join(bad[:30]))
             assert len(reports.acked) > 50 * KILLS, "too little was published to mean anything"
         finally:
-            for p in programs:
-                if isinstance(p, Program):
-                    p.kill()
-                else:
-                    p.stop()
+            end_programs(programs)
             if os.environ.get("KEEP"):
                 print("  reports and stores: %s" % folder)
                 for n in cluster.nodes:

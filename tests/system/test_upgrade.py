@@ -2,9 +2,13 @@
 stream with max_msgs it keeps one less, once version 2 is in force. Replicas are equal throughout."""
 
 import os
+import shutil
 import sys
+import tempfile
 import time
 
+import js_cluster
+from test_kills import STREAM, create_stream, end_programs, settle, start_programs
 from test_stops import stored_of
 from weir_cluster import binary, run, wait_until
 from weir_js import Js, JsCluster
@@ -13,6 +17,8 @@ from weir_load import Load
 NEXT = os.environ.get("WEIR_NEXT", os.path.join(os.path.dirname(os.path.dirname(binary())), "tests", "system",
                                                 "weir_next"))
 LOADS = 3
+# How long weir_next waits before it raises the version: never while a test goes back, however long that takes.
+NEVER = {"WEIR_STANDS_MS": "3600000"}
 REFUSAL = "of a newer machine version than this build knows; start a newer build"
 
 
@@ -48,6 +54,8 @@ def fill(js):
 
 def test_up_and_down_and_up_for_good():
     with JsCluster(3) as c:
+        for node in c.nodes:
+            node.env = dict(node.env, **NEVER)
         js = Js(c.nodes[0])
         loads = []
         for k in range(LOADS):
@@ -73,6 +81,7 @@ def test_up_and_down_and_up_for_good():
         check_equal(c, 1)
         print("     up and down: %d acks" % sum(len(x.acks) for x in loads))
         for node in c.nodes:
+            node.env = {k: v for k, v in node.env.items() if k not in NEVER}
             switch(c, node, NEXT)
         began = time.monotonic()
         wait_until("version 2", lambda: {v for _, v in versions(c)} == {2}, 40)
@@ -99,6 +108,52 @@ def test_up_and_down_and_up_for_good():
             load.check(stored_of(c.nodes[k], "S%d" % k, "s%d" % k))
         print("     %d acks, %d messages published again" % (sum(len(x.acks) for x in loads),
                                                            sum(x.again for x in loads)))
+
+
+def lines_of(folder):
+    """How many acks each publisher and how many confirmations each consumer has reported: {file: count}."""
+    counts = {}
+    for name in os.listdir(folder):
+        with open(os.path.join(folder, name)) as f:
+            counts[name] = sum(line[0] in "AC" for line in f)
+    return counts
+
+
+def wait_work(folder, what):
+    """Everybody publishes and consumes, after this moment too."""
+    before = lines_of(folder)
+    wait_until("all clients to go on " + what, lambda: all(
+        count > before[name] for name, count in lines_of(folder).items()), 60, 0.2)
+
+
+def test_official_clients_up_and_back():
+    """None of their messages is lost, doubled or reordered, nor delivered again after its confirmation."""
+    folder = tempfile.mkdtemp(prefix="weir-upgrade-")
+    programs = []
+    with js_cluster.JsCluster(3) as c:
+        try:
+            for node in c.nodes:
+                node.env = dict(node.env, **NEVER)
+            create_stream(c)
+            programs, consumers = start_programs(c, folder)
+            if not programs:
+                return  # Each was reported as skipped.
+            wait_until("reports of all", lambda: len(lines_of(folder)) == len(programs), 60)
+            wait_work(folder, "before")
+            for path in (NEXT, binary()):
+                for node in c.nodes:
+                    node.stop(30)
+                    node.binary = path
+                    node.start(timeout=60)
+                    wait_until(node.name + " to be healthy", lambda: js_cluster.is_healthy(node), 60)
+                    wait_work(folder, "when %s runs %s" % (node.name, os.path.basename(path)))
+            reports, bad = settle(c, programs, consumers, folder)
+            assert not bad, "%d complaints:\n%s" % (len(bad), "\n".join(bad[:30]))
+            assert {r["machine_version"] for n in c.nodes for r in n.json("/replicaz")["replicas"]
+                    if r["stream"] == STREAM} == {1}
+        finally:
+            end_programs(programs)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
