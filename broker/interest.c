@@ -504,15 +504,16 @@ const struct interest_result *interest_match(struct interest *in, struct slice s
         (void)find(in, subject, &in->scratch);
         return &in->scratch.result;
     }
-    uint64_t hash = hash_bytes(in, subject);
-    const struct interest_result *known = interest_cache_find(in->cache, subject, hash);
+    /* The prefix first: inboxes are many, so whole subjects of theirs are never found. */
+    struct slice prefix = prefix_of(subject);
+    uint64_t prefix_hash = hash_bytes(in, prefix);
+    const struct interest_result *known = interest_cache_find(in->cache, prefix, prefix_hash);
     if (known != NULL) {
         in->cache_hits++;
         return known;
     }
-    struct slice prefix = prefix_of(subject);
-    uint64_t prefix_hash = hash_bytes(in, prefix);
-    known = interest_cache_find(in->cache, prefix, prefix_hash);
+    uint64_t hash = hash_bytes(in, subject);
+    known = interest_cache_find(in->cache, subject, hash);
     if (known != NULL) {
         in->cache_hits++;
         return known;

@@ -351,17 +351,32 @@ static int check_op(const struct stream *s, const struct op *op)
     }
 }
 
-static int check_entry(const struct stream *s, struct slice entry)
+#define FIRST_OPS 4u /* Most entries have one: a run of publishes. */
+
+/* The first operations of an entry, decoded once, and where the others begin. */
+struct first_ops {
+    struct op ops[FIRST_OPS];
+    unsigned count;
+    struct entry_reader rest;
+};
+
+static int check_entry(const struct stream *s, struct slice entry, struct first_ops *ret_first)
 {
     struct entry_reader r;
     int rv = entry_open(&r, entry);
     struct op op;
+    ret_first->count = 0;
+    ret_first->rest = r;
     while (rv == 0) {
         rv = entry_next(&r, &op);
         if (rv <= 0) {
             return rv;
         }
         rv = check_op(s, &op);
+        if (ret_first->count < FIRST_OPS) {
+            ret_first->ops[ret_first->count++] = op;
+            ret_first->rest = r;
+        }
     }
     return rv;
 }
@@ -371,7 +386,8 @@ int stream_step(struct stream *s, uint64_t index, uint64_t term, struct slice en
 {
     assert(index > s->applied_index);
     stream_effects_clear(e);
-    int rv = check_entry(s, entry);
+    struct first_ops first;
+    int rv = check_entry(s, entry, &first);
     if (rv != 0) {
         return rv;
     }
@@ -379,11 +395,12 @@ int stream_step(struct stream *s, uint64_t index, uint64_t term, struct slice en
     s->applied_term = term;
     s->budget = STREAM_JOB_STEP_MESSAGES;
     s->scan_left = STREAM_JOB_STEP_SCANNED;
-    struct entry_reader r;
-    entry_open(&r, entry);
-    advance_time(s, r.time_ns, e);
+    advance_time(s, first.rest.time_ns, e);
+    for (unsigned i = 0; i < first.count; i++) {
+        apply_op(s, &first.ops[i], e);
+    }
     struct op op;
-    while (entry_next(&r, &op) == 1) {
+    while (entry_next(&first.rest, &op) == 1) {
         apply_op(s, &op, e);
     }
     return 0;

@@ -74,16 +74,14 @@ static void on_durable(void *arg)
 
 /* ---- The host's environment ---- */
 
-static void env_send(void *ctx, uint64_t node_id, enum host_lane lane, struct buf *frame)
+static void env_send(void *ctx, uint64_t node_id, enum host_lane lane, struct slice frame)
 {
     struct js *js = ctx;
-    struct slice part = buf_slice(frame);
     if (js->ctx->peers != NULL) {
         /* What is refused is lost, as on a broken connection: Raft sends again. */
         (void)peers_send(js->ctx->peers, node_id,
-                         lane == HOST_LANE_RAFT ? PEERS_LANE_RAFT : PEERS_LANE_BULK, &part, 1);
+                         lane == HOST_LANE_RAFT ? PEERS_LANE_RAFT : PEERS_LANE_BULK, &frame, 1);
     }
-    buf_close(frame);
 }
 
 static uint64_t env_random(void *ctx)

@@ -86,9 +86,9 @@ enum host_guard {
 
 /* What the embedder gives the whole host. */
 struct host_env {
-    /* Carry @frame to @node_id, in order with the others of its lane, or lose it. Takes the
-     * bytes over: move the buf away, or buf_close() it. */
-    void (*send)(void *ctx, uint64_t node_id, enum host_lane lane, struct buf *frame);
+    /* Carry @frame to @node_id, in order with the others of its lane, or lose it. The bytes are
+     * lent for the call. */
+    void (*send)(void *ctx, uint64_t node_id, enum host_lane lane, struct slice frame);
     /* How many bytes the connection takes now. NULL: always enough. What does not fit stays queued
      * in the host, bounded by peer_queue_bytes_max, until a later host_turn_end. */
     uint64_t (*room)(void *ctx, uint64_t node_id, enum host_lane lane);

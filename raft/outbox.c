@@ -293,8 +293,8 @@ static uint64_t send_frame(struct raft_host *h, struct peer *p, enum host_lane l
 {
     uint64_t len = h->frame.len;
     assert(len <= HOST_FRAME_BYTES_MAX);
-    h->opt.env.send(h->opt.env.ctx, p->node_id, lane, &h->frame);
-    h->frame = BUF_EMPTY; /* Taken over. */
+    h->opt.env.send(h->opt.env.ctx, p->node_id, lane, buf_slice(&h->frame));
+    buf_clear(&h->frame);
     return len;
 }
 

@@ -50,9 +50,13 @@ static int posix_open(void *ctx, const char *path, unsigned flags, struct file *
         fd = open(path, how, 0640);
     } while (fd < 0 && errno == EINTR);
     if (fd < 0) {
-        /* open() answers EINVAL where O_DIRECT is unknown (tmpfs, some overlays). */
+        /* open() answers EINVAL where O_DIRECT is unknown (tmpfs, some overlays), and has made
+         * the file by then. */
         if ((flags & (FILE_DIRECT | FILE_UNCACHED)) != 0 && errno == EINVAL) {
             saved_errno = errno;
+            if ((flags & FILE_EXCL) != 0) {
+                (void)unlink(path);
+            }
             return ERR_UNSUPPORTED;
         }
         return fail();

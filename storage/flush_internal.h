@@ -25,6 +25,15 @@ struct flush_file {
     uint64_t end;     /* Where the next block goes. */
     uint64_t planned; /* Estimate, for choosing. */
     bool is_new;
+    bool is_uncached; /* Its blocks go through the gather. */
+};
+
+/* Pages that are not written yet. */
+struct flush_gather {
+    struct flush_file *to; /* NULL: none. */
+    uint8_t *pages;
+    size_t len;
+    uint64_t off; /* In the file. */
 };
 
 struct flush_out {
@@ -70,11 +79,19 @@ struct store_flush {
     uint64_t old_generation;
     uint64_t next_file; /* Counters as of begin. */
     uint64_t next_block;
+    struct flush_gather gather;
     bool is_journal_rotten;
     bool has_run;
 };
 
 void job_touch(struct store_flush *job, struct data_file *f);
+
+/* flush_write.c, on the flusher: put a block behind the end of @ff. *ret_off is its place; it is in
+ * the file after flush_write_rest(). 0, ERR_NOSPACE or ERR_IO, which are told to the store. */
+int flush_write(struct store_flush *job, struct flush_file *ff, struct slice bytes,
+                uint64_t *ret_off);
+int flush_write_rest(struct store_flush *job);
+void flush_write_close(struct store_flush *job);
 
 /* store_image.c: the stage's share in the three steps. */
 int stage_run(struct store_flush *job, struct store_stage *sg);

@@ -30,29 +30,6 @@ static int unlink_released(struct store_flush *job)
     return 0;
 }
 
-static int write_block(struct store_flush *job, struct flush_out *o, struct slice bytes)
-{
-    struct store *st = job->st;
-    struct flush_file *ff = o->to;
-    char path[STORE_PATH_BYTES];
-    store_file_path(st, ff->file->number, path);
-    int rv = 0;
-    if (ff->open == NULL) {
-        unsigned flags = FILE_WRITE | (ff->is_new ? FILE_CREATE | FILE_EXCL : 0);
-        rv = st->ops->open(st->ops->ctx, path, flags, &ff->open);
-    }
-    if (rv == 0) {
-        rv = st->ops->pwrite(st->ops->ctx, ff->open, bytes.ptr, bytes.len, ff->end);
-    }
-    if (rv != 0) {
-        store_fail(st, path);
-        return rv == ERR_NOSPACE ? rv : ERR_IO;
-    }
-    o->off = ff->end;
-    ff->end += bytes.len;
-    return 0;
-}
-
 /* ---- The three kinds of blocks ---- */
 
 static int build_tail(struct flush_out *o, struct buf *out)
@@ -203,7 +180,7 @@ static int run_out(struct store_flush *job, struct flush_out *o, struct buf *scr
         put_old_dead_sets(job, o);
         return 0;
     }
-    int rv = write_block(job, o, buf_slice(scratch));
+    int rv = flush_write(job, o->to, buf_slice(scratch), &o->off);
     if (rv != 0) {
         return rv;
     }
@@ -292,6 +269,8 @@ int store_flush_run(struct store_flush *job)
         }
     }
     buf_close(&scratch);
+    rv = rv == 0 ? flush_write_rest(job) : rv;
+    flush_write_close(job);
     for (struct store_stage *sg = job->stages; sg != NULL && rv == 0; sg = stage_next(sg)) {
         rv = stage_run(job, sg);
     }

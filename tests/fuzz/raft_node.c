@@ -2,7 +2,7 @@
 
 #include "storage/base/err.h"
 
-static void env_send(void *ctx, uint64_t node_id, enum host_lane lane, struct buf *frame)
+static void env_send(void *ctx, uint64_t node_id, enum host_lane lane, struct slice frame)
 {
     struct raft_node *n = ctx;
     struct reader r;
@@ -10,15 +10,14 @@ static void env_send(void *ctx, uint64_t node_id, enum host_lane lane, struct bu
     (void)node_id;
     (void)lane;
     /* Whatever it was told, what it says is well formed. */
-    require(frame->len <= HOST_FRAME_BYTES_MAX);
-    require(frame_open(buf_slice(frame), &r) == 0);
+    require(frame.len <= HOST_FRAME_BYTES_MAX);
+    require(frame_open(frame, &r) == 0);
     int rv;
     while ((rv = frame_next(&r, &it)) == 0) {
     }
     require(rv == ERR_NOTFOUND);
-    buf_close(&n->said);
-    n->said = *frame;
-    *frame = BUF_EMPTY;
+    buf_clear(&n->said);
+    buf_append_slice(&n->said, frame);
 }
 
 static uint64_t env_random(void *ctx)

@@ -13,7 +13,7 @@
 struct file {
     uint64_t epoch;
     uint32_t ino;
-    bool is_direct, is_writable;
+    bool is_direct, is_aligned, is_writable;
 };
 
 uint64_t sim_rng(uint64_t *state) /* splitmix64 */
@@ -398,7 +398,8 @@ static int sim_open(void *ctx, const char *path, unsigned flags, struct file **r
                        .op = SIM_DISK_OPEN, .ino = ino, .dir = dir, .dir2 = dir, .to = last});
     }
     struct file *f = xmalloc(sizeof *f);
-    *f = (struct file){d->epoch, ino, (flags & FILE_DIRECT) != 0, (flags & FILE_WRITE) != 0};
+    *f = (struct file){d->epoch, ino, (flags & FILE_DIRECT) != 0,
+                       (flags & (FILE_DIRECT | FILE_UNCACHED)) != 0, (flags & FILE_WRITE) != 0};
     *ret_file = f;
     return leave(d, 0);
 }
@@ -450,7 +451,7 @@ static int sim_pwrite(void *ctx, struct file *f, const void *buf, size_t len, ui
     if (f->epoch != d->epoch || !f->is_writable) {
         return leave(d, ERR_IO);
     }
-    if (f->is_direct && (len % 4096 != 0 || off % 4096 != 0 || (uintptr_t)buf % 4096 != 0)) {
+    if (f->is_aligned && (len % 4096 != 0 || off % 4096 != 0 || (uintptr_t)buf % 4096 != 0)) {
         return leave(d, ERR_IO);
     }
     if (rv == 0 && f->is_direct && d->is_sync_broken) {

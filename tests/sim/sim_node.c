@@ -248,16 +248,14 @@ static void tick_event(void *arg, uint64_t life, uint64_t unused)
 
 /* ---- The host's environment ---- */
 
-static void env_send(void *ctx, uint64_t node_id, enum host_lane lane, struct buf *frame)
+static void env_send(void *ctx, uint64_t node_id, enum host_lane lane, struct slice frame)
 {
     struct sim_node *n = ctx;
     struct sim_run *run = n->run;
-    sim_trace(&run->clock, "frame %llu-%llu bytes %llu", n->number, node_id - 1, frame->len);
+    sim_trace(&run->clock, "frame %llu-%llu bytes %llu", n->number, node_id - 1, frame.len);
     run->result->stats.frames++;
-    sim_tap_frame(n, buf_slice(frame));
-    sim_net_send(run->net, n->number, (unsigned)node_id - 1, lane == HOST_LANE_BULK ? 1 : 0,
-                 buf_slice(frame));
-    buf_close(frame);
+    sim_tap_frame(n, frame);
+    sim_net_send(run->net, n->number, (unsigned)node_id - 1, lane == HOST_LANE_BULK ? 1 : 0, frame);
 }
 
 static uint64_t env_random(void *ctx)

@@ -48,13 +48,13 @@ enum puppet_outcome puppet_play(puppet_schedule schedule, uint64_t guards_off)
 
 /* ---- The environment ---- */
 
-static void env_send(void *ctx, uint64_t node_id, enum host_lane lane, struct buf *frame)
+static void env_send(void *ctx, uint64_t node_id, enum host_lane lane, struct slice frame)
 {
     struct puppet *p = ctx;
     struct reader r;
     struct frame_item it;
     (void)lane;
-    must(frame_open(buf_slice(frame), &r) == 0);
+    must(frame_open(frame, &r) == 0);
     while (frame_next(&r, &it) == 0) {
         struct said *s = xcalloc(1, sizeof *s);
         s->node = node_id;
@@ -63,7 +63,6 @@ static void env_send(void *ctx, uint64_t node_id, enum host_lane lane, struct bu
         s->item.bytes = buf_slice(&s->bytes);
         list_push_back(&p->said, &s->link);
     }
-    buf_close(frame);
 }
 
 static uint64_t env_room(void *ctx, uint64_t node_id, enum host_lane lane)

@@ -16,22 +16,21 @@ static uint64_t mix(uint64_t h, uint64_t v)
 
 /* ---- The environment ---- */
 
-static void env_send(void *ctx, uint64_t node_id, enum host_lane lane, struct buf *frame)
+static void env_send(void *ctx, uint64_t node_id, enum host_lane lane, struct slice frame)
 {
     struct world_node *n = ctx;
     struct world *w = n->world;
     unsigned to = (unsigned)node_id - 1;
-    cr_assert_leq(frame->len, HOST_FRAME_BYTES_MAX);
+    cr_assert_leq(frame.len, HOST_FRAME_BYTES_MAX);
     w->frames_sent++;
     if (w->is_cut[n->number][to] || !w->nodes[to].is_up) {
-        buf_close(frame);
         return;
     }
     struct world_frame *f = xcalloc(1, sizeof *f);
     f->from = n->number;
     f->to = to;
     f->lane = lane;
-    f->bytes = *frame;
+    buf_append_slice(&f->bytes, frame);
     list_push_back(&w->frames, &f->link);
 }
 

@@ -319,12 +319,12 @@ static void note_raft_id(void *arg, const struct group_found *found)
     *raft_id = found->gid == 1 ? found->raft_id : *raft_id;
 }
 
-static void send_nothing(void *ctx, uint64_t node_id, enum host_lane lane, struct buf *frame)
+static void send_nothing(void *ctx, uint64_t node_id, enum host_lane lane, struct slice frame)
 {
     (void)ctx;
     (void)node_id;
     (void)lane;
-    buf_close(frame);
+    (void)frame;
 }
 
 static uint64_t random_one(void *ctx)

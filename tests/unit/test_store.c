@@ -63,6 +63,101 @@ Test(store, a_reference_keeps_a_view_valid_after_its_message_is_gone)
     world_free(w);
 }
 
+/* ---- More in a pass than is gathered before it is written ---- */
+
+static struct store *big_open(struct sim_disk *disk)
+{
+    struct store_options o = {.ops = sim_disk_ops(disk), .dir = "/big", .machine_version = 1};
+    struct store_recovery rec;
+    struct store *st;
+    cr_assert_eq(store_open(&o, &rec, &st), 0);
+    cr_assert_eq(rec.quarantined_count, 0);
+    return st;
+}
+
+static struct store_message big_message(uint64_t gid, uint64_t seq, uint8_t *payload, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        payload[i] = (uint8_t)(gid * 131 + seq * 31 + i * 7);
+    }
+    return (struct store_message){.seq = seq,
+                                  .time_ns = (int64_t)seq,
+                                  .subject = SLICE_LIT("big.subject"),
+                                  .payload = slice_of(payload, len)};
+}
+
+static void on_big_info(void *arg, const struct store_info *info)
+{
+    (void)info;
+    ++*(uint64_t *)arg;
+}
+
+static void on_big_item(void *arg, struct slice key, struct slice value)
+{
+    (void)arg;
+    (void)key;
+    (void)value;
+}
+
+/* Large streams with a small one between them, so that files take turns; twice, so that the second
+ * pass goes on where the first ended. */
+static void large_passes(bool has_direct)
+{
+    const uint64_t counts[] = {0, 4000, 3, 3500};
+    uint8_t payload[701];
+    struct sim_disk *disk = sim_disk_new(7);
+    const struct file_ops *ops = sim_disk_ops(disk);
+    sim_disk_set_direct(disk, has_direct);
+    cr_assert_eq(ops->mkdir(ops->ctx, "/big"), 0);
+    cr_assert_eq(ops->sync_dir(ops->ctx, "/"), 0);
+    struct store *st = big_open(disk);
+    for (unsigned pass = 0; pass < 2; pass++) {
+        struct store_flush *job;
+        for (uint64_t gid = 1; gid <= 3; gid++) {
+            struct store_stream *s = store_find(st, gid);
+            s = s != NULL ? s : store_stream_create(st, gid, gid);
+            for (uint64_t i = 1; i <= counts[gid]; i++) {
+                struct store_message m =
+                    big_message(gid, pass * counts[gid] + i, payload, sizeof payload);
+                store_append(s, &m);
+            }
+        }
+        cr_assert_eq(store_flush_begin(st, &job), 0);
+        for (uint64_t gid = 1; gid <= 3; gid++) {
+            store_flush_stream(job, store_find(st, gid), pass + 1, 1);
+        }
+        cr_assert_eq(store_flush_run(job), 0);
+        store_base_durable(st, store_flush_end(job, NULL, NULL));
+    }
+    store_close(st);
+    sim_disk_crash(disk, 3);
+    st = big_open(disk);
+    for (uint64_t gid = 1; gid <= 3; gid++) {
+        struct store_stream *s = store_find(st, gid);
+        uint64_t count = 0;
+        cr_assert_eq(store_stream_load(s, on_big_info, on_big_item, &count), 0);
+        cr_assert_eq(count, 2 * counts[gid]);
+        for (uint64_t seq = 1; seq <= count; seq++) {
+            struct store_message m = big_message(gid, seq, payload, sizeof payload);
+            struct store_view v;
+            cr_assert_eq(world_read(NULL, s, seq, &v), 0, "gid %" PRIu64 " seq %" PRIu64, gid, seq);
+            cr_assert(view_is(&v, &m), "gid %" PRIu64 " seq %" PRIu64, gid, seq);
+        }
+    }
+    store_close(st);
+    sim_disk_free(disk);
+}
+
+Test(store, large_passes_are_written_whole_past_the_page_cache)
+{
+    large_passes(true);
+}
+
+Test(store, large_passes_are_written_whole_through_the_page_cache)
+{
+    large_passes(false);
+}
+
 /* Operations against the model; flushes whose run overlaps with operations; reopenings. */
 static void random_life(uint64_t seed, unsigned steps)
 {
