@@ -337,13 +337,34 @@ static int open_wal(struct js *js, const struct file_ops *ops)
     return rv;
 }
 
+/* What is not of one stream. */
+static void tell_file_damage(const struct store_damage *damage)
+{
+    switch (damage->type) {
+    case STORE_DAMAGE_COPY:
+        log_err("Damage in %s: the journal of checkpoints is written anew from its other copy",
+                damage->path);
+        break;
+    case STORE_DAMAGE_CHECKPOINT:
+        log_err("Damage in %s: a checkpoint cannot be read, in no copy of the journal: replicas "
+                "whose log does not reach back are fetched from other nodes",
+                damage->path);
+        break;
+    default:
+        log_err("A file that no checkpoint names was set aside: %s", damage->path);
+    }
+}
+
 static void on_damage(void *arg, const struct store_damage *damage)
 {
     static const char *const what[] = {"messages cannot be read", "a block cannot be read",
-                                       "an index cannot be read", "a checkpoint cannot be read",
-                                       "a file that no checkpoint names was set aside"};
+                                       "an index cannot be read"};
     struct js *js = arg;
-    struct js_stream *st = damage->gid == 0 ? NULL : js_stream_find(js, damage->gid);
+    if (damage->gid == 0) {
+        tell_file_damage(damage);
+        return;
+    }
+    struct js_stream *st = js_stream_find(js, damage->gid);
     if (st != NULL) {
         js_mend_wanted(st);
     }

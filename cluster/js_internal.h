@@ -397,6 +397,8 @@ struct js {
     /* js_scrub.c */
     struct js_scrub {
         bool is_reading;
+        bool is_journal_due; /* Of this pass. */
+        struct store_check journal;
         struct store_read read;
         uint64_t gid; /* Being checked; 0: between two passes. */
         uint64_t seq; /* From here on. */
@@ -409,7 +411,9 @@ struct js {
         uint64_t passes; /* Completed. */
         uint64_t blocks; /* Checked since the start, */
         uint64_t bytes;
-        uint64_t damaged; /* and found damaged. */
+        uint64_t damaged;         /* and found damaged. */
+        uint64_t journal_checks;  /* Both copies of the journal, */
+        uint64_t journal_damaged; /* and found damaged in one. */
     } scrub;
 
     /* js_mend.c */

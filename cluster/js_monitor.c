@@ -212,6 +212,8 @@ static json_t *scrub_json(const struct js *js)
                           "blocks", u64(c->blocks));
     json_object_set_new(j, "bytes", u64(c->bytes));
     json_object_set_new(j, "damaged_blocks", u64(c->damaged));
+    json_object_set_new(j, "journal_checks", u64(c->journal_checks));
+    json_object_set_new(j, "journal_damaged", u64(c->journal_damaged));
     return j;
 }
 

@@ -1,6 +1,7 @@
-/* The scrub: reads every block of every stream, slowly, on the pool, so that damage is found and
- * mended (js_mend.c) while other replicas still have what it hit. In order of gid and sequence, at
- * most `scrub_rate` bytes a second; a pass begins `scrub_interval` after the one before began. */
+/* The scrub: reads the journal of checkpoints and every block of every stream, slowly, on the pool,
+ * so that damage is found and mended (store_check_journal_done, js_mend.c) while its other copy and
+ * other replicas still have what it hit. In order of gid and sequence, about `scrub_rate` bytes a
+ * second; a pass begins `scrub_interval` after the one before began. */
 #include "cluster/js_internal.h"
 #include "cluster/node_options.h"
 #include "storage/base/err.h"
@@ -27,6 +28,48 @@ static void done(void *arg)
     }
 }
 
+static void wait_for(struct js *js, uint64_t bytes)
+{
+    js->scrub.bytes += bytes;
+    js->scrub.next_ms =
+        loop_now_ms(js->loop) + bytes * 1000 / (uint64_t)js->ctx->options->scrub_bytes_per_s;
+}
+
+static void run_journal(void *arg)
+{
+    struct js *js = arg;
+    store_check_journal_run(&js->scrub.journal);
+}
+
+static void done_journal(void *arg)
+{
+    struct js *js = arg;
+    struct js_scrub *c = &js->scrub;
+    c->is_reading = false;
+    int rv = store_check_journal_done(&c->journal);
+    c->journal_checks++;
+    c->journal_damaged += rv == ERR_CORRUPT ? 1 : 0;
+    if (rv == ERR_IO) {
+        log_err("The journal of checkpoints in %s/store cannot be read", js->dir);
+    }
+}
+
+static void check_journal(struct js *js)
+{
+    struct js_scrub *c = &js->scrub;
+    uint64_t bytes;
+    int rv = store_check_journal_start(js->store, &c->journal, &bytes);
+    if (rv == ERR_BUSY) {
+        return;
+    }
+    c->is_journal_due = false;
+    if (rv == 0) {
+        wait_for(js, bytes);
+        c->is_reading = true;
+        loop_work(js->loop, run_journal, done_journal, js);
+    }
+}
+
 /* Loaded streams only: of others it is not known what is in their blocks. */
 static struct js_stream *stream_from(struct js *js, uint64_t gid)
 {
@@ -50,9 +93,7 @@ static bool check(struct js *js, struct js_stream *st, uint64_t *seq)
     }
     *seq = last_seq + 1;
     c->read_gid = st->gid;
-    c->bytes += c->read.len;
-    c->next_ms =
-        loop_now_ms(js->loop) + c->read.len * 1000 / (uint64_t)js->ctx->options->scrub_bytes_per_s;
+    wait_for(js, c->read.len);
     c->is_reading = true;
     loop_work(js->loop, run, done, js);
     return true;
@@ -74,6 +115,7 @@ static bool may_begin(struct js *js, uint64_t now)
         c->began_ms = now;
         c->next_ms = now + FIRST_MS;
         c->gid = 1;
+        c->is_journal_due = true;
         return false;
     }
     if (now - c->began_ms < (uint64_t)js->ctx->options->scrub_interval_ms) {
@@ -82,6 +124,7 @@ static bool may_begin(struct js *js, uint64_t now)
     c->began_ms = now;
     c->gid = 1;
     c->seq = 0;
+    c->is_journal_due = true;
     return true;
 }
 
@@ -97,6 +140,10 @@ void js_scrub_tick(struct js *js)
         return;
     }
     if (now < c->next_ms || (c->gid == 0 && !may_begin(js, now))) {
+        return;
+    }
+    if (c->is_journal_due) {
+        check_journal(js);
         return;
     }
     struct js_stream *st = stream_from(js, c->gid);

@@ -5,14 +5,17 @@
  * file of the next generation (under another name, synced, renamed, directory synced). The file of
  * the generation before is kept.
  *
- * File ckpt-<generation, 16 hex digits>.journal; ckpt-<…>.tmp while the first frame is written.
+ * There are two copies of each generation, ckpt-<generation, 16 hex digits>.journal and .mirror,
+ * written alike and synced both before a frame counts: whatever one of them loses, the other has.
+ * ckpt-<…>.<copy>.tmp while the first frame is written.
  * Little-endian. Frames begin on 4 KiB boundaries, zeros between, so that pages with durable bytes
  * are never written again.
  *
  * File header, 4096 bytes:
  *    0  8 bytes "WEIRCKP1"            16  u64  generation
  *    8  u32  format version, 1        24  u32  crc32c of the 4096 bytes, this field taken as 0
- *   12  u32  machine version          28  zeros
+ *   12  u32  machine version          28  u32  copies that are kept; 0: one, of earlier builds
+ *                                     32  zeros
  *
  * Frame: header (48), then the body.
  *    0  u32  magic "WCKF"             24  u64  bytes of the body
@@ -43,6 +46,8 @@
 
 struct checkpoint;
 
+#define CHECKPOINT_COPIES 2
+
 struct checkpoint_options {
     const struct file_ops *ops;
     const char *dir;
@@ -53,10 +58,12 @@ struct checkpoint_options {
 struct checkpoint_recovery {
     uint64_t generation; /* 0: there was none. */
     uint64_t pass;
-    bool is_torn;
-    bool is_rotten;
-    bool is_fallback;
-    char damaged_path[512]; /* "" if nothing is. */
+    bool is_torn;        /* The last frame never completed. */
+    bool is_rotten;      /* The last frame is damaged in all copies: it may have counted. */
+    bool is_fallback;    /* The newest generation is unreadable in all copies: the one before. */
+    bool must_rewrite;   /* A copy lacks something: commit, and there are two again. */
+    uint64_t unreadable; /* With is_fallback: the newest generation. */
+    bool is_copy_damaged[CHECKPOINT_COPIES]; /* Not by a commit that was cut off. */
 };
 
 /* Load the newest readable generation. ERR_IO, ERR_NOSPACE, ERR_CORRUPT (files and none readable),
@@ -86,11 +93,35 @@ typedef void (*checkpoint_item_cb)(void *arg, uint8_t kind, struct slice key, st
 int checkpoint_read(struct checkpoint *c, uint64_t gid, uint32_t kinds, checkpoint_item_cb cb,
                     void *arg);
 
-/* Read one item from the open file of its generation; appended to @out. ERR_IO, ERR_CORRUPT. */
-int checkpoint_read_place(const struct file_ops *ops, struct file *f, uint64_t gid,
-                          const struct checkpoint_place *place, struct slice key, struct buf *out);
-/* Path of the file of a generation. */
-void checkpoint_path(const char *dir, uint64_t generation, char *out, size_t out_bytes);
+/* The open copies of a generation; NULL for one that is not there. */
+struct checkpoint_files {
+    struct file *copies[CHECKPOINT_COPIES];
+};
+/* ERR_NOTFOUND when none is there; ERR_IO. */
+int checkpoint_files_open(const struct file_ops *ops, const char *dir, uint64_t generation,
+                          struct checkpoint_files *ret_files);
+void checkpoint_files_close(const struct file_ops *ops, struct checkpoint_files *files);
+/* Read one item from the open files of its generation; appended to @out. ERR_IO, ERR_CORRUPT: in
+ * all copies. */
+int checkpoint_read_place(const struct file_ops *ops, const struct checkpoint_files *files,
+                          uint64_t gid, const struct checkpoint_place *place, struct slice key,
+                          struct buf *out);
+/* Path of a copy of a generation. */
+void checkpoint_path(const char *dir, uint64_t generation, unsigned copy, char *out,
+                     size_t out_bytes);
+/* Whether @name is that of a copy of a generation. */
+bool checkpoint_name(const char *name, uint64_t *ret_generation);
+
+/* Looking at what the disk has of all that is committed: begin while nothing is being committed,
+ * run on any thread, also while commits go on. Returns 0 or ERR_IO; is_damaged says which copies.
+ * What it says of a generation that has ended meanwhile means nothing. */
+struct checkpoint_check {
+    uint64_t generation;
+    uint64_t end;
+    bool is_damaged[CHECKPOINT_COPIES];
+};
+void checkpoint_check_begin(const struct checkpoint *c, struct checkpoint_check *ret_check);
+int checkpoint_check_run(const struct file_ops *ops, const char *dir, struct checkpoint_check *k);
 
 /* Gather changes for the next commit. */
 void checkpoint_put(struct checkpoint *c, uint64_t gid, uint8_t kind, struct slice key,
@@ -112,7 +143,9 @@ uint64_t checkpoint_bytes(const struct checkpoint *c);
  */
 int checkpoint_commit(struct checkpoint *c, const char **ret_path, bool *ret_is_rotten);
 
-/* Apply one journal's bytes to nothing: for fuzzing. Returns as checkpoint_open. */
-int checkpoint_parse(struct slice file, uint64_t generation, checkpoint_item_cb cb, void *arg,
-                     struct checkpoint_recovery *ret_recovery);
+/* Apply a journal's copies to nothing, and name the items that live: for fuzzing. Returns as
+ * checkpoint_open. */
+typedef void (*checkpoint_key_cb)(void *arg, uint8_t kind, struct slice key, uint32_t value_bytes);
+int checkpoint_parse(const struct slice *files, uint64_t generation, checkpoint_key_cb cb,
+                     void *arg, struct checkpoint_recovery *ret_recovery);
 #endif

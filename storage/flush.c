@@ -219,6 +219,10 @@ int store_flush_begin(struct store *st, struct store_flush **ret_job)
     job->rewrite_left = st->options.rewrite_bytes;
     job->old_generation = checkpoint_generation(st->checkpoint);
     st->job = job;
+    if (st->is_journal_damaged) {
+        checkpoint_want_generation(st->checkpoint);
+        st->is_journal_damaged = false;
+    }
     plan_unlinks(job);
     plan_dropped(job);
     plan_copies(job);
@@ -419,7 +423,7 @@ bool store_flush_is_due(const struct store *st)
     if (st->job != NULL) {
         return false; /* What is due is only known at its end; the files are the job's. */
     }
-    if (st->dropped != NULL) {
+    if (st->dropped != NULL || st->is_journal_damaged) {
         return true;
     }
     const struct data_file *f, *tmp;

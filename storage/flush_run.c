@@ -20,11 +20,13 @@ static int unlink_released(struct store_flush *job)
         }
     }
     for (struct dead_journal *d = job->journals; d != NULL; d = d->next) {
-        checkpoint_path(st->dir, d->generation, path, sizeof path);
-        int rv = st->ops->unlink(st->ops->ctx, path);
-        if (rv != 0 && rv != ERR_NOTFOUND) {
-            store_fail(st, path);
-            return rv;
+        for (unsigned i = 0; i < CHECKPOINT_COPIES; i++) {
+            checkpoint_path(st->dir, d->generation, i, path, sizeof path);
+            int rv = st->ops->unlink(st->ops->ctx, path);
+            if (rv != 0 && rv != ERR_NOTFOUND) {
+                store_fail(st, path);
+                return rv;
+            }
         }
     }
     return 0;

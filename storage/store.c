@@ -52,6 +52,15 @@ void store_report(struct store *st, const struct store_damage *damage)
     }
 }
 
+void store_report_copy(struct store *st, enum store_damage_type type, uint64_t generation,
+                       unsigned copy)
+{
+    char path[STORE_PATH_BYTES];
+    checkpoint_path(st->dir, generation, copy, path, sizeof path);
+    struct store_damage d = {type, 0, 0, 0, path};
+    store_report(st, &d);
+}
+
 void store_fail(struct store *st, const char *path)
 {
     snprintf(st->error_path, sizeof st->error_path, "%s", path);

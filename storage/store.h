@@ -48,6 +48,7 @@ enum store_damage_type {
     STORE_DAMAGE_BLOCK,      /* A whole block: its file is missing, short or unreadable. */
     STORE_DAMAGE_INDEX,      /* Index or footer; the messages were found by their records. */
     STORE_DAMAGE_CHECKPOINT, /* Journal; gid 0. Streams may be older than the WAL's BASE says. */
+    STORE_DAMAGE_COPY,       /* A copy of the journal; gid 0. The other has all: written anew. */
     STORE_DAMAGE_QUARANTINE, /* A file that no checkpoint names was renamed aside; gid 0. */
 };
 
@@ -81,8 +82,9 @@ struct store_recovery {
     uint64_t generation;        /* Of the checkpoint journal that was loaded; 0: empty store. */
     uint64_t pass;              /* Flush pass of the last valid commit. */
     bool is_torn;               /* The last frame never completed: discarded, nobody was told. */
-    bool is_rotten;             /* The last frame is complete and damaged: it may have counted. */
-    bool is_fallback;           /* The newest generation is unreadable: the one before was taken. */
+    bool is_rotten;             /* The last frame is damaged in all copies: it may have counted. */
+    bool is_fallback;           /* The newest generation is unreadable in all copies: the one
+                                 * before was taken. */
     uint64_t quarantined_count; /* Files renamed to *.quarantine. */
     uint64_t cut_bytes;         /* Beyond the lengths the checkpoint names. */
 };
@@ -252,6 +254,22 @@ int store_check_start(struct store_stream *s, uint64_t seq, struct store_read *r
 /* 0, or ERR_CORRUPT as reported to the damage callback; others: it could not be checked. */
 int store_check_done(struct store_read *req);
 
+/* Check the copies of the journal as the disk has them:
+ *   start (loop) -> run (any thread; flushes may go on) -> done (loop)
+ * ERR_BUSY while a flush job exists, ERR_NOTFOUND before the first pass. */
+struct store_check {
+    struct store *store; /* Private. */
+    uint64_t generation;
+    uint64_t end;
+    bool is_damaged[2];
+    int status;
+};
+int store_check_journal_start(struct store *st, struct store_check *req, uint64_t *ret_bytes);
+void store_check_journal_run(struct store_check *req);
+/* 0, or ERR_CORRUPT as reported to the damage callback: a flush is due, which writes the journal
+ * anew; ERR_IO: it could not be read. */
+int store_check_journal_done(struct store_check *req);
+
 /* A damaged block is mended in memory with records from other replicas, each proven by its own
  * checksum, which is bound to stream and sequence; then the next flush of the stream writes it
  * under a new id and lets the old one die. Nothing is renumbered, and nothing is left out.
@@ -314,7 +332,8 @@ void store_flush_abort(struct store_flush *job);
 /* The BASE records of all passes up to @pass are durable in the WAL: step 5 may release what these
  * passes let die. Without it nothing is ever unlinked. */
 void store_base_durable(struct store *st, uint64_t pass);
-/* Something waits for a flush pass: deleted streams, files to unlink. False while a job exists. */
+/* Something waits for a flush pass: deleted streams, files to unlink, a damaged copy of the
+ * journal. False while a job exists. */
 bool store_flush_is_due(const struct store *st);
 
 /* ---- Images, for catch-up (raft-guide 4.4) ---- */

@@ -194,10 +194,8 @@ static size_t put_all_absent(const struct store_image *im, struct buf *out)
 int store_image_prepare(struct store_image *im)
 {
     const struct file_ops *ops = im->st->ops;
-    char path[STORE_PATH_BYTES];
-    checkpoint_path(im->st->dir, im->generation, path, sizeof path);
-    struct file *f;
-    int rv = ops->open(ops->ctx, path, FILE_READ, &f);
+    struct checkpoint_files files;
+    int rv = checkpoint_files_open(ops, im->st->dir, im->generation, &files);
     if (rv != 0) {
         return rv;
     }
@@ -216,9 +214,9 @@ int store_image_prepare(struct store_image *im)
         struct slice key = slice_of(it->key, it->place.key_bytes);
         put_head(out, it->place.kind, it->place.key_bytes, it->place.value_bytes);
         buf_append_slice(out, key);
-        rv = checkpoint_read_place(ops, f, im->gid, &it->place, key, out);
+        rv = checkpoint_read_place(ops, &files, im->gid, &it->place, key, out);
     }
-    ops->close(ops->ctx, f);
+    checkpoint_files_close(ops, &files);
     if (rv == 0) {
         size_t items = im->items_count + put_all_absent(im, out);
         put_u32(out->ptr + 48, (uint32_t)items);

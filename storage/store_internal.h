@@ -159,6 +159,7 @@ struct store {
     struct store_stage *stages;
     struct left_file *left;
     uint64_t previous_generation; /* Kept beside the newest. */
+    bool is_journal_damaged;      /* In one copy: the next pass begins a new generation. */
     uint64_t next_file;
     uint64_t next_block;
     uint64_t base_pass;
@@ -177,6 +178,8 @@ struct data_file *file_find(struct store *st, uint64_t number);
 struct data_file *file_new(struct store *st, uint64_t number);
 void file_free(struct store *st, struct data_file *f);
 void store_report(struct store *st, const struct store_damage *damage);
+void store_report_copy(struct store *st, enum store_damage_type type, uint64_t generation,
+                       unsigned copy);
 void store_count_totals(struct store *st);
 void store_fail(struct store *st, const char *path);
 struct store_stream *store_stream_new(struct store *st, uint64_t gid, uint64_t sid);

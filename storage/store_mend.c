@@ -8,7 +8,8 @@
 #include <stdlib.h>
 
 #include "storage/base/err.h"
-#include "storage/store_internal.h"
+#include "storage/file_read.h"
+#include "storage/flush_internal.h"
 
 static const uint8_t *record_of(const struct block *b, uint64_t seq)
 {
@@ -59,74 +60,21 @@ int store_check_start(struct store_stream *s, uint64_t seq, struct store_read *r
     return ERR_NOTFOUND;
 }
 
-/* The end of the file may be no whole page, and is read as any other file. */
-static int read_rest(const struct file_ops *ops, const char *path, uint8_t *raw, size_t len,
-                     uint64_t off)
-{
-    struct file *f;
-    size_t n = 0;
-    int rv = len == 0 ? 0 : ops->open(ops->ctx, path, FILE_READ, &f);
-    if (rv != 0 || len == 0) {
-        return rv;
-    }
-    rv = ops->pread(ops->ctx, f, raw, len, off, &n);
-    ops->close(ops->ctx, f);
-    return rv; /* What is missing stays zero. */
-}
-
-/* Whole pages, past the page cache: @raw gets those bytes of [off, off + len) that lie in them. */
-static int read_pages(const struct file_ops *ops, struct file *f, uint8_t *raw, size_t len,
-                      uint64_t off, uint64_t *ret_end)
-{
-    uint64_t size;
-    int rv = ops->size(ops->ctx, f, &size);
-    if (rv != 0) {
-        return rv;
-    }
-    uint64_t from = off / BLOCK_ALIGN * BLOCK_ALIGN;
-    uint64_t to = align_up(off + len);
-    to = to < size ? to : size / BLOCK_ALIGN * BLOCK_ALIGN;
-    *ret_end = off;
-    if (to <= off) {
-        return 0;
-    }
-    uint8_t *pages = aligned_alloc(BLOCK_ALIGN, to - from);
-    if (pages == NULL) {
-        return ERR_NOMEM;
-    }
-    size_t n = 0;
-    rv = ops->pread(ops->ctx, f, pages, to - from, from, &n);
-    uint64_t end = from + n < off + len ? from + n : off + len;
-    if (rv == 0 && end > off) {
-        memcpy(raw, pages + (off - from), end - off);
-        *ret_end = end;
-    }
-    free(pages);
-    return rv;
-}
-
 bool check_read(struct store_read *req, const struct block_owner *owner,
                 const struct block_meta *meta)
 {
-    const struct file_ops *ops = req->store->ops;
     char path[STORE_PATH_BYTES];
-    struct file *f;
     store_file_path(req->store, req->file_number, path);
-    if (ops->open(ops->ctx, path, FILE_READ | FILE_UNCACHED, &f) != 0) {
+    uint8_t *raw = xmalloc(meta->bytes);
+    int rv = file_read_disk(req->store->ops, path, raw, meta->bytes, req->off);
+    if (rv == ERR_UNSUPPORTED || rv == ERR_NOMEM) {
+        free(raw);
         return false;
-    }
-    uint8_t *raw = xcalloc(1, meta->bytes);
-    uint64_t end;
-    int rv = read_pages(ops, f, raw, meta->bytes, req->off, &end);
-    ops->close(ops->ctx, f);
-    if (rv == 0) {
-        size_t done = (size_t)(end - req->off);
-        rv = read_rest(ops, path, raw + done, meta->bytes - done, end);
     }
     if (rv != 0) {
         free(raw);
         req->status = rv;
-        return rv != ERR_NOMEM;
+        return true;
     }
     req->status = block_load(raw, owner, meta, &req->mem, &req->is_index_bad);
     return true;
@@ -369,4 +317,49 @@ bool store_record_read(struct slice record, struct store_message *ret_message)
         .header = slice_of(p + subject_bytes, header_bytes),
         .payload = slice_of(p + subject_bytes + header_bytes, record_payload_bytes(r))};
     return true;
+}
+
+/* ---- The journal ---- */
+
+int store_check_journal_start(struct store *st, struct store_check *req, uint64_t *ret_bytes)
+{
+    struct checkpoint_check k;
+    if (st->job != NULL) {
+        return ERR_BUSY;
+    }
+    if (checkpoint_generation(st->checkpoint) == 0) {
+        return ERR_NOTFOUND;
+    }
+    checkpoint_check_begin(st->checkpoint, &k);
+    *req = (struct store_check){.store = st, .generation = k.generation, .end = k.end};
+    *ret_bytes = k.end * CHECKPOINT_COPIES;
+    return 0;
+}
+
+void store_check_journal_run(struct store_check *req)
+{
+    struct checkpoint_check k = {.generation = req->generation, .end = req->end};
+    req->status = checkpoint_check_run(req->store->ops, req->store->dir, &k);
+    static_assert(sizeof req->is_damaged == sizeof k.is_damaged, "one for each copy");
+    memcpy(req->is_damaged, k.is_damaged, sizeof req->is_damaged);
+}
+
+int store_check_journal_done(struct store_check *req)
+{
+    struct store *st = req->store;
+    /* A job may be about to end this generation; it cannot have ended an earlier one. */
+    uint64_t current =
+        st->job != NULL ? st->job->old_generation : checkpoint_generation(st->checkpoint);
+    if (req->status != 0 || current != req->generation) {
+        return req->status == ERR_IO ? ERR_IO : 0;
+    }
+    int rv = 0;
+    for (unsigned i = 0; i < CHECKPOINT_COPIES; i++) {
+        if (req->is_damaged[i]) {
+            store_report_copy(st, STORE_DAMAGE_COPY, current, i);
+            st->is_journal_damaged = true;
+            rv = ERR_CORRUPT;
+        }
+    }
+    return rv;
 }

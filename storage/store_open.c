@@ -196,7 +196,7 @@ static int recover_name(struct store *st, const struct listing *l, const char *n
     if (len > 4 && strncmp(name, "ckpt-", 5) == 0 && strcmp(name + len - 4, ".tmp") == 0) {
         return drop_name(st, name); /* A generation that never began. */
     }
-    if (sscanf(name, "ckpt-%16" SCNx64 ".journal%n", &number, &end) == 1 && end == (int)len) {
+    if (checkpoint_name(name, &number)) {
         uint64_t loaded = checkpoint_generation(st->checkpoint);
         if (number > loaded) {
             return quarantine(st, l, name, rec); /* Unreadable: loading has passed it over. */
@@ -226,10 +226,10 @@ static void find_dead_journals(struct store *st, const struct listing *l, uint64
 {
     for (size_t i = 0; i < l->count; i++) {
         uint64_t number;
-        int end = 0;
-        const char *name = l->names[i].text;
-        if (sscanf(name, "ckpt-%16" SCNx64 ".journal%n", &number, &end) == 1 && name[end] == 0 &&
-            end > 0 && number < st->previous_generation) {
+        bool is_new = st->dead_journals == NULL;
+        if (checkpoint_name(l->names[i].text, &number) && number < st->previous_generation &&
+            (is_new ||
+             st->dead_journals->generation != number)) { /* By name: both copies in a row. */
             struct dead_journal *d = xcalloc(1, sizeof *d);
             *d = (struct dead_journal){st->dead_journals, number, pass};
             st->dead_journals = d;
@@ -279,6 +279,19 @@ static struct store *store_new(const struct store_options *options)
     return st;
 }
 
+static void report_journal(struct store *st, const struct checkpoint_recovery *cr)
+{
+    for (unsigned i = 0; i < CHECKPOINT_COPIES; i++) {
+        if (cr->is_copy_damaged[i]) {
+            store_report_copy(st, cr->is_rotten ? STORE_DAMAGE_CHECKPOINT : STORE_DAMAGE_COPY,
+                              cr->generation, i);
+        }
+    }
+    if (cr->is_fallback) {
+        store_report_copy(st, STORE_DAMAGE_CHECKPOINT, cr->unreadable, 0);
+    }
+}
+
 int store_open(const struct store_options *options, struct store_recovery *ret_recovery,
                struct store **ret_store)
 {
@@ -297,10 +310,8 @@ int store_open(const struct store_options *options, struct store_recovery *ret_r
     rec.is_torn = cr.is_torn;
     rec.is_rotten = cr.is_rotten;
     rec.is_fallback = cr.is_fallback;
-    if (cr.damaged_path[0] != 0) {
-        struct store_damage d = {STORE_DAMAGE_CHECKPOINT, 0, 0, 0, cr.damaged_path};
-        store_report(st, &d);
-    }
+    st->is_journal_damaged = cr.must_rewrite;
+    report_journal(st, &cr);
     rv = load_tables(st);
     if (rv == 0) {
         rv = recover_names(st, &rec);

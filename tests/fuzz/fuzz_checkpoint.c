@@ -1,4 +1,4 @@
-/* Any bytes as a checkpoint journal, with and without right checksums; the values handed out are
+/* Any bytes as a checkpoint journal, with and without right checksums; the keys handed out are
  * touched. */
 #include "storage/base/crc32c.h"
 #include "storage/block_format.h"
@@ -6,15 +6,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void on_item(void *arg, uint8_t kind, struct slice key, struct slice value)
+static void on_item(void *arg, uint8_t kind, struct slice key, uint32_t value_bytes)
 {
     uint64_t *sum = arg;
-    *sum += kind;
+    *sum += kind + value_bytes;
     for (size_t i = 0; i < key.len; i++) {
         *sum += key.ptr[i];
-    }
-    for (size_t i = 0; i < value.len; i++) {
-        *sum += value.ptr[i];
     }
 }
 
@@ -70,8 +67,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     struct checkpoint_recovery rec;
     uint64_t sum = 0;
-    checkpoint_parse(buf_slice(&file), 1, on_item, &sum, &rec);
-    checkpoint_parse(slice_of(data, size), 1, on_item, &sum, &rec);
+    struct slice copies[][CHECKPOINT_COPIES] = {{buf_slice(&file), SLICE_EMPTY},
+                                                {slice_of(data, size), buf_slice(&file)},
+                                                {slice_of(data, size), SLICE_EMPTY}};
+    for (unsigned i = 0; i < 3; i++) {
+        checkpoint_parse(copies[i], 1, on_item, &sum, &rec);
+    }
+    /* Two copies with different damage: items of both are joined. */
+    struct buf other = BUF_EMPTY;
+    buf_append_slice(&other, buf_slice(&file));
+    other.ptr[4096 + data[0] % (size - 1)] ^= 0x10;
+    struct slice pair[CHECKPOINT_COPIES] = {buf_slice(&other), buf_slice(&file)};
+    checkpoint_parse(pair, 1, on_item, &sum, &rec);
+    buf_close(&other);
     buf_close(&file);
     return 0;
 }

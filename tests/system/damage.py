@@ -137,5 +137,8 @@ def check_whole(c, expected):
     c.same("S")
 
 
-def journals(c, i):
-    return sorted(glob.glob(os.path.join(c.folder, "n%d" % i, "js", "weir", "store", "ckpt-*.journal")))
+def journal(c, i):
+    """Both copies of the newest journal of checkpoints."""
+    store = os.path.join(c.folder, "n%d" % i, "js", "weir", "store")
+    newest = sorted(glob.glob(os.path.join(store, "ckpt-*.journal")))[-1]
+    return [newest, newest.replace(".journal", ".mirror")]

@@ -51,6 +51,7 @@ def check_hashes(c, then):
                  at["hash"])
         assert "replicas differ" not in node.log() and "stops on this node" not in node.log(), \
             WHAT_TO_DO % node.log()[-3000:]
+        assert "Damage in" not in node.log(), node.log()
 
 
 def check_reads(c, then):

@@ -7,7 +7,7 @@ import signal
 import struct
 import time
 
-from damage import COUNT, NO_SCRUB, Blocks, fill, journals, overwrite, payload, replica, start_all, stop_all
+from damage import COUNT, NO_SCRUB, Blocks, fill, journal, overwrite, payload, replica, start_all, stop_all
 from weir_cluster import run, wait_until
 from weir_js import Js, JsCluster, dump
 
@@ -41,8 +41,7 @@ def crc32c(data):
 def change_state(c, i, gid, bit):
     """As a fault of the machine would: another hash of the payloads in the stream's counters, all checksums right
     (storage/checkpoint.h, broker/stream_checkpoint.c)."""
-    path = journals(c, i)[-1]
-    with open(path, "rb") as f:
+    with open(journal(c, i)[0], "rb") as f:
         data = bytearray(f.read())
     at, prev, changed = 4096, 0, 0
     while data[at:at + 4] == b"WCKF":
@@ -64,8 +63,9 @@ def change_state(c, i, gid, bit):
         struct.pack_into("<I", data, at + 4, prev)
         at = (end + 4095) // 4096 * 4096
     assert changed
-    with open(path, "wb") as f:
-        f.write(data)
+    for path in journal(c, i):
+        with open(path, "wb") as f:
+            f.write(data)
 
 
 def set_aside(c, i):
@@ -161,11 +161,12 @@ def test_a_replica_whose_log_has_a_gap_is_built_anew():
         print("     it came back %s" % ("as another one" if replica(follower)["raft_id"] != old else "as the same"))
 
 
-def test_a_node_whose_journal_is_damaged_says_how_to_join_again():
+def test_a_node_whose_journal_is_damaged_in_both_copies_says_how_to_join_again():
     with JsCluster(3, config=NO_SCRUB) as c:
         expected = fill(c)
         stop_all(c)
-        overwrite(journals(c, 1)[-1], 4096 + 60, lambda b: bytes([b[0] ^ 1]), 1)
+        for path in journal(c, 1):
+            overwrite(path, 4096 + 60, lambda b: bytes([b[0] ^ 1]), 1)
         c.nodes[0].start()
         c.nodes[2].start()
         c.nodes[1].start(ready=False)

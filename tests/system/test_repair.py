@@ -7,8 +7,8 @@ import os
 import subprocess
 
 import clients
-from damage import (COUNT, NO_SCRUB, Blocks, check_whole, config, fill, payload, replica, start_all, stop_all,
-                    wait_mended)
+from damage import (COUNT, NO_SCRUB, Blocks, check_whole, config, fill, journal, overwrite, payload, replica, start_all,
+                    stop_all, wait_mended)
 from weir_cluster import run, wait_until
 from weir_js import Js, JsCluster, Publisher, dump
 
@@ -105,6 +105,45 @@ def test_readers_of_a_damaged_leader_get_every_message_in_order():
         assert c.leader("S") is leader
         wait_mended(c, [1 if n is leader else 0 for n in c.nodes])
         check_whole(c, expected)
+
+
+def flip_journal(c, i, copy):
+    """One bit in the newest frame of one copy of the journal of checkpoints."""
+    path = journal(c, i)[copy]
+    overwrite(path, os.path.getsize(path) - 1, lambda b: bytes([b[0] ^ 1]), 1)
+
+
+def test_a_damaged_copy_of_the_journal_costs_nothing():
+    with JsCluster(3, config=NO_SCRUB) as c:
+        expected = fill(c)
+        stop_all(c)
+        for i in range(3):  # On all at once.
+            flip_journal(c, i, i % 2)
+        start_all(c)
+        for i, node in enumerate(c.nodes):
+            assert "written anew from its other copy" in node.log(), node.log()
+        check_whole(c, expected)  # And no damage is left: each stop writes the journal.
+
+
+def test_a_damaged_copy_of_the_journal_is_found_while_they_run_and_mended():
+    with JsCluster(3, config=config()) as c:
+        expected = fill(c)
+        stop_all(c)
+        start_all(c)
+        for i in range(3):
+            flip_journal(c, i, i % 2)
+        for node in c.nodes:
+            wait_until("the damage to be found by " + node.name,
+                       lambda: node.json("/replicaz")["scrub"]["journal_damaged"] >= 1, 20)
+            wait_until("it to be mended", lambda: quiet(node), 20)
+        check_whole(c, expected)
+
+
+def quiet(node):
+    """The scrub has been over the journal three times and found nothing more."""
+    before = node.json("/replicaz")["scrub"]
+    wait_until("more passes", lambda: node.json("/replicaz")["scrub"]["journal_checks"] >= before["journal_checks"] + 3, 20)
+    return node.json("/replicaz")["scrub"]["journal_damaged"] == before["journal_damaged"]
 
 
 NATS_PY = """

@@ -60,7 +60,7 @@ int world_open(struct world *w)
                               .small_bytes = 1500,
                               .cache_bytes = 16384,
                               .rewrite_bytes = 16384,
-                              .journal_bytes_min = 4096,
+                              .journal_bytes_min = w->journal_bytes == 0 ? 4096 : w->journal_bytes,
                               .dead_bytes_max = 16384,
                               .damage = on_damage,
                               .damage_arg = w};

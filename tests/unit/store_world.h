@@ -41,6 +41,7 @@ struct world {
     struct model now[GIDS + 1];
     unsigned damages;
     uint64_t damaged_count; /* Messages in ranges that were reported. */
+    size_t journal_bytes;   /* No new generation below it; 0: 4096. */
     bool is_tolerant;       /* Damage is expected: what cannot be read must be reported. */
 };
 

@@ -1,4 +1,4 @@
-/* Power cuts, failing calls, damage at rest, images. */
+/* Power cuts, failing calls, images. Damage at rest: test_store_damage.c. */
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -186,102 +186,6 @@ Test(store_crash, each_call_of_an_opening_failing_once_is_an_error_and_loses_not
     world_free(w);
 }
 
-/* ---- Damage at rest ---- */
-
-struct files {
-    char names[16][128];
-    size_t count;
-};
-
-static void on_file(void *arg, const char *name)
-{
-    struct files *f = arg;
-    cr_assert_lt(f->count, 16);
-    snprintf(f->names[f->count++], sizeof f->names[0], "%s", name);
-}
-
-/* A damaged disk: whatever is served is right, and what is not served was reported. */
-static void check_damaged(struct sim_disk *disk, const struct history *h, const char *what,
-                          uint64_t at)
-{
-    struct world *w = xcalloc(1, sizeof *w);
-    w->disk = disk;
-    w->is_tolerant = true;
-    int rv = world_open(w);
-    if (rv != 0) {
-        cr_assert(rv == ERR_CORRUPT || rv == ERR_VERSION, "%s %" PRIu64, what, at);
-    } else {
-        if (w->rec.pass + 1 < h->count) {
-            cr_assert(w->rec.is_rotten || w->rec.is_fallback || w->rec.is_torn, "%s %" PRIu64, what,
-                      at);
-        } else if (w->damages == 0) {
-            w->is_tolerant = false; /* Then it must be all there, or be reported on reading. */
-            w->is_tolerant = true;
-        }
-        check_pass(w, h);
-    }
-    store_close(w->st);
-    sim_disk_free(disk);
-    free(w);
-}
-
-static struct world *small_world(struct history *h, struct files *f)
-{
-    struct world *w = world_new(1);
-    cr_assert(live(w, h, 3, 14, 9, true));
-    sim_disk_each(w->disk, on_file, f);
-    store_close(w->st);
-    w->st = NULL;
-    return w;
-}
-
-Test(store_crash, every_flipped_bit_is_detected_or_harmless)
-{
-    struct history h = {0};
-    struct files f = {0};
-    struct world *w = small_world(&h, &f);
-    for (size_t i = 0; i < f.count; i++) {
-        uint64_t bits = sim_disk_file_size(w->disk, f.names[i]) * 8;
-        const uint8_t *bytes = sim_disk_bytes(w->disk, f.names[i]);
-        /* Padding of zeros is sampled. */
-        uint8_t *copy = xmalloc(bits / 8);
-        memcpy(copy, bytes, bits / 8);
-        for (uint64_t bit = 0; bit < bits; bit++) {
-            if (copy[bit / 8] == 0 && bit % 61 != 0) {
-                continue;
-            }
-            struct sim_disk *d = sim_disk_clone(w->disk);
-            cr_assert(sim_disk_flip_bit(d, f.names[i], bit));
-            check_damaged(d, &h, f.names[i], bit);
-        }
-        free(copy);
-    }
-    history_close(&h);
-    world_free(w);
-}
-
-Test(store_crash, every_truncation_and_zeroed_sector_is_detected_or_harmless)
-{
-    struct history h = {0};
-    struct files f = {0};
-    struct world *w = small_world(&h, &f);
-    for (size_t i = 0; i < f.count; i++) {
-        uint64_t size = sim_disk_file_size(w->disk, f.names[i]);
-        for (uint64_t len = 0; len<size; len += len % 4096> 1200 ? 37 : 1) {
-            struct sim_disk *d = sim_disk_clone(w->disk);
-            cr_assert(sim_disk_cut(d, f.names[i], len));
-            check_damaged(d, &h, "cut", len);
-        }
-        for (uint64_t off = 0; off < size; off += 512) {
-            struct sim_disk *d = sim_disk_clone(w->disk);
-            sim_disk_fill(d, f.names[i], off, size - off < 512 ? size - off : 512, 0);
-            check_damaged(d, &h, "zeroed", off);
-        }
-    }
-    history_close(&h);
-    world_free(w);
-}
-
 Test(store_crash, a_block_no_checkpoint_names_is_put_aside_and_never_deleted)
 {
     struct world *w = world_new(1);
@@ -325,10 +229,13 @@ Test(store_crash, dead_files_stay_until_base_is_durable_and_go_then)
     world_free(w);
 }
 
-static void newest_journal(void *arg, const char *name)
+static void newest_copies(void *arg, const char *name)
 {
+    char(*paths)[128] = arg; /* In order of name: the last are the newest. */
     if (strstr(name, ".journal") != NULL) {
-        snprintf(arg, 128, "%s", name); /* In order of name: the last is the newest. */
+        snprintf(paths[0], 128, "%s", name);
+    } else if (strstr(name, ".mirror") != NULL) {
+        snprintf(paths[1], 128, "%s", name);
     }
 }
 
@@ -340,9 +247,10 @@ Test(store_crash, the_former_generation_still_has_all_its_blocks_when_the_newest
         cr_assert(live(w, &h, 12 + (unsigned)seed, 60, seed, true));
         cr_assert_gt(w->rec.pass + 1, 0);
         store_close(w->st);
-        char path[128] = "";
-        sim_disk_each(w->disk, newest_journal, path);
-        cr_assert(sim_disk_fill(w->disk, path, 0, 64, 0));
+        char paths[2][128] = {"", ""};
+        sim_disk_each(w->disk, newest_copies, paths);
+        cr_assert(sim_disk_fill(w->disk, paths[0], 0, 64, 0));
+        cr_assert(sim_disk_fill(w->disk, paths[1], 0, 64, 0));
         cr_assert_eq(world_open(w), 0);
         cr_assert(w->rec.is_fallback);
         cr_assert_gt(w->rec.pass, 0);
