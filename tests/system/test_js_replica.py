@@ -40,7 +40,7 @@ def test_a_replica_left_behind_comes_back_under_load():
         js.create("S", ["s.>"], 3)
         js.consumer("S", "C")
         entries(c.nodes[0], "s.old", 300)
-        time.sleep(6)  # A flush pass.
+        wait_until("a flush pass", lambda: all(n.json("/replicaz?stream=S")["flushed"] >= 300 for n in c.nodes), 60)
         victim = next(n for n in c.nodes[1:] if n is not c.leader("S"))
         others = fall_behind(c, js, victim)
         js = Js(others[0])
