@@ -84,9 +84,32 @@ void elect_step_down(struct raft_group *g)
     }
     compat_expire_quorum(g->r, host_core_now(h));
     elect_tick_now(g);
-    if (g->r != NULL && g->r->state != RAFT_LEADER) {
-        /* As soon as it can; whoever was elected meanwhile ends it. */
+}
+
+/* It may be the only one that can win: what it had not replicated makes its log the longest. So it
+ * tries as soon as it can; whoever was elected meanwhile ends that. */
+void elect_deposed(struct raft_group *g)
+{
+    struct raft_host *h = g->host;
+    if (IS_ON(h, SUCCESSOR) && compat_role(g->r, g->raft_id) == RAFT_VOTER) {
         elect_campaign_at(g, h->now_ms + h->opt.successor_ms, h->opt.successor_ms, UINT64_MAX);
+    }
+}
+
+static void forget_leader(struct raft_group *g)
+{
+    compat_forget_leader(g->r);
+    g->leader_id = g->leader_node = 0;
+    g->leader_seen_ms = 0;
+}
+
+/* A leader that was deposed by a candidate we gave no vote to, for its sake: it must not be refused
+ * ours for its own sake. */
+void elect_asked(struct raft_group *g, uint64_t candidate, uint64_t term)
+{
+    if (g->leader_id == candidate && g->r->state != RAFT_LEADER && term > g->r->current_term &&
+        IS_ON(g->host, SUCCESSOR)) {
+        forget_leader(g);
     }
 }
 
@@ -220,9 +243,7 @@ void elect_node_down(struct raft_group *g, uint64_t node_id)
     if (g->leader_node != node_id && !is_leaderless) {
         return;
     }
-    compat_forget_leader(g->r);
-    g->leader_id = g->leader_node = 0;
-    g->leader_seen_ms = 0;
+    forget_leader(g);
     g->voted_ms = 0; /* Whoever was voted for is the one that is down, or will ask again. */
     if (compat_role(g->r, g->raft_id) == RAFT_VOTER) {
         elect_campaign_at(g, h->now_ms + (uint64_t)rank_of(g) * h->opt.successor_ms,

@@ -59,6 +59,7 @@ static void lost_leadership(struct raft_group *g)
          * entries: what it says as a follower already, a vote perhaps, leaves. */
         outbox_cancel(g, CANCEL_ENTRIES, false, RAFT_CANCELED);
     }
+    elect_deposed(g);
 }
 
 /* Entries are read from the log, where term and index stand with them; they stay there until the

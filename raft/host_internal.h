@@ -628,6 +628,10 @@ void elect_wheel_add(struct raft_group *g);
 void elect_started(struct raft_group *g, bool is_created);
 void elect_step_down(struct raft_group *g);
 void elect_node_down(struct raft_group *g, uint64_t node_id);
+/* It was the leader, and is no more. */
+void elect_deposed(struct raft_group *g);
+/* A member asks for our vote in this term: if it is the leader we know, it leads no more. */
+void elect_asked(struct raft_group *g, uint64_t candidate, uint64_t term);
 void elect_campaign_at(struct raft_group *g, uint64_t at_ms, uint32_t every_ms, uint64_t end_ms);
 void elect_campaign_stop(struct raft_group *g);
 bool elect_may_tick(struct raft_group *g);

@@ -37,6 +37,8 @@ bool a_promoted_standby_that_does_not_know_it_votes(uint64_t off);       /* G16 
 bool a_refused_pre_vote_tells_the_term(uint64_t off);                    /* G17 */
 bool a_standby_with_a_longer_log_does_not_block_elections(uint64_t off); /* G18 */
 bool a_survivor_campaigns_at_once(uint64_t off);                         /* SUCCESSOR */
+bool a_deposed_leader_campaigns_at_once(uint64_t off);                   /* SUCCESSOR */
+bool a_leader_that_asks_for_votes_leads_no_more(uint64_t off);           /* SUCCESSOR */
 
 /* guard_member.c: changes of members. */
 bool members_wait_for_the_barrier_of_the_leader(uint64_t off);               /* M1 */

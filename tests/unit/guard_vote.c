@@ -262,3 +262,31 @@ bool a_survivor_campaigns_at_once(uint64_t off)
     puppet_run(&p, 150); /* Rank 0 or 1. */
     return puppet_heard(&p, FRAME_VOTE, 3) != NULL;
 }
+
+/* A leader that slept wakes while node 2 asks for votes in the next term. Node 3 knows a leader
+ * again and refuses, node 2 has less of the log: only the old leader can win, and it waited for its
+ * timer, up to six seconds. */
+bool a_deposed_leader_campaigns_at_once(uint64_t off)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_lead(&p, 2);
+    uint64_t term = puppet_status(&p).role.term;
+    must(puppet_propose(&p, "x") == 0);
+    puppet_settle(&p);
+    puppet_result(&p, 2, term + 1, 3, 2);
+    must(!puppet_status(&p).is_core_leader);
+    puppet_forget(&p);
+    puppet_run(&p, 300);
+    return puppet_heard(&p, FRAME_VOTE, 3) != NULL;
+}
+
+/* The same, as node 3. */
+bool a_leader_that_asks_for_votes_leads_no_more(uint64_t off)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 1, "x");
+    puppet_vote(&p, 3, 3, 2, 2, 0);
+    must(!is_granted(3, 3)); /* It has a leader. */
+    puppet_vote(&p, 2, 4, 3, 2, PUPPET_PRE);
+    return is_granted(2, 4);
+}
