@@ -454,15 +454,19 @@ void js_lane_leader(struct js *js, uint64_t gid, uint64_t node_id, uint64_t term
         known = xcalloc(1, sizeof *known);
         known->gid = gid;
         HASH_ADD(hh, js->leaders, gid, sizeof known->gid, known);
-    } else if (term < known->term || (term == known->term && known->node_id == node_id)) {
-        return; /* Old, or nothing new. */
+    } else if (term < known->term) {
+        return; /* Old. */
     }
-    known->node_id = node_id;
-    known->term = term;
-    known->since_ms = loop_now_ms(js->loop);
-    known->refused_ms = 0;
+    if (known->node_id != node_id || known->term != term) {
+        known->node_id = node_id;
+        known->term = term;
+        known->since_ms = loop_now_ms(js->loop);
+        known->refused_ms = 0;
+    }
     js_pull_leader(js, gid, node_id);
     struct js_lane *l = lane_find(js, gid);
+    /* Also when it is nothing new: a leader says so again on a connection that replaces another,
+     * with which publishes or their answers may have gone. It may be the only one that noticed. */
     if (l != NULL) {
         resend(js, l, node_id, 0);
         send_waiting(js, l, node_id);

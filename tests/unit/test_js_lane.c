@@ -295,6 +295,31 @@ Test(js_lane, a_leader_that_leads_no_more_is_sent_nothing)
     world_close(&w);
 }
 
+/* The leader alone had taken its connections for dead and made new ones: what was lost with the old
+ * ones was sent again a second later, into the next ones that died. */
+Test(js_lane, what_was_lost_with_a_connection_is_sent_again_when_the_leader_says_so_on_the_next)
+{
+    world_open(&w, 1, 0);
+    w.leader = 2;
+    js_lane_leader(&w.js, GID, 2, 5);
+    publish(&w);
+    publish(&w);
+    w.loss_percent = 100;
+    carry(&w);
+    w.loss_percent = 0;
+    js_lane_leader(&w.js, GID, 2, 5);
+    carry(&w);
+    w.loss_percent = 100; /* The answers. */
+    commit(&w, true);
+    cr_assert_eq(w.stored[0] + w.stored[1], 2u);
+    w.loss_percent = 0;
+    js_lane_leader(&w.js, GID, 2, 5);
+    carry(&w);
+    commit(&w, true);
+    cr_assert_eq(w.answers, 2u);
+    world_close(&w);
+}
+
 /* The code went into a table of the known ones, and stopped the node. */
 Test(js_lane, an_error_that_only_a_newer_node_knows_is_passed_on)
 {
