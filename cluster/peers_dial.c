@@ -7,14 +7,14 @@
 #include "cluster/peers_internal.h"
 #include "storage/base/log.h"
 
-/* Fast first, never more than a second. */
-static uint64_t backoff_ms(unsigned failures)
+/* Fast first, then at most so long. */
+static uint64_t backoff_ms(unsigned failures, uint64_t max_ms)
 {
     if (failures == 0) {
         return 0;
     }
-    uint64_t ms = failures > 5 ? PEERS_BACKOFF_MAX_MS : 25ull << failures;
-    return ms > PEERS_BACKOFF_MAX_MS ? PEERS_BACKOFF_MAX_MS : ms;
+    uint64_t ms = failures > 5 ? max_ms : 25ull << failures;
+    return ms > max_ms ? max_ms : ms;
 }
 
 static bool is_known(struct peers *p, const char *url)
@@ -161,7 +161,7 @@ void peers_dial_closed(struct peer_conn *c)
             if (r->is_configured && !r->is_self && is_news && r->failures % 20 == 0) {
                 log_inf("Error trying to connect to route: %s: %s", r->url, r->error);
             }
-            r->next_ms = now_ms + backoff_ms(++r->failures);
+            r->next_ms = now_ms + backoff_ms(++r->failures, PEERS_BACKOFF_MAX_MS);
         } else {
             r->failures = 0;
             r->next_ms = now_ms;
@@ -171,7 +171,7 @@ void peers_dial_closed(struct peer_conn *c)
     if (peer != NULL) {
         peer->is_dialling[c->lane] = false;
         if (!c->is_bound) {
-            peer->next_ms = now_ms + backoff_ms(++peer->failures);
+            peer->next_ms = now_ms + backoff_ms(++peer->failures, PEERS_NODE_BACKOFF_MAX_MS);
         }
     }
 }

@@ -27,9 +27,12 @@
 
 #define PEERS_URL_BYTES_MAX 300
 #define PEERS_HANDSHAKE_MS 2000
+/* A SYN that was lost is sent again after 1 s, then 2: a new dial comes sooner. */
+#define PEERS_CONNECT_MS 500
 #define PEERS_TICK_MS 50
-#define PEERS_STALL_MS 200 /* A tick later than this: the loop stood still. */
-#define PEERS_BACKOFF_MAX_MS 1000
+#define PEERS_STALL_MS 200            /* A tick later than this: the loop stood still. */
+#define PEERS_BACKOFF_MAX_MS 1000     /* Of a route, */
+#define PEERS_NODE_BACKOFF_MAX_MS 250 /* and of a node that is known: it may be back. */
 #define PEERS_ROUTES_MAX 256
 #define PEERS_IMPLICIT_TRIES_MAX 20
 #define PEERS_LIVENESS_MAX 8

@@ -44,6 +44,7 @@ struct uv_conn {
     uv_write_t write;
     unsigned handles_open;
     bool is_resolving;
+    bool is_late; /* While CONNECTING. */
     bool is_magic_seen;
     bool is_frame_partial;
     struct buf hello; /* While BEGIN: the other side's. */
@@ -127,6 +128,19 @@ static void on_handshake_late(uv_timer_t *t)
         uv_try_write((uv_stream_t *)&c->tcp, &iovec, 1);
     }
     c->base.error = "handshake timed out";
+    close_handles(c);
+}
+
+/* Timers run before sockets are looked at: after a stall of ours the answer may be there. */
+static void on_connect_late(uv_timer_t *t)
+{
+    struct uv_conn *c = t->data;
+    if (!c->is_late) {
+        c->is_late = true;
+        uv_timer_start(t, on_connect_late, PEERS_TICK_MS, 0);
+        return;
+    }
+    c->base.error = "no answer to the connection";
     close_handles(c);
 }
 
@@ -492,6 +506,7 @@ static void on_connected(uv_connect_t *req, int status)
         close_handles(c);
         return;
     }
+    uv_timer_start(&c->timer, on_handshake_late, PEERS_HANDSHAKE_MS, 0);
     set_up_socket(c);
     c->state = CONN_HELLO;
     buf_append_str(&c->out, PEER_FRAME_MAGIC);
@@ -502,6 +517,18 @@ static void on_connected(uv_connect_t *req, int status)
     send_hello(c);
     uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
     flush(c);
+}
+
+static void connect_to(struct uv_conn *c, const struct sockaddr *address)
+{
+    c->state = CONN_CONNECTING;
+    int rv = uv_tcp_connect(&c->connect, &c->tcp, address, on_connected);
+    if (rv != 0) {
+        c->base.error = uv_strerror(rv);
+        close_handles(c);
+        return;
+    }
+    uv_timer_start(&c->timer, on_connect_late, PEERS_CONNECT_MS, 0);
 }
 
 static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *found)
@@ -531,13 +558,8 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *foun
     for (uint64_t skip = node_random() % count; skip > 0; skip--) {
         pick = pick->ai_next;
     }
-    c->state = CONN_CONNECTING;
-    int rv = uv_tcp_connect(&c->connect, &c->tcp, pick->ai_addr, on_connected);
+    connect_to(c, pick->ai_addr);
     uv_freeaddrinfo(found);
-    if (rv != 0) {
-        c->base.error = uv_strerror(rv);
-        close_handles(c);
-    }
 }
 
 struct peer_conn *peer_conn_dial(struct peers *p, const char *url, enum peers_lane lane,
@@ -557,12 +579,7 @@ struct peer_conn *peer_conn_dial(struct peers *p, const char *url, enum peers_la
     /* A literal address needs no thread: a dead neighbour is known within the turn. */
     struct sockaddr_in literal;
     if (uv_ip4_addr(host, colon == NULL ? 0 : atoi(colon + 1), &literal) == 0) {
-        c->state = CONN_CONNECTING;
-        int rv = uv_tcp_connect(&c->connect, &c->tcp, (struct sockaddr *)&literal, on_connected);
-        if (rv != 0) {
-            c->base.error = uv_strerror(rv);
-            close_handles(c);
-        }
+        connect_to(c, (struct sockaddr *)&literal);
         return &c->base;
     }
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};

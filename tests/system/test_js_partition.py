@@ -5,7 +5,7 @@ import time
 
 from weir_cluster import run, wait_until
 from weir_js import Js, Publisher, dump
-from weir_net import NetCluster, is_possible
+from weir_net import NetCluster, inside, is_possible
 
 
 def check(c, publishers, marks, node):
@@ -117,6 +117,33 @@ def test_a_link_that_works_in_one_direction():
             p.drain(30)
         c.same("S")
         check(c, publishers, (b"a", b"b", b"c"), c.nodes[0])
+
+
+def tcp_counts(node):
+    """(connections begun, SYNs repeated) in its namespace."""
+    fields = {}
+    for name in ("snmp", "netstat"):
+        with inside(node.namespace), open("/proc/thread-self/net/" + name) as f:
+            rows = [line.split() for line in f]
+        for names, values in zip(rows[::2], rows[1::2]):
+            fields.update(zip(names, values))
+    return int(fields["ActiveOpens"]), int(fields["TCPSynRetrans"])
+
+
+def test_a_dial_into_the_void_is_begun_anew():
+    """A lost SYN is repeated after a second, then two: for as long a node that was back was not found."""
+    with NetCluster(3) as c:
+        node, gone = c.nodes[0], c.nodes[2]
+        for number in (0, 1):
+            gone.mute(number)
+        node.wait_log(r"peer_down name=n2")
+        opens, repeats = tcp_counts(node)
+        wait_until("20 dials", lambda: tcp_counts(node)[0] >= opens + 20, 60)
+        opens, repeats = (now - before for now, before in zip(tcp_counts(node), (opens, repeats)))
+        assert repeats < opens / 2, "%d dials, %d SYNs repeated" % (opens, repeats)
+        for number in (0, 1):
+            gone.mute(number, False)
+        c.wait_ready(timeout=30)
 
 
 if __name__ == "__main__":
