@@ -37,6 +37,7 @@
 #define MEMBERS_MAX 5 /* Largest odd number of voters (design 6). */
 #define CENSUS_MAGIC "WEIRCS01"
 #define JOIN_MAGIC "WEIRJN01"
+#define SET_BACK_FILE "set-back" /* Empty; is there once the node was told. */
 #define ROLLED_BACK_MAGIC "WEIRRB01"
 #define TELL_AGAIN_MS 1000
 #define CENSUS_MS 1000 /* So long a census counts. */
@@ -277,19 +278,39 @@ static int take_invitation(struct js *js, uint64_t node_id, struct reader *r)
     return 0;
 }
 
+static void tell_set_back(const struct js *js)
+{
+    log_err("The disk was set back to an earlier state, and what was acknowledged since is lost. "
+            "Remove %s to let the node join as a new one",
+            js->dir);
+}
+
+/* Starts are counted on, and who knows better may be gone the next time: it is not forgotten that
+ * this disk is of the past. */
+static bool is_set_back(const struct js *js)
+{
+    uint8_t byte;
+    size_t n;
+    return js_file_read(js, SET_BACK_FILE, &byte, 1, &n) != ERR_NOTFOUND;
+}
+
 static int take_rolled_back(struct js *js, uint64_t node_id, struct reader *r)
 {
     uint64_t boot_count = reader_u64(r);
+    uint64_t lsn = reader_u64(r);
     if (r->failed || r->len != 0) {
         return ERR_PROTO;
     }
-    if (boot_count > js->ctx->boot_count) {
-        log_err(
-            "This is start %llu of this node, but %s knows of start %llu: the disk was set back "
-            "to an earlier state, and what was acknowledged since is lost. Remove %s to let the "
-            "node join as a new one",
-            (unsigned long long)js->ctx->boot_count, js_node_name(js, node_id),
-            (unsigned long long)boot_count, js->dir);
+    if (boot_count > js->ctx->boot_count || lsn > js->start_lsn) {
+        log_err("This is start %llu of this node, and its log ended with record %llu, but %s knows "
+                "that it has to be start %llu and record %llu at least",
+                (unsigned long long)js->ctx->boot_count, (unsigned long long)js->start_lsn,
+                js_node_name(js, node_id), (unsigned long long)boot_count, (unsigned long long)lsn);
+        int rv = js_file_write(js, SET_BACK_FILE, SLICE_EMPTY);
+        if (rv != 0) {
+            log_err("%s/%s cannot be written: %s", js->dir, SET_BACK_FILE, err_text(rv));
+        }
+        tell_set_back(js);
         log_fatal("rolled-back disk: %s", js->dir);
     }
     return 0;
@@ -522,7 +543,7 @@ void js_birth_invite(struct js *js, const struct peers_info *info, uint64_t raft
     buf_close(&bytes);
 }
 
-void js_birth_tell_rolled_back(struct js *js, uint64_t node_id, uint64_t boot_count)
+void js_birth_tell_rolled_back(struct js *js, uint64_t node_id, uint64_t boot_count, uint64_t lsn)
 {
     struct js_birth *b = js->birth;
     uint64_t now = loop_now_ms(js->loop);
@@ -530,12 +551,13 @@ void js_birth_tell_rolled_back(struct js *js, uint64_t node_id, uint64_t boot_co
         return;
     }
     b->rolled_back_ms = now;
-    log_err(
-        "Node %s counts fewer starts than %llu: its disk was set back, and it is not listened to",
-        js_node_name(js, node_id), (unsigned long long)boot_count);
+    log_err("Node %s has to count %llu starts and have %llu records in its log at least, and has "
+            "not: its disk was set back, and it is not listened to",
+            js_node_name(js, node_id), (unsigned long long)boot_count, (unsigned long long)lsn);
     struct buf bytes = BUF_EMPTY;
     buf_append_str(&bytes, ROLLED_BACK_MAGIC);
     buf_append_u64(&bytes, boot_count);
+    buf_append_u64(&bytes, lsn);
     struct slice part = buf_slice(&bytes);
     (void)peers_client_send(js->ctx->peers, node_id, JS_PEER_TYPE_BIRTH, &part, 1);
     buf_close(&bytes);
@@ -571,6 +593,7 @@ int js_birth_renew(struct js *js)
     }
     encode(&b, &bytes);
     rv = rv == 0 ? js_file_write(js, "birth", buf_slice(&bytes)) : rv;
+    rv = rv == 0 ? js_file_remove(js, SET_BACK_FILE) : rv; /* Nobody knows more any longer. */
     buf_close(&bytes);
     return rv;
 }
@@ -584,6 +607,10 @@ int js_birth_start(struct js *js)
     int rv = read_record(js, js->birth);
     if (rv != 0) {
         return rv;
+    }
+    if (is_set_back(js)) {
+        tell_set_back(js);
+        return ERR_CORRUPT;
     }
     peers_register(js->ctx->peers, JS_PEER_TYPE_BIRTH, on_message, js);
     struct js_birth *b = js->birth;

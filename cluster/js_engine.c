@@ -99,17 +99,24 @@ static void env_flush_wanted(void *ctx, uint64_t gid)
 
 /* ---- Peers ---- */
 
-/* It counts fewer starts than meta has seen: its disk was set back, and what it acknowledged since
- * is lost. Nothing it says counts; it is told, and stops. */
+/* It counts fewer starts than meta has seen, or has less than this node has heard of it: its disk
+ * was set back, and what it acknowledged since is lost. Nothing it says counts; it is told, and
+ * stops. */
 static bool is_rolled_back(struct js *js, uint64_t node_id)
 {
     const struct meta_node *n = meta_node_find(js->meta, node_id);
     struct peers_info info;
-    if (n == NULL || !peers_get(js->ctx->peers, node_id, &info) ||
-        info.boot_count >= n->boot_count) {
+    if (!peers_get(js->ctx->peers, node_id, &info)) {
         return false;
     }
-    js_birth_tell_rolled_back(js, node_id, n->boot_count);
+    if (info.is_set_back) {
+        js_birth_tell_rolled_back(js, node_id, info.least_boot_count, info.least_lsn);
+        return true;
+    }
+    if (n == NULL || info.boot_count >= n->boot_count) {
+        return false;
+    }
+    js_birth_tell_rolled_back(js, node_id, n->boot_count, 0);
     return true;
 }
 
@@ -208,6 +215,7 @@ static void on_health(void *ctx, struct peers_health *ret_health)
     struct js *js = ctx;
     *ret_health = (struct peers_health){
         .durable_lsn = wal_thread_durable_lsn(js->wal_thread),
+        .start_lsn = js->start_lsn,
         .sync_us = js->disk.sync_us,
         .is_leaving = js->ctx->is_lame_duck,
         .is_disk_slow = js_disk_is_poor(js),
@@ -319,6 +327,8 @@ static int open_wal(struct js *js, const struct file_ops *ops)
         log_err("Could not open the write-ahead log in %s: %s: %s: %s", dir, recovery.damaged_file,
                 err_text(rv), strerror(errno));
     } else {
+        js->start_lsn =
+            recovery.is_rotten || recovery.is_corrupt ? UINT64_MAX : wal_durable_lsn(js->wal);
         log_inf("  Write-ahead log: %llu records, %s writes",
                 (unsigned long long)recovery.records_count, wal_mode_text(js->wal));
         if (recovery.is_torn) {

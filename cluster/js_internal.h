@@ -305,6 +305,7 @@ struct js {
     /* js_engine.c */
     struct wal *wal;
     struct wal_thread *wal_thread;
+    uint64_t start_lsn; /* peers_health.start_lsn */
     struct raft_host *host;
     struct store *store;
     struct loop_timer *tick;
@@ -558,8 +559,9 @@ void js_meta_members_tick(struct js *js);
 /* ---- js_birth.c ---- */
 /* A node that belongs to no cluster is told to join this one, with its raft id in meta. */
 void js_birth_invite(struct js *js, const struct peers_info *info, uint64_t raft_id);
-/* Its start is not the @boot_count-th or a later one: it lost what it acknowledged. */
-void js_birth_tell_rolled_back(struct js *js, uint64_t node_id, uint64_t boot_count);
+/* Its start is not the @boot_count-th or a later one, or its log did not reach @lsn then: it lost
+ * what it acknowledged. */
+void js_birth_tell_rolled_back(struct js *js, uint64_t node_id, uint64_t boot_count, uint64_t lsn);
 /* It belongs to this cluster, by its own word. */
 bool js_birth_is_ours(const struct js *js, const struct peers_info *info);
 int js_birth_start(struct js *js);

@@ -110,7 +110,7 @@ void peer_frame_hello(struct buf *out, const struct peer_hello *h)
     buf_append(out, h->cluster_uuid, 16);
     buf_append_u64(out, h->incarnation);
     buf_append_u64(out, h->boot_count);
-    buf_append_u64(out, h->durable_lsn);
+    buf_append_u64(out, h->start_lsn);
     buf_append_u16(out, h->machine_version_max);
     peer_frame_string(out, h->cluster_name);
     peer_frame_string(out, h->server_name);
@@ -132,7 +132,7 @@ int peer_frame_read_hello(struct slice body, struct peer_hello *h)
     read_uuid(&r, h->cluster_uuid);
     h->incarnation = reader_u64(&r);
     h->boot_count = reader_u64(&r);
-    h->durable_lsn = reader_u64(&r);
+    h->start_lsn = reader_u64(&r);
     h->machine_version_max = reader_u16(&r);
     h->cluster_name = peer_frame_read_string(&r);
     h->server_name = peer_frame_read_string(&r);

@@ -62,7 +62,7 @@ struct peer_hello {
     uint8_t cluster_uuid[16];
     uint64_t incarnation; /* Random, of this start. */
     uint64_t boot_count;
-    uint64_t durable_lsn;
+    uint64_t start_lsn; /* peers_health.start_lsn */
     uint16_t machine_version_max;
     struct slice cluster_name, server_name, server_id, version;
     struct slice cluster_url; /* `host:port`, or `:port` for where the connection comes from. */

@@ -174,7 +174,9 @@ static int take_heartbeat(struct peer *peer, struct slice body)
         return ERR_PROTO;
     }
     peer->heard_ms = loop_now_ms(p->ctx->loop);
-    peer->info.durable_lsn = h.durable_lsn;
+    if (h.durable_lsn > peer->durable_lsn && !peer->info.is_set_back) {
+        peer->durable_lsn = h.durable_lsn;
+    }
     heard_clock_add(&peer->clock, h.clock_ns, loop_mono_ns(p->ctx->loop));
     peer->info.has_clock = heard_clock_base(&peer->clock, &peer->info.clock_base_ns);
     peer->info.is_clock_skewed = (h.flags & PEER_HEARTBEAT_CLOCK_SKEWED) != 0;

@@ -86,6 +86,8 @@ void peers_add_liveness(struct peers *p, const struct peers_liveness *cbs, void 
 /* What this node says of itself in heartbeats and HELLO; asked for each. */
 struct peers_health {
     uint64_t durable_lsn;
+    uint64_t start_lsn;   /* Where the log ended when this node started; UINT64_MAX: it was damaged,
+                           * and says so itself. */
     uint64_t sync_us;     /* What a sync took of late, as a rule; 0: there was none. */
     bool is_leaving;      /* Stops soon, and takes no leaderships. */
     bool is_disk_slow;    /* Takes none now: its disk is slow, or has little room. */
@@ -113,7 +115,11 @@ struct peers_info {
     const char *const *routes; /* host:port configured there. */
     uint32_t routes_count;
     uint64_t boot_count;
-    uint64_t durable_lsn;  /* As last heard. */
+    /* It starts with less than it once said it had: its disk was set back. These it must have at
+     * least. */
+    bool is_set_back;
+    uint64_t least_boot_count;
+    uint64_t least_lsn;
     int64_t clock_base_ns; /* broker/log_time.h; while has_clock. */
     int64_t active_ns;     /* Since its last heartbeat, never 0; by peers_get only. */
     uint16_t machine_version_max;

@@ -64,8 +64,25 @@ void peers_free_strings(struct peer *peer)
     peers_free_list(peer->routes, peer->info.routes_count);
 }
 
+/* Another start has more behind it than the one before, and all that that one said was durable: a
+ * synced record is there after any crash. Meta counts starts as well, but the copy of a disk may
+ * have been made since the last one. What this process has not heard itself it cannot know. */
+static void judge_start(struct peer *peer, const struct peer_hello *h)
+{
+    struct peers_info *i = &peer->info;
+    if (peer->incarnation == 0 || peer->incarnation == h->incarnation) {
+        return;
+    }
+    if (i->least_boot_count < i->boot_count + 1 && !i->is_set_back) {
+        i->least_boot_count = i->boot_count + 1;
+    }
+    i->least_lsn = peer->durable_lsn;
+    i->is_set_back = h->boot_count < i->least_boot_count || h->start_lsn < i->least_lsn;
+}
+
 static void fill_info(struct peer *peer, const struct peer_hello *h)
 {
+    judge_start(peer, h);
     bool is_up = peer->info.is_up;
     bool is_disk_stuck = peer->info.is_disk_stuck;
     int64_t base_ns = 0;
@@ -87,7 +104,9 @@ static void fill_info(struct peer *peer, const struct peer_hello *h)
         .routes = (const char *const *)peer->routes,
         .routes_count = h->routes.count,
         .boot_count = h->boot_count,
-        .durable_lsn = h->durable_lsn,
+        .is_set_back = peer->info.is_set_back,
+        .least_boot_count = peer->info.least_boot_count,
+        .least_lsn = peer->info.least_lsn,
         .has_clock = heard_clock_base(&peer->clock, &base_ns),
         .clock_base_ns = base_ns,
         .machine_version_max = h->machine_version_max,
@@ -128,7 +147,7 @@ void peers_fill_hello(struct peers *p, enum peers_lane lane, struct peer_hello *
     memcpy(h->cluster_uuid, p->cluster_uuid, 16);
     h->incarnation = p->incarnation;
     h->boot_count = ctx->boot_count;
-    h->durable_lsn = peers_health(p).durable_lsn;
+    h->start_lsn = peers_health(p).start_lsn;
     h->machine_version_max = ENTRY_MACHINE_VERSION;
     h->cluster_name = slice_str(ctx->cluster_name);
     h->server_name = slice_str(ctx->server_name);
@@ -268,9 +287,9 @@ const char *peers_bind(struct peer_conn *c, const struct peer_hello *h)
     if (is_decider) {
         send_begin(c);
     }
-    peer->incarnation = h->incarnation;
     set_address(peer, c, h);
     fill_info(peer, h);
+    peer->incarnation = h->incarnation;
     c->peer = peer;
     c->is_bound = true;
     peer->lanes[c->lane] = c;

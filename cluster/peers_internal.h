@@ -95,6 +95,7 @@ struct peer {
     unsigned failures;
     uint64_t next_ms;
     uint64_t incarnation;
+    uint64_t durable_lsn; /* The highest heard of it, over all its starts. */
     uint64_t heard_ms;
     struct heard_clock clock;
     bool is_paused;

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shutil
+import signal
 import time
 
 from weir_cluster import Node, free_port, run, wait_until
@@ -313,10 +314,12 @@ def test_a_lost_replica_is_replaced():
         c.same("S")
         before = replica(victim, "S")["raft_id"]
         time.sleep(7)  # A flush: what is below it is in the store.
-        victim.stop()
+        for n in c.nodes:  # All, so that none remembers how long the log was.
+            n.stop()
         shutil.rmtree(log)
         shutil.copytree(copy, log)
-        victim.start()
+        for n in c.nodes:
+            n.start()
         nodes = settle(c, "S", 3)
         c.wait_ready(timeout=40)
         c.same("S", nodes)
@@ -344,7 +347,7 @@ def test_a_disk_that_was_set_back_is_recognised():
         shutil.copytree(copy, store)
         victim.start(ready=False)
         assert victim.wait_exit(20) != 0
-        assert "the disk was set back" in victim.log(), victim.log()
+        assert "disk was set back" in victim.log(), victim.log()
         assert js.publish("s", b"on")
         # As it says: without that directory it is a new node.
         wipe(victim)
@@ -353,6 +356,44 @@ def test_a_disk_that_was_set_back_is_recognised():
         nodes = settle(c, "S", 3)
         c.same("S", nodes)
         assert len(dump(victim, "S")) == 4
+
+
+def test_a_disk_that_was_set_back_to_after_its_last_start_is_recognised():
+    """The count of starts does not tell it: those that heard how far its log had come do. It is not forgotten either."""
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        victim = c.nodes[2]
+        store, copy = os.path.join(victim.folder, "js"), os.path.join(victim.folder, "copy")
+        stored = 0
+        for is_running in (True, False):
+            if is_running:
+                victim.signal(signal.SIGSTOP)
+                shutil.copytree(store, copy)
+                victim.signal(signal.SIGCONT)
+            else:
+                victim.kill()
+                shutil.copytree(store, copy)
+                victim.start()
+                c.wait_ready(timeout=30)
+            for _ in range(20):
+                assert js.publish("s", b"since")
+                stored += 1
+            c.same("S")
+            time.sleep(1)  # Some heartbeats.
+            victim.kill()
+            shutil.rmtree(store)
+            shutil.copytree(copy, store)
+            for _ in range(3):
+                victim.start(ready=False)
+                assert victim.wait_exit(20) != 0
+                assert "disk was set back" in victim.log(), victim.log()
+            shutil.rmtree(copy)
+            wipe(victim)
+            victim.start()
+            c.wait_ready(timeout=40)
+            c.same("S", settle(c, "S", 3))
+            assert len(dump(victim, "S")) == stored
 
 
 def test_a_cluster_grows():
