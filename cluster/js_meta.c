@@ -439,19 +439,28 @@ int js_meta_join(struct js *js, uint64_t raft_id)
     return rv;
 }
 
+static int tell_unknown(const struct js *js)
+{
+    log_err("The write-ahead log in %s does not know the meta group of this node any more: this "
+            "disk has lost data. Remove %s to let the node join as a new one",
+            js->dir, js->dir);
+    return ERR_CORRUPT;
+}
+
 static int open_group(struct js *js)
 {
     struct group_found found;
     if (js_group_found(js, META_GID, &found)) {
         struct group_options options = group_options(js, found.raft_id);
-        return group_open(js->host, &options, &js->meta_group);
+        int rv = group_open(js->host, &options, &js->meta_group);
+        if (rv != ERR_NOTFOUND) {
+            return rv;
+        }
+        /* There are records of it, and those that say whose they are were lost. */
+        return tell_unknown(js);
     }
     if (store_find(js->store, META_GID) != NULL && js->meta_index > 0) {
-        log_err("The write-ahead log in %s does not know the meta group that the store holds: this "
-                "disk "
-                "has lost data. Remove %s to let the node join as a new one",
-                js->dir, js->dir);
-        return ERR_CORRUPT;
+        return tell_unknown(js);
     }
     if (js->ctx->peers == NULL) {
         struct group_member self = {1, js->ctx->node_id, GROUP_VOTER};

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import shutil
 import signal
 import struct
 import time
@@ -183,6 +184,40 @@ def test_a_node_whose_journal_is_damaged_in_both_copies_says_how_to_join_again()
         c.same("S", timeout=60)
         for node in c.nodes:
             assert dump(node, "S") == expected, node.name
+
+
+def test_a_node_whose_log_lost_its_beginning_starts_or_says_how_to_join_again():
+    """Also where there are records of the meta group, and those that say whose they are were lost."""
+    with JsCluster(3, config=NO_SCRUB) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        for i in range(20):
+            assert js.publish("s", b"%d" % i)
+        for i in range(5):  # Meta's records are in the rest of the log too.
+            js.create("T%d" % i, ["t%d" % i], 1)
+        victim = c.nodes[2]
+        victim.kill()
+        folder, copy = os.path.join(victim.folder, "js"), os.path.join(victim.folder, "copy")
+        shutil.copytree(folder, copy)
+        refused = 0
+        for pages in range(1, 8):
+            shutil.rmtree(folder)
+            shutil.copytree(copy, folder)
+            path, = glob.glob(os.path.join(folder, "weir", "wal", "wal-*.log"))
+            overwrite(path, 4096, lambda b: bytes(len(b)), pages * 4096)
+            victim.start(ready=False)
+            wait_until("a start or an end", lambda: victim.process.poll() is not None
+                       or "Server is ready" in victim.log(), 20)
+            if victim.process.poll() is not None:
+                refused += 1
+                assert "Remove " in victim.log() or " aside and start again" in victim.log(), victim.log()
+            victim.kill()
+        assert refused > 0
+        shutil.rmtree(folder)
+        victim.start()
+        c.wait_ready(timeout=60)
+        wait_until("a replica", lambda: victim.http("/replicaz?stream=S")[0] == 200, 60)
+        c.same("S", timeout=60)
 
 
 def test_a_replica_that_cannot_be_mended_because_the_others_went_on_is_built_anew():
