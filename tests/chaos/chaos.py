@@ -14,10 +14,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
 
 import checks
+import clock_nemeses
 import disk_nemeses
 import disks
 import nemeses
 import readers
+import store_nemeses
 import stream_workloads
 import wire_nemeses
 import workloads
@@ -25,7 +27,7 @@ from weir_cluster import ROOT
 from weir_js import Js, dump
 from workloads import STREAM
 
-NEMESES = {**nemeses.ALL, **disk_nemeses.ALL, **wire_nemeses.ALL}
+NEMESES = {**nemeses.ALL, **disk_nemeses.ALL, **wire_nemeses.ALL, **clock_nemeses.ALL, **store_nemeses.ALL}
 # Bugs, and the complaint that shows that one was found. A cluster that lost all has no stream any more.
 PLANTS = {"no-sync": "lost: |a leader of " + STREAM, "lying-disks": "lost: "}
 WORKLOADS = {**workloads.ALL, **readers.ALL, **stream_workloads.ALL}

@@ -1,7 +1,9 @@
 """What must hold of streams that remove messages, and of a catalog that changes. Pure, like checks.py."""
 
+import bisect
 import collections
 import dataclasses
+import math
 
 from checks import ACKED, REFUSED, UNKNOWN, places, short
 
@@ -13,6 +15,15 @@ class Put:
     payload: bytes
     outcome: str = UNKNOWN
     seq: int = 0
+    sent: float = 0.0
+
+
+@dataclasses.dataclass
+class Sight:
+    """Of a replica: what lies below @first was gone when it answered, at @when at the latest."""
+    node: str
+    when: float
+    first: int
 
 
 @dataclasses.dataclass
@@ -96,6 +107,22 @@ def check_limited(puts, deletes, purges, stored, per_subject=None, max_msgs=None
     for p in puts:
         if p.outcome == REFUSED and p.payload in at:
             bad.append("refused, but stored: %s at %s" % (short(p.payload), at[p.payload]))
+    return bad
+
+
+def check_ages(puts, sights, age):
+    """Of a stream that removes by age only: nothing was gone on any replica before its time."""
+    bad = []
+    for node in sorted({s.node for s in sights}):
+        reached = []  # (first, when): the earliest time at which it was so far.
+        for s in sorted((s for s in sights if s.node == node), key=lambda s: s.when):
+            if not reached or s.first > reached[-1][0]:
+                reached.append((s.first, s.when))
+        for p in puts:
+            at = bisect.bisect_right(reached, (p.seq, math.inf))
+            if p.outcome == ACKED and at < len(reached) and reached[at][1] < p.sent + age:
+                bad.append("removed before its age, after %.3f s at the latest, on %s: %s at %d"
+                           % (reached[at][1] - p.sent, node, short(p.payload), p.seq))
     return bad
 
 

@@ -1,11 +1,12 @@
 """Streams with limits, and a catalog that changes."""
 
 import json
+import threading
 import time
 
 import stream_checks
 from checks import ACKED, REFUSED, UNKNOWN
-from stream_checks import Delete, Name, Purge, Put
+from stream_checks import Delete, Name, Purge, Put, Sight
 from weir_cluster import wait_until
 from workloads import STREAM, Caller, Publish, Silence, Workload, Writer
 
@@ -14,6 +15,7 @@ AGE_S = 4.0
 
 def publish(caller, put):
     """Its outcome is noted, if it has one."""
+    put.sent = time.monotonic()
     header, payload = caller.call(put.subject, put.payload)
     answer = {"refused": True} if header else json.loads(payload)
     if "seq" in answer and "error" not in answer:
@@ -30,7 +32,7 @@ class Limiter(Caller):
         super().__init__(run, name, at)
         self.puts = {s: [] for s in (STREAM, "CHAOS_OLD", "CHAOS_NEW", "CHAOS_AGE")}
         self.deletes, self.purges = [], []
-        self.young = []  # (when published at the earliest, its Put)
+        self.young = []  # Puts of late.
         self.complaints = []
 
     def work(self):
@@ -49,10 +51,9 @@ class Limiter(Caller):
         text = b"%s-%d to %s " % (self.name.encode(), len(puts), stream.encode())
         put = Put("%s.%s%d" % (word, self.name, self.rng.randrange(3)), text * self.rng.choice((1, 4, 40)))
         puts.append(put)
-        began = time.time()
         publish(self, put)
         if stream == "CHAOS_AGE" and put.outcome == ACKED:
-            self.young = self.young[-20:] + [(began, put)]
+            self.young = self.young[-20:] + [put]
 
     def delete(self):
         mine = [p.seq for p in self.puts["CHAOS_NEW"] if p.outcome == ACKED]
@@ -74,11 +75,31 @@ class Limiter(Caller):
 
     def read(self):
         if self.young:
-            began, put = self.rng.choice(self.young)
+            put = self.rng.choice(self.young)
             answer = self.call_api("STREAM.MSG.GET.CHAOS_AGE", {"seq": put.seq})
-            age = time.time() - began
+            age = time.monotonic() - put.sent
             if answer.get("error", {}).get("err_code") == 10037 and age < AGE_S:
                 self.complaints.append("removed before its age, after %.3f s: %s" % (age, put))
+
+
+class AgeWatch(threading.Thread):
+    """Sees how far a node's replica has removed what had its age."""
+
+    def __init__(self, node):
+        super().__init__(daemon=True)
+        self.node = node
+        self.sights = []
+        self.is_ending = threading.Event()
+
+    def run(self):
+        while not self.is_ending.wait(0.05):
+            try:
+                status, body = self.node.http("/replicaz?stream=CHAOS_AGE", 1)
+                when, r = time.monotonic(), json.loads(body)
+                if status == 200 and r["state"] == "ok":
+                    self.sights.append(Sight(self.node.name, when, r["first_seq"] if r["messages"] else r["last_seq"] + 1))
+            except (OSError, ValueError, KeyError, EOFError):
+                pass
 
 
 class Limits(Workload):
@@ -89,6 +110,12 @@ class Limits(Workload):
 
     def make(self):
         self.writers = [Limiter(self.run, "l%d" % i, i) for i in range(6)]
+        self.watches = [AgeWatch(n) for n in self.run.nodes]
+
+    def start(self):
+        super().start()
+        for w in self.watches:
+            w.start()
 
     def create(self, replicas):
         for stream, limits in self.LIMITS.items():
@@ -100,6 +127,10 @@ class Limits(Workload):
     def drain(self):
         wait_until("all to have passed its age", lambda: self.run.js.info("CHAOS_AGE")["state"]["messages"] == 0,
                    AGE_S + 2, 0.1)
+        for w in self.watches:
+            w.is_ending.set()
+        for w in self.watches:
+            w.join(5)
 
     def gathered(self, stream):
         return [p for w in self.writers for p in w.puts[stream]]
@@ -108,6 +139,10 @@ class Limits(Workload):
         deletes = [d for w in self.writers for d in w.deletes]
         purges = [p for w in self.writers for p in w.purges]
         bad = [text for w in self.writers for text in w.complaints]
+        sights = [s for w in self.watches for s in w.sights]
+        bad += stream_checks.check_ages(self.gathered("CHAOS_AGE"), sights, AGE_S)
+        if max((s.first for s in sights), default=1) == 1:
+            bad.append("nothing was seen to go by its age")
         check = stream_checks.check_limited
         bad += check(self.gathered(STREAM), [], purges, stored[STREAM], per_subject=5)
         bad += check(self.gathered("CHAOS_OLD"), [], [], stored["CHAOS_OLD"], max_msgs=200)

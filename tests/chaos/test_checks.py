@@ -10,7 +10,8 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
 from checks import (ACKED, REFUSED, UNKNOWN, Connection, Delivery, Once, Op, Write, check_deliveries, check_once,
                     check_registers, check_replicas, check_writes, gaps)
 from read_checks import Known, Look, check_looks, check_ordered
-from stream_checks import Delete, Name, Purge, Put, check_catalogs, check_limited, check_names
+from stream_checks import (Delete, Name, Purge, Put, Sight, check_ages, check_catalogs, check_limited,
+                           check_names)
 from weir_cluster import run
 
 
@@ -169,6 +170,16 @@ def test_limits():
     one(check_limited(puts + [Put("s", b"r", REFUSED)], [], [], {**all_, 7: b"r"}), "refused, but stored")
     one(check_limited(puts, [], [], {**all_, 7: b"6"}), "doubled: 6")
     assert any("moved: 2" in b for b in check_limited(puts, [], [], {**all_, 2: b"3", 3: b"2"}))
+
+
+def test_ages():
+    puts = [Put("s", b"a", ACKED, 1, 10.0), Put("s", b"b", ACKED, 2, 11.0), Put("s", b"c", UNKNOWN, 0, 11.5)]
+    seen = [Sight("n0", 10.5, 1), Sight("n0", 14.1, 2), Sight("n0", 15.1, 3), Sight("n1", 16.0, 3),
+            Sight("n1", 16.1, 1)]
+    assert check_ages(puts, seen, 4.0) == []
+    one(check_ages(puts, seen + [Sight("n1", 14.5, 3)], 4.0), "after 3.500 s at the latest, on n1: b at 2")
+    # A replica that is built anew begins at the beginning; what it had removed before counts.
+    one(check_ages(puts, seen + [Sight("n0", 13.9, 2)], 4.0), "a at 1")
 
 
 def test_catalogs():

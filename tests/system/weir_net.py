@@ -75,7 +75,7 @@ class NetCluster(JsCluster):
     NEEDS = "root and ip"
     is_possible = staticmethod(is_possible)
 
-    def __init__(self, count, args=(), name="C"):
+    def __init__(self, count, args=(), name="C", config=None):
         self.folder = tempfile.mkdtemp(prefix="weir-")
         self.is_born = True
         self.names = ["weir%d-%d" % (os.getpid(), i) for i in range(count)]
@@ -86,7 +86,7 @@ class NetCluster(JsCluster):
             own = ["--cluster", "nats://10.77.0.%d:6222" % (i + 1), "--cluster_name", name,
                    "--routes", routes, "-js", "-sd", os.path.join(self.folder, "n%d" % i, "js")]
             self.nodes.append(NetNode(self.names[i], os.path.join(self.folder, "n%d" % i),
-                                      own + list(args), "n%d" % i))
+                                      own + list(args), "n%d" % i, config=config))
 
     def start(self):
         for name in self.names:
