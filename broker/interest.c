@@ -504,10 +504,18 @@ const struct interest_result *interest_match(struct interest *in, struct slice s
         (void)find(in, subject, &in->scratch);
         return &in->scratch.result;
     }
-    /* The prefix first: inboxes are many, so whole subjects of theirs are never found. */
     struct slice prefix = prefix_of(subject);
+    const struct interest_result *known = interest_cache_last(in->cache, subject);
+    if (known == NULL) {
+        known = interest_cache_last(in->cache, prefix);
+    }
+    if (known != NULL) {
+        in->cache_hits++;
+        return known;
+    }
+    /* The prefix first: inboxes are many, so whole subjects of theirs are never found. */
     uint64_t prefix_hash = hash_bytes(in, prefix);
-    const struct interest_result *known = interest_cache_find(in->cache, prefix, prefix_hash);
+    known = interest_cache_find(in->cache, prefix, prefix_hash);
     if (known != NULL) {
         in->cache_hits++;
         return known;

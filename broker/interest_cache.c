@@ -25,7 +25,8 @@ struct interest_cache {
     struct cached *slots;
     struct marks *marks; /* Half as many. */
     uint64_t mask;
-    uint64_t generation; /* Of what counts. */
+    uint64_t generation;       /* Of what counts. */
+    const struct cached *last; /* Found last; NULL: none since something was put. */
     bool is_used;
 };
 
@@ -77,16 +78,28 @@ void interest_cache_free(struct interest_cache *cache)
     free(cache);
 }
 
-const struct interest_result *interest_cache_find(const struct interest_cache *cache,
+static bool is_of(const struct interest_cache *cache, const struct cached *c, struct slice subject)
+{
+    return c->generation == cache->generation &&
+           slice_eq(slice_of(c->subject, c->subject_len), subject);
+}
+
+const struct interest_result *interest_cache_last(const struct interest_cache *cache,
+                                                  struct slice subject)
+{
+    const struct cached *c = cache->last;
+    return c != NULL && is_of(cache, c, subject) ? &c->found.result : NULL;
+}
+
+const struct interest_result *interest_cache_find(struct interest_cache *cache,
                                                   struct slice subject, uint64_t hash)
 {
     const struct marks *marks = marks_of(cache, hash);
     for (uint64_t way = 0; way < 2; way++) {
         uint64_t slot = (hash & cache->mask) ^ way;
         const struct cached *c = &cache->slots[slot];
-        if (marks->held[slot & 1] == mark_of(hash) && c->hash == hash &&
-            c->generation == cache->generation &&
-            slice_eq(slice_of(c->subject, c->subject_len), subject)) {
+        if (marks->held[slot & 1] == mark_of(hash) && c->hash == hash && is_of(cache, c, subject)) {
+            cache->last = c;
             return &c->found.result;
         }
     }
@@ -107,6 +120,7 @@ const struct interest_result *interest_cache_put(struct interest_cache *cache, s
     struct cached *c = &cache->slots[hash & cache->mask];
     struct cached *other = &cache->slots[(hash & cache->mask) ^ 1];
     uint32_t *held = marks_of(cache, hash)->held;
+    cache->last = NULL; /* Slots change places. */
     if (c->generation == cache->generation) {
         struct cached moved = *other;
         *other = *c;

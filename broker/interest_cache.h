@@ -25,8 +25,11 @@ struct interest_cache *interest_cache_new(uint32_t slots);
 void interest_cache_free(struct interest_cache *cache); /* NULL is fine. */
 
 /* NULL: not remembered. @hash is the subject's. Valid until the next call. */
-const struct interest_result *interest_cache_find(const struct interest_cache *cache,
+const struct interest_result *interest_cache_find(struct interest_cache *cache,
                                                   struct slice subject, uint64_t hash);
+/* The same without a hash, if @subject is what was found last: subjects come in runs. */
+const struct interest_result *interest_cache_last(const struct interest_cache *cache,
+                                                  struct slice subject);
 /* Was this subject missed before? Notes that it is missed now. Reply subjects are asked for once:
  * to remember each of them would cost more than to find it, and push out what is asked for again.
  */
