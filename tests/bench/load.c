@@ -14,14 +14,15 @@ static const char usage[] =
     "  publish --subject S --messages N --size BYTES --window N [--seconds S]\n"
     "  pull    --stream S --consumer C --messages N --batch N\n"
     "  core    --subject S --messages N --size BYTES --subscribers N\n"
-    "  gap     --subject S --size BYTES --kill PID --seconds S\n";
+    "  gap     --subject S --size BYTES --kill PID --seconds S\n"
+    "  steady  --subject S --size BYTES --rate N --seconds S; prints a line for each publish\n";
 
 static const struct {
     const char *name;
     int (*run)(const struct load_options *o);
 } commands[] = {
     {"request", load_request}, {"publish", load_publish}, {"pull", load_pull},
-    {"core", load_core},       {"gap", load_gap},
+    {"core", load_core},       {"gap", load_gap},         {"steady", load_steady},
 };
 
 static uint64_t number(const char *text, uint64_t min, uint64_t max)
@@ -40,19 +41,13 @@ static uint64_t number(const char *text, uint64_t min, uint64_t max)
 static bool parse(struct load_options *o, int argc, char **argv)
 {
     static const struct option known[] = {
-        {"server", required_argument, NULL, 's'},
-        {"subject", required_argument, NULL, 't'},
-        {"body", required_argument, NULL, 'b'},
-        {"stream", required_argument, NULL, 'S'},
-        {"consumer", required_argument, NULL, 'C'},
-        {"messages", required_argument, NULL, 'n'},
-        {"size", required_argument, NULL, 'z'},
-        {"window", required_argument, NULL, 'w'},
-        {"seconds", required_argument, NULL, 'T'},
-        {"subscribers", required_argument, NULL, 'u'},
-        {"batch", required_argument, NULL, 'B'},
-        {"kill", required_argument, NULL, 'k'},
-        {NULL, 0, NULL, 0},
+        {"server", required_argument, NULL, 's'},   {"subject", required_argument, NULL, 't'},
+        {"body", required_argument, NULL, 'b'},     {"stream", required_argument, NULL, 'S'},
+        {"consumer", required_argument, NULL, 'C'}, {"messages", required_argument, NULL, 'n'},
+        {"size", required_argument, NULL, 'z'},     {"window", required_argument, NULL, 'w'},
+        {"seconds", required_argument, NULL, 'T'},  {"subscribers", required_argument, NULL, 'u'},
+        {"batch", required_argument, NULL, 'B'},    {"kill", required_argument, NULL, 'k'},
+        {"rate", required_argument, NULL, 'r'},     {NULL, 0, NULL, 0},
     };
     int c = 0;
     while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -93,6 +88,9 @@ static bool parse(struct load_options *o, int argc, char **argv)
         case 'k':
             o->victim = (pid_t)number(optarg, 2, 4194304);
             break;
+        case 'r':
+            o->per_s = number(optarg, 1, 1000000);
+            break;
         default:
             return false;
         }
@@ -112,6 +110,7 @@ int main(int argc, char **argv)
         .window = 1000,
         .subscribers_count = 1,
         .batch = 500,
+        .per_s = 1000,
     };
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++) {
         if (strcmp(argv[1], commands[i].name) == 0 && parse(&o, argc - 1, argv + 1)) {

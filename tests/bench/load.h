@@ -21,6 +21,7 @@ struct load_options {
     int subscribers_count;
     uint64_t batch;
     pid_t victim;
+    uint64_t per_s; /* Of load_steady. */
 };
 
 /* One request; prints the reply's payload. Non-zero exit when none came. */
@@ -34,4 +35,8 @@ int load_core(const struct load_options *o);
 /* A publish each millisecond; kill @victim after a second; print the longest time without an ack.
  */
 int load_gap(const struct load_options *o);
+/* @per_s publishes a second, whether or not acks come, for @seconds or until SIGTERM. At the end a
+ * line for each: when it was sent, on the monotonic clock, and how long its ack took, both in us;
+ * 0: it was refused, or not answered. */
+int load_steady(const struct load_options *o);
 #endif

@@ -214,3 +214,57 @@ int load_gap(const struct load_options *o)
     end(&r);
     return !is_over;
 }
+
+static volatile sig_atomic_t is_stopped;
+
+static void on_stop(int signum)
+{
+    (void)signum;
+    is_stopped = 1;
+}
+
+/* Lags by number of the message, not by ack. */
+static void steady_answers(struct publish_run *r)
+{
+    struct conn_msg m;
+    int64_t now_us = conn_now_us();
+    while (conn_next(&r->conn, &m)) {
+        uint64_t number = conn_token(&m);
+        if (number >= r->sent) {
+            conn_die("an ack of a message that was not sent");
+        }
+        r->answered++;
+        r->lags_us[number] = conn_is_ack(&m) ? (uint32_t)(now_us - r->sent_us[number]) : 0;
+    }
+}
+
+int load_steady(const struct load_options *options)
+{
+    struct load_options o = *options;
+    o.messages_count = o.per_s * (uint64_t)o.seconds;
+    struct publish_run r;
+    begin(&r, &o);
+    signal(SIGTERM, on_stop);
+    int64_t started_us = conn_now_us();
+    int64_t end_us = started_us + o.seconds * 1000000;
+    int64_t now_us = started_us;
+    while (now_us < end_us + (r.answered < r.sent ? 1000000 : 0) &&
+           (!is_stopped || r.answered < r.sent)) {
+        while (!is_stopped && r.sent < o.messages_count) {
+            if (started_us + (int64_t)(r.sent * 1000000 / o.per_s) > now_us) {
+                break;
+            }
+            r.sent_us[r.sent] = now_us;
+            send_one(&r);
+        }
+        conn_flush(&r.conn);
+        conn_wait(&r.conn, 1);
+        steady_answers(&r);
+        now_us = conn_now_us();
+    }
+    for (uint64_t i = 0; i < r.sent; i++) {
+        printf("%" PRId64 " %u\n", r.sent_us[i], r.lags_us[i]);
+    }
+    end(&r);
+    return 0;
+}
