@@ -106,12 +106,29 @@ static void spans_drop_below(struct raft_group *g, uint64_t index)
     }
 }
 
+/* Entries that were appended during the run are behind it by index, and in the middle of it by LSN.
+ * What is needed is asked of the span in front: none behind it may be older. */
 void log_spans_replace(struct raft_group *g, const struct span *spans, unsigned count)
 {
+    uint64_t last = count == 0 ? 0 : spans[count - 1].last;
+    unsigned behind = 0;
+    while (behind < g->spans_count && span_at(g, g->spans_count - 1 - behind)->last > last) {
+        behind++;
+    }
+    struct span *kept = xcalloc(behind + 1u, sizeof *kept);
+    for (unsigned i = 0; i < behind; i++) {
+        kept[i] = *span_at(g, g->spans_count - behind + i);
+        kept[i].first = kept[i].first > last ? kept[i].first : last + 1;
+    }
     g->spans_count = 0;
     for (unsigned i = 0; i < count; i++) {
-        spans_add(g, spans[i].first, spans[i].last, spans[i].lsn);
+        uint64_t lsn = behind > 0 && kept[0].lsn < spans[i].lsn ? kept[0].lsn : spans[i].lsn;
+        spans_add(g, spans[i].first, spans[i].last, lsn);
     }
+    for (unsigned i = 0; i < behind; i++) {
+        spans_add(g, kept[i].first, kept[i].last, kept[i].lsn);
+    }
+    free(kept);
 }
 
 /* ---- Records out ---- */
@@ -201,7 +218,9 @@ uint64_t log_put_entries(struct raft_group *g, enum record_type type, uint64_t f
     buf_clear(&h->scratch);
     g->last_lsn = lsn;
     if (type == RECORD_APPEND) {
-        keep_give_up(g);
+        if (first <= g->last_index) {
+            keep_give_up(g); /* What was carried is another leader's. */
+        }
         g->moved_ms = h->now_ms;
         log_note_entries(g, first, entries, n);
         g->last_index = first + n - 1;
@@ -437,16 +456,27 @@ static void replay_append(struct raft_group *g, struct record *rec)
     g->is_broken = g->is_broken || rv != ERR_NOTFOUND;
 }
 
+static void swap_aside(struct raft_group *g)
+{
+    struct raft_entry *entries = g->aside;
+    uint64_t first = g->aside_first;
+    size_t count = g->aside_count, cap = g->aside_cap;
+    g->aside = g->suffix;
+    g->aside_first = g->suffix_first;
+    g->aside_count = g->suffix_count;
+    g->aside_cap = g->suffix_cap;
+    g->suffix = entries;
+    g->suffix_first = first;
+    g->suffix_count = count;
+    g->suffix_cap = cap;
+}
+
 /* A run of carried entries began far in front of what is there: that is set aside until the run has
  * reached it. */
 static void run_begins_apart(struct raft_group *g)
 {
     if (g->aside_count == 0) {
-        g->aside = g->suffix;
-        g->aside_first = g->suffix_first;
-        g->aside_count = g->suffix_count;
-        g->suffix = NULL;
-        g->suffix_first = g->suffix_count = g->suffix_cap = 0;
+        swap_aside(g);
     }
     log_suffix_drop(g, UINT64_MAX, 0);
 }
@@ -458,6 +488,7 @@ void log_aside_close(struct raft_group *g)
     }
     free(g->aside);
     g->aside = NULL;
+    g->aside_cap = 0;
 }
 
 static void run_joins_aside(struct raft_group *g)
@@ -474,20 +505,34 @@ static void run_joins_aside(struct raft_group *g)
     log_aside_close(g);
 }
 
-/* Entries follow, or a cut: the run was given up, or cut short by a crash. Nothing was let go for
- * it, so that what was there is still whole above a base that comes yet. */
+/* Another leader's entries follow, or a cut, or nothing: the run was given up, or cut short by a
+ * crash. Nothing was let go for it, so that what was there is still whole above a base that comes
+ * yet. */
 static void run_is_over(struct raft_group *g)
 {
+    g->is_run = false;
     if (g->aside_count == 0) {
         return;
     }
-    log_suffix_drop(g, UINT64_MAX, 0);
-    free(g->suffix);
-    g->suffix = g->aside;
-    g->suffix_first = g->aside_first;
-    g->suffix_count = g->suffix_cap = g->aside_count;
-    g->aside = NULL;
-    g->aside_count = 0;
+    swap_aside(g);
+    log_aside_close(g);
+}
+
+/* Entries that were appended in the middle of a run go behind what it will reach, also if the first
+ * of that was let go: then they are all there is of it. */
+static bool run_goes_on(struct raft_group *g, struct record *rec)
+{
+    uint64_t next = g->suffix_first + g->suffix_count;
+    bool is_behind_aside = g->aside_count > 0 && rec->index == g->aside_first + g->aside_count;
+    bool is_behind_run =
+        g->aside_count == 0 && g->is_run && g->suffix_count > 0 && rec->index > next;
+    if (!is_behind_aside && !is_behind_run) {
+        return false;
+    }
+    swap_aside(g);
+    replay_append(g, rec);
+    swap_aside(g);
+    return true;
 }
 
 /* Fills in what is missing in front or behind; what is there is the same. */
@@ -502,6 +547,7 @@ static void replay_carry(struct raft_group *g, struct record *rec)
     if (is_apart) {
         run_begins_apart(g);
     }
+    g->is_run = g->is_run || (rec->type == RECORD_CARRY && g->suffix_count == 0);
     uint64_t old_first = g->suffix_first;
     size_t in_front = 0;
     int rv;
@@ -545,6 +591,9 @@ static void replay_base(struct raft_group *g, const struct record *rec)
 
 static void replay_record(struct raft_group *g, struct record *rec)
 {
+    if (rec->type == RECORD_APPEND && run_goes_on(g, rec)) {
+        return;
+    }
     if (rec->type == RECORD_APPEND || rec->type == RECORD_TRUNCATE || rec->type == RECORD_RESET ||
         rec->type == RECORD_DELETE) {
         run_is_over(g);

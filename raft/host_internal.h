@@ -263,7 +263,8 @@ struct raft_group {
     /* During replay: what was there before a run of carried entries that does not reach it yet. */
     struct raft_entry *aside;
     uint64_t aside_first;
-    size_t aside_count;
+    size_t aside_count, aside_cap;
+    bool is_run; /* What is in the suffix was carried, and what follows it may come yet. */
 
     /* The instance. */
     struct raft *r; /* NULL: none runs. */

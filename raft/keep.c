@@ -16,7 +16,8 @@
 #define STUB_SEGMENTS 2     /* Stubs and flushes for what is older than this many segments. */
 #define CARRY_SEGMENTS 8    /* Entries are carried forward when older than this. */
 #define CARRY_FACTOR 4      /* Of all that is written at most one part in so many is carried. */
-#define CARRY_QUIET_MS 2000 /* So long nothing was appended: what moves is flushed soon. */
+#define CARRY_QUIET_MS 2000 /* So long nothing was appended: what moves is flushed soon … */
+#define CARRY_MOVING 16     /* … unless it is older than so many segments: it cannot be. */
 #define CARRY_ENTRIES 64    /* In one record. */
 #define CARRY_BYTES (256u << 10)
 #define STUBS_PER_RUN 256 /* A run must stay short: 10 runs a second. */
@@ -25,8 +26,8 @@
  *
  * A run writes all entries above the base once more, one record at a time: the next when the last
  * is durable, so that votes and other groups' entries wait for one record, not for all. What is old
- * stays needed until the run is whole. The replay joins a run only if nothing was appended
- * meanwhile: then it is given up, and begins anew when the log is quiet. */
+ * stays needed until the run is whole. What is appended meanwhile stays where it is, behind the run
+ * by index; where it replaces entries the run is given up, and begins anew. */
 
 void keep_give_up(struct raft_group *g)
 {
@@ -116,6 +117,7 @@ void keep_durable(struct raft_host *h)
 struct cutoffs {
     uint64_t stubs;
     uint64_t carry;
+    uint64_t moving;
     uint64_t oldest;
     uint64_t bytes; /* Of the WAL. */
     uint64_t pause; /* So much is written between two times that a group is carried. */
@@ -139,6 +141,7 @@ static struct cutoffs cutoffs(struct raft_host *h)
         /* Over the budget everything sealed should go. */
         c.stubs = cutoff(h, sealed, c.is_over ? 1 : STUB_SEGMENTS);
         c.carry = cutoff(h, sealed, c.is_over ? 1 : CARRY_SEGMENTS);
+        c.moving = cutoff(h, sealed, CARRY_MOVING);
         c.oldest = wal_oldest_lsn(h->wal);
     }
     host_wal_unlock(h);
@@ -159,7 +162,9 @@ static bool may_carry(const struct raft_group *g, const struct cutoffs *c)
     uint64_t since = g->carried_at == 0 ? c->bytes : h->wal_written - g->carried_at;
     uint64_t moved_ms = g->moved_ms > h->opened_ms ? g->moved_ms : h->opened_ms;
     bool is_quiet = h->now_ms - moved_ms >= CARRY_QUIET_MS;
-    return oldest_entry_lsn(g) < c->carry && since >= c->pause && is_quiet && g->carry_next == 0;
+    uint64_t oldest = oldest_entry_lsn(g);
+    bool is_old = oldest < c->moving || (oldest < c->carry && is_quiet);
+    return is_old && since >= c->pause && g->carry_next == 0;
 }
 
 static void entries_of_group(struct raft_group *g, const struct cutoffs *c)

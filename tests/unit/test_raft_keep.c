@@ -127,6 +127,68 @@ Test(raft_host, the_rest_of_a_run_of_carried_entries_breaks_nothing)
     check_carried(true);
 }
 
+/* Between the records of a run others are appended. The first ones may be there yet, or not; the
+ * run may be cut short, if they are. */
+static void check_appended_meanwhile(bool is_first_there, bool is_whole)
+{
+    struct conf c = {2, {{101, 1, GROUP_VOTER}, {102, 2, GROUP_VOTER}}};
+    struct buf conf = BUF_EMPTY;
+    struct buf b = BUF_EMPTY;
+    world_open(&w, 2, NULL);
+    conf_encode(&c, &conf);
+    struct record_base base = {10, 1, 1, buf_slice(&conf)};
+    record_put_create(&b, 101);
+    put_record(RECORD_CREATE, &b);
+    record_put_meta(&b, 3, 0);
+    put_record(RECORD_META, &b);
+    record_put_base(&b, &base);
+    put_record(RECORD_BASE, &b);
+    if (is_first_there) {
+        put_entries(RECORD_APPEND, 11, 205, 200);
+    }
+    put_entries(RECORD_CARRY, 11, 74, 200);
+    put_entries(RECORD_APPEND, 206, 206, 200);
+    put_entries(RECORD_CARRY, 75, 138, 200);
+    put_entries(RECORD_APPEND, 207, 208, 200);
+    if (is_whole) {
+        put_entries(RECORD_CARRY, 139, 205, 200);
+    }
+    put_entries(RECORD_APPEND, 209, 209, 200);
+    world_run(&w, 50);
+    struct machine *m = world_machine(&w, 0, 1);
+    m->exists = true;
+    m->raft_id = 101;
+    m->base = (struct group_base){10, 1};
+    world_crash(&w, 0);
+    world_start(&w, 0);
+    struct group_status s;
+    group_status(m->group, &s);
+    cr_assert_eq(s.last_index, 209);
+    cr_assert_eq(group_term_at(m->group, 11), 2);
+    cr_assert_eq(group_term_at(m->group, 199), 2);
+    cr_assert_eq(group_term_at(m->group, 206), 3);
+    cr_assert_eq(group_term_at(m->group, 209), 3);
+    cr_assert_eq(w.alarms, 0);
+    buf_close(&b);
+    buf_close(&conf);
+    world_close(&w);
+}
+
+Test(raft_host, what_is_appended_in_the_middle_of_a_run_of_carried_entries_is_behind_it)
+{
+    check_appended_meanwhile(false, true);
+}
+
+Test(raft_host, what_is_appended_in_the_middle_of_a_run_is_behind_the_first_ones_too)
+{
+    check_appended_meanwhile(true, true);
+}
+
+Test(raft_host, a_run_that_was_cut_short_costs_nothing_that_was_appended_meanwhile)
+{
+    check_appended_meanwhile(true, false);
+}
+
 /* Other records of the group come between those of a run, a vote as well as a base. */
 Test(raft_host, a_vote_in_the_middle_of_a_run_of_carried_entries_breaks_nothing)
 {
@@ -261,7 +323,7 @@ Test(raft_host, entries_are_carried_one_record_at_a_time)
     }
     world_run(&w, 50);
     world_create(&w, 2, 1u << leader);
-    for (unsigned i = 0; i < 30; i++) { /* A segment each. */
+    for (unsigned i = 0; i < 14; i++) { /* A segment each. */
         cr_assert(world_propose(&w, 2, 4, 60000));
         world_run(&w, 10);
     }
@@ -498,4 +560,49 @@ Test(raft_host, a_suspicion_of_a_group_without_records_makes_no_group_and_is_ans
     cr_expect_eq(count, 0);
     wal_close(wal);
     sim_disk_free(d);
+}
+
+/* A replica that takes entries and cannot flush, as one that stopped at an entry it does not know;
+ * now and then one comes, so that its log is never quiet for long. */
+static unsigned appends_steadily(uint64_t every_ms, unsigned bytes)
+{
+    world_open(&w, 3, NULL);
+    small_segments();
+    world_create(&w, 1, 7);
+    unsigned f = world_follower_of(world_leader(&w, 1, 2000));
+    world_machine(&w, f, 1)->is_flush_refused = true;
+    world_create(&w, 2, 1u << f);
+    unsigned entries = 2;
+    for (unsigned i = 0; i < 60; i++) { /* A segment each. */
+        for (uint64_t ms = 0; ms < 1200; ms += every_ms) {
+            cr_assert(world_propose(&w, 1, 1, bytes));
+            entries++;
+            world_run(&w, every_ms);
+        }
+        cr_assert(world_propose(&w, 2, 8, 30000));
+    }
+    unsigned sealed = wal_sealed_count(w.nodes[f].wal);
+    struct group_status s;
+    group_status(world_machine(&w, f, 1)->group, &s);
+    uint64_t last_index = s.last_index;
+    cr_assert_geq(last_index, entries - 1);
+    world_crash(&w, f);
+    world_start(&w, f);
+    group_status(world_machine(&w, f, 1)->group, &s);
+    cr_assert_eq(s.last_index, last_index);
+    cr_assert_eq(w.alarms, 0);
+    world_close(&w);
+    return sealed;
+}
+
+Test(raft_host, a_group_that_appends_now_and_then_and_cannot_flush_does_not_pin_the_wal)
+{
+    unsigned sealed = appends_steadily(400, 100);
+    cr_assert_leq(sealed, 26, "%u sealed segments", sealed);
+}
+
+Test(raft_host, a_group_that_appends_all_the_time_and_cannot_flush_does_not_pin_the_wal)
+{
+    unsigned sealed = appends_steadily(20, 300); /* More than one record can carry. */
+    cr_assert_leq(sealed, 40, "%u sealed segments", sealed);
 }
