@@ -484,6 +484,8 @@ int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_
     list_init(&js->serves);
     log_inf("Starting JetStream");
     log_inf("  Store Directory: \"%s\"", ctx->options->store_dir);
+    pace_init(&js->pace_send, 0, loop_mono_ns(js->loop)); /* The limit comes with the first tick. */
+    js->pace_take = js->pace_send;
     js_reserve_start(js);
     int rv = js_open_files(js, loop_now_ms(js->loop));
     rv = rv == 0 ? start_threads(js) : rv;

@@ -104,6 +104,11 @@ static void finish(void *arg)
     loop_leave(js->loop, was);
 }
 
+bool js_flush_is_busy(const struct js *js)
+{
+    return js->flush != NULL || js->restores_count > 0;
+}
+
 static bool begin(struct js *js)
 {
     struct watchdog_at was = loop_enter(js->loop, WATCHDOG_FLUSH, 0);
@@ -158,7 +163,7 @@ void js_flush_durable(struct js *js, uint64_t lsn)
 
 void js_flush_tick(struct js *js)
 {
-    if (js->flush != NULL || js->is_stopping) {
+    if (js_flush_is_busy(js) || js->is_stopping) {
         return;
     }
     int64_t now = (int64_t)loop_now_ms(js->loop);

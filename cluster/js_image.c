@@ -26,6 +26,8 @@ struct js_image_job {
     struct slice bytes;
     int status;
     struct loop_timer *timer;
+    loop_cb run; /* Of paced(). */
+    loop_cb end;
 };
 
 static struct js_image_job *job_new(const struct js_image_of *of, struct host_job *job)
@@ -51,6 +53,47 @@ static void done(void *arg)
     host_job_done(j->job, j->status);
     js_unlock(j->js);
     job_end(j);
+}
+
+/* ---- Beside those who publish ---- */
+
+static void run_now(void *arg)
+{
+    struct js_image_job *j = arg;
+    loop_work(j->js->loop, j->run, j->end, j);
+}
+
+/* @run(j) on the pool when its bytes may go; then @end(j). */
+static void paced(struct js_image_job *j, struct pace *pace, loop_cb run, loop_cb end)
+{
+    struct js *js = j->js;
+    uint64_t delay_ms = pace_take(pace, j->len, loop_mono_ns(js->loop));
+    j->run = run;
+    j->end = end;
+    if (delay_ms == 0 || js->is_stopping) {
+        run_now(j);
+        return;
+    }
+    j->timer = loop_timer_new(js->loop, run_now, j);
+    loop_timer_start(j->timer, delay_ms, 0);
+}
+
+void js_image_publish_took(struct js *js, int64_t took_ns)
+{
+    int64_t us = took_ns / 1000;
+    uint32_t took_us = us < 0 ? 0 : us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
+    pace_sample(&js->pace_send, took_us);
+    pace_sample(&js->pace_take, took_us);
+}
+
+static void tick_pace(struct js *js, struct pace *pace)
+{
+    int64_t rate = js->ctx->options->catchup_bytes_per_s;
+    uint64_t limit = rate > 0 ? (uint64_t)rate : 0;
+    if (pace->limit_per_s != limit) {
+        pace_limit(pace, limit); /* The configuration was loaded again. */
+    }
+    pace_tick(pace, loop_mono_ns(js->loop));
 }
 
 /* ---- Sending ---- */
@@ -155,7 +198,7 @@ static void fsm_image_read(void *ctx, void *image, uint32_t part, uint64_t off, 
     j->off = off;
     j->buf = buf;
     j->len = len;
-    loop_work(of->js->loop, image_read, done, j);
+    paced(j, &of->js->pace_send, image_read, done);
 }
 
 static void fsm_image_close(void *ctx, void *image)
@@ -199,6 +242,19 @@ static bool fsm_stage_has(void *ctx, void *stage, uint32_t part)
     return store_stage_has(stage, part);
 }
 
+/* Damage in what was fetched: the leader is to look at its blocks. */
+static void checked(void *arg)
+{
+    struct js_image_job *j = arg;
+    uint64_t leader = j->gid == META_GID ? 0 : js_lane_leader_of(j->js, j->gid);
+    if (j->status == ERR_CORRUPT && leader != 0 && leader != j->js->ctx->node_id) {
+        struct buf *b = js_batch_begin(j->js, leader, JS_ITEM_CHECK);
+        buf_append_u64(b, j->gid);
+        js_batch_end(j->js, leader);
+    }
+    done(j);
+}
+
 /* Pool. */
 static void stage_write(void *arg)
 {
@@ -215,7 +271,8 @@ static void fsm_stage_write(void *ctx, void *stage, uint32_t part, uint64_t off,
     j->part = part;
     j->off = off;
     j->bytes = bytes;
-    loop_work(of->js->loop, stage_write, done, j);
+    j->len = bytes.len;
+    paced(j, &of->js->pace_take, stage_write, checked);
 }
 
 /* Pool. */
@@ -224,18 +281,6 @@ static void stage_verify(void *arg)
     struct js_image_job *j = arg;
     uint32_t part;
     j->status = store_stage_verify(j->stage, &part);
-}
-
-static void verified(void *arg)
-{
-    struct js_image_job *j = arg;
-    uint64_t leader = j->gid == META_GID ? 0 : js_lane_leader_of(j->js, j->gid);
-    if (j->status == ERR_CORRUPT && leader != 0 && leader != j->js->ctx->node_id) {
-        struct buf *b = js_batch_begin(j->js, leader, JS_ITEM_CHECK);
-        buf_append_u64(b, j->gid);
-        js_batch_end(j->js, leader);
-    }
-    done(j);
 }
 
 static void fsm_stage_verify(void *ctx, void *stage, struct host_job *job)
@@ -252,11 +297,39 @@ static void fsm_stage_verify(void *ctx, void *stage, struct host_job *job)
         log_inf("%s: %u of these parts were fetched before the last attempt was cut short",
                 name_of(of), fetched);
     }
-    loop_work(of->js->loop, stage_verify, verified, j);
+    loop_work(of->js->loop, stage_verify, checked, j);
 }
 
-/* The machine begins anew from what the pass has put in place. */
-static int adopt(struct js_stream *st)
+/* The group goes on with it. */
+static void switched(struct js_image_job *j, int status)
+{
+    if (status != 0) {
+        const struct js_stream *st = js_stream_find(j->js, j->gid);
+        js_die(j->js, "Adopting a fetched state", status, 0, st == NULL ? "meta" : st->name);
+    }
+    j->status = 0;
+    done(j);
+}
+
+static void on_restored(void *arg, int status)
+{
+    struct js_image_job *j = arg;
+    struct js *js = j->js;
+    struct js_stream *st = js_stream_find(js, j->gid); /* It is there: see js_flush_is_busy. */
+    struct watchdog_at was = loop_enter(js->loop, WATCHDOG_IMAGE, j->gid);
+    if (status == 0) {
+        js_leader_open(st);
+        st->state = JS_STREAM_OK;
+        log_inf("Stream %s: caught up by image to index %llu", st->name,
+                (unsigned long long)st->applied_index);
+    }
+    switched(j, status);
+    loop_leave(js->loop, was);
+}
+
+/* The machine begins anew from what the pass has put in place. That of millions of messages takes
+ * seconds: off the loop. */
+static void adopt(struct js_image_job *j, struct js_stream *st)
 {
     js_leader_close(st);
     js_read_close(&st->reads);
@@ -265,38 +338,28 @@ static int adopt(struct js_stream *st)
     js_stream_free_machine(st);
     st->store = store_find(st->js->store, st->gid);
     if (st->store == NULL) {
-        return ERR_CORRUPT;
+        switched(j, ERR_CORRUPT);
+        return;
     }
     store_stream_applied(st->store, &st->applied_index, &st->applied_term);
     st->flushed_index = st->applied_index;
     st->is_flushing = false;
     st->dirty_since_ms = 0;
-    int rv = js_stream_restore(st);
-    if (rv == 0) {
-        js_leader_open(st);
-        st->state = JS_STREAM_OK;
-        log_inf("Stream %s: caught up by image to index %llu", st->name,
-                (unsigned long long)st->applied_index);
-    }
-    return rv;
+    js_stream_restore_apart(st, on_restored, j);
 }
 
-/* The pass of js_flush.c has ended: tell the host. */
+/* The pass of js_flush.c has ended. */
 static void on_switched(void *arg)
 {
     struct js_image_job *j = arg;
-    struct js_stream *st = js_stream_find(j->js, j->gid);
-    struct watchdog_at was = loop_enter(j->js->loop, WATCHDOG_IMAGE, j->gid);
+    struct js *js = j->js;
+    struct watchdog_at was = loop_enter(js->loop, WATCHDOG_IMAGE, j->gid);
     if (j->gid == META_GID) {
-        j->status = js_meta_image_adopt(j->js);
+        switched(j, js_meta_image_adopt(js));
     } else {
-        j->status = adopt(st); /* It is there: no stream is ended while a pass runs. */
+        adopt(j, js_stream_find(js, j->gid));
     }
-    if (j->status != 0) {
-        js_die(j->js, "Adopting a fetched state", j->status, 0, st == NULL ? "meta" : st->name);
-    }
-    loop_leave(j->js->loop, was);
-    done(j);
+    loop_leave(js->loop, was);
 }
 
 static void try_switch(void *arg)
@@ -343,7 +406,7 @@ static void fsm_stage_drop(void *ctx, void *stage)
 
 /* What a fetch left that was cut short is for the next one. A replica that got level by the log, or
  * is no more, needs none. */
-void js_image_tick(struct js *js)
+static void forget_left(struct js *js)
 {
     uint64_t gid = store_left_gid(js->store);
     struct group_status s;
@@ -358,6 +421,13 @@ void js_image_tick(struct js *js)
     if (s.is_level && !s.is_catching_up) {
         store_left_forget(js->store, gid);
     }
+}
+
+void js_image_tick(struct js *js)
+{
+    tick_pace(js, &js->pace_send);
+    tick_pace(js, &js->pace_take);
+    forget_left(js);
 }
 
 void js_image_fsm(struct group_fsm *fsm)

@@ -45,6 +45,7 @@
 #include "cluster/loop.h"
 #include "cluster/node.h"
 #include "cluster/node_options.h"
+#include "cluster/pace.h"
 #include "cluster/peers.h"
 #include "cluster/router.h"
 #include "raft/host.h"
@@ -117,9 +118,10 @@ struct js_request {
 
 enum js_stream_state {
     JS_STREAM_OK,
-    JS_STREAM_FAILED, /* Stopped applying: an entry it does not know, or damage. */
-    JS_STREAM_LOST,   /* Born here, and the WAL does not know it. */
-    JS_STREAM_MENDING /* Damage hides which messages are live: the group is not joined yet. */
+    JS_STREAM_FAILED,  /* Stopped applying: an entry it does not know, or damage. */
+    JS_STREAM_LOST,    /* Born here, and the WAL does not know it. */
+    JS_STREAM_MENDING, /* Damage hides which messages are live: the group is not joined yet. */
+    JS_STREAM_LOADING  /* A fetched state is in place, and the machine is made of it. */
 };
 
 struct js_range {
@@ -195,6 +197,8 @@ struct js_stream {
     int64_t clock_ns;         /* When the last CLOCK was proposed, in log time. */
     struct buf ack_reply;     /* Scratch. */
     uint32_t proposals_count; /* In flight. */
+    uint64_t timed_token;     /* One of them, whose time is taken; 0: none. */
+    int64_t timed_ns;
     struct delivery *delivery;
     struct list turn;  /* In js->turn_streams while something is to do. */
     struct list sends; /* struct js_send, in order. */
@@ -313,6 +317,8 @@ struct js {
     struct js_disk disk;
     struct js_reserve reserve;
     struct js_clock clock;
+    struct pace pace_send; /* Of images. */
+    struct pace pace_take;
     struct loop_async *durable;
     unsigned lock_depth;
     uint64_t create_lsn_max; /* Of CREATE records: meta may not be flushed past them before. */
@@ -331,6 +337,7 @@ struct js {
     loop_cb flush_stage_done;
     void *flush_stage_arg;
     bool is_flush_wanted;
+    unsigned restores_count; /* Machines made off the loop: no pass begins. */
     uint64_t flush_began_ms;
 
     /* js_meta.c */
@@ -495,7 +502,9 @@ int js_file_remove(const struct js *js, const char *name);
 
 /* ---- js_flush.c ---- */
 void js_flush_tick(struct js *js);
-/* Flush everything soon; returns false if a pass is under way. */
+/* A pass is under way, or a machine is made of what one put in place: no stream may end. */
+bool js_flush_is_busy(const struct js *js);
+/* Flush everything soon; returns false if that is so. */
 bool js_flush_now(struct js *js);
 /* A pass that makes @stage the stream's content; @done(@arg) after it. False: try again later. */
 bool js_flush_stage(struct js *js, uint64_t gid, struct store_stage *stage, loop_cb done,
@@ -592,12 +601,18 @@ void js_stream_dirty(struct js_stream *st);
 
 /* The machine from what the store holds. ERR_CORRUPT with a machine: messages are missing. */
 int js_stream_restore(struct js_stream *st);
+/* The same of a state that a pass has just put in place, off the loop; @done(@arg, status) on it.
+ * The stream is LOADING meanwhile, and stays. */
+typedef void (*js_restored_cb)(void *arg, int status);
+void js_stream_restore_apart(struct js_stream *st, js_restored_cb done, void *arg);
 /* Which messages are live is known now: restore the machine, and join the group. */
 void js_stream_mended(struct js_stream *st);
 
 /* ---- js_image.c ---- */
 void js_image_fsm(struct group_fsm *fsm);
 void js_image_tick(struct js *js);
+/* From its proposal to its being applied: images go at a pace that does not double it. */
+void js_image_publish_took(struct js *js, int64_t took_ns);
 
 /* ---- js_leader.c ---- */
 void js_leader_open(struct js_stream *st); /* The machine is there. */

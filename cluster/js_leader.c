@@ -390,7 +390,8 @@ void js_leader_tick(struct js *js)
 
 void js_leader_lost(struct js_stream *st, uint64_t token)
 {
-    (void)token; /* Publishers' nodes send again; requests are asked again by who asked. */
+    /* Publishers' nodes send again; requests are asked again by who asked. */
+    st->timed_token = token == st->timed_token ? 0 : st->timed_token;
     if (st->proposals_count > 0) {
         st->proposals_count--;
     }
@@ -492,6 +493,10 @@ void js_leader_effects(struct js_stream *st, uint64_t token)
     }
     if (!st->is_leader) {
         return;
+    }
+    if (token == st->timed_token) {
+        st->timed_token = 0;
+        js_image_publish_took(st->js, loop_mono_ns(st->js->loop) - st->timed_ns);
     }
     st->is_job_proposed = false;
     st->is_clock_proposed = false;

@@ -632,7 +632,7 @@ static bool is_place_free(struct js *js, uint64_t gid)
     if (js_group_found(js, gid, &found)) {
         return true; /* As it was left by a crash. */
     }
-    if (js->flush != NULL) {
+    if (js_flush_is_busy(js)) {
         return false;
     }
     if (s != NULL) {
@@ -652,7 +652,7 @@ static bool carry_out_start(struct js *js, struct js_action *a)
     struct js_stream *st = js_stream_find(js, a->gid);
     bool is_lost = st != NULL && (st->state == JS_STREAM_LOST || st->is_broken);
     if (s != NULL && is_lost && meta_raft_id_on(s, js->ctx->node_id) != st->raft_id) {
-        if (js->flush != NULL || st->is_setting_aside) {
+        if (js_flush_is_busy(js) || st->is_setting_aside) {
             return false;
         }
         js_stream_stop(st, JS_STOP_LEFT);
@@ -690,7 +690,7 @@ void js_meta_actions(struct js *js)
     {
         struct js_action *a = container_of(it, struct js_action, link);
         struct js_stream *st = js_stream_find(js, a->gid);
-        if (!a->is_start && js->flush != NULL) {
+        if (!a->is_start && js_flush_is_busy(js)) {
             return; /* The pass may still name it; in order, so that nothing overtakes. */
         }
         if (a->is_start) {

@@ -68,6 +68,7 @@ void js_propose_begin(struct js_stream *st)
     js_propose_close(st);
     st->proposals_count = 0;
     st->lead_token = 0; /* Of the first proposal. */
+    st->timed_token = 0;
     entry_begin(&st->batch, stream_machine_version(st->machine));
     entry_lead(&st->batch, st->js->ctx->node_id, ENTRY_MACHINE_VERSION);
 }
@@ -82,6 +83,10 @@ static int propose(struct js_stream *st, struct entry_builder *entry)
     assert(rv != ERR_TOOBIG); /* JS_BATCH_BYTES and one op. */
     if (rv == 0) {
         st->proposals_count++;
+        if (st->timed_token == 0) {
+            st->timed_token = token;
+            st->timed_ns = loop_mono_ns(st->js->loop);
+        }
         if (st->lead_token == 0) {
             st->lead_token = token;
         }

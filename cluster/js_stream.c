@@ -173,23 +173,77 @@ static void restore_item(void *arg, struct slice key, struct slice value)
     stream_restore_item(arg, key, value);
 }
 
-int js_stream_restore(struct js_stream *st)
+/* A machine that is made of what the store holds. */
+struct restore {
+    struct js_stream *st;
+    struct store_load *load;
+    struct stream_restore *state;
+    struct stream *machine;
+    int status; /* Of the machine. */
+    js_restored_cb done;
+    void *arg;
+};
+
+static void restore_begin(struct restore *r, struct js_stream *st)
 {
-    struct stream_restore *r = stream_restore_begin(&consumer_ops);
-    int rv = store_stream_load(st->store, restore_message, restore_item, r);
-    int end = stream_restore_end(r, &st->machine);
+    *r = (struct restore){.st = st, .state = stream_restore_begin(&consumer_ops)};
+    r->load = store_load_begin(st->store, restore_message, restore_item, r->state);
+}
+
+/* What takes time, any thread. */
+static void restore_run(void *arg)
+{
+    struct restore *r = arg;
+    store_load_run(r->load);
+    r->status = stream_restore_end(r->state, &r->machine);
+}
+
+static int restore_end(struct restore *r)
+{
+    struct js_stream *st = r->st;
+    int rv = store_load_end(r->load);
+    st->machine = r->machine;
     st->is_store_loaded = rv == 0;
     if (st->machine != NULL && st->time.ns == 0) {
         log_time_start(&st->time, stream_time_ns(st->machine), loop_mono_ns(st->js->loop));
     } else if (st->machine != NULL) { /* An image: the time before it counts. */
         js_stream_time_applied(st);
     }
-    if (rv == 0 && end == 0) {
+    if (rv == 0 && r->status == 0) {
         log_dbg("Stream %s: restored at index %llu, hash %016llx", st->name,
                 (unsigned long long)st->applied_index,
                 (unsigned long long)stream_hash(st->machine));
     }
-    return rv != 0 ? rv : end;
+    return rv != 0 ? rv : r->status;
+}
+
+int js_stream_restore(struct js_stream *st)
+{
+    struct restore r;
+    restore_begin(&r, st);
+    restore_run(&r);
+    return restore_end(&r);
+}
+
+static void restored(void *arg)
+{
+    struct restore *r = arg;
+    r->st->js->restores_count--;
+    int rv = restore_end(r);
+    r->done(r->arg, rv);
+    free(r);
+}
+
+void js_stream_restore_apart(struct js_stream *st, js_restored_cb done, void *arg)
+{
+    struct restore *r = xmalloc(sizeof *r);
+    restore_begin(r, st);
+    r->done = done;
+    r->arg = arg;
+    st->state = JS_STREAM_LOADING;
+    st->is_store_loaded = false; /* Nobody reads meanwhile. */
+    st->js->restores_count++;
+    loop_work(st->js->loop, restore_run, restored, r);
 }
 
 /* Messages are missing. A replica that stands alone serves what it has; another one would decide

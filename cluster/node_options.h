@@ -58,9 +58,10 @@ struct node_options {
     char *store_dir;
     int64_t max_memory_bytes; /* Of streams with this storage, on this node; -1: no limit. */
     int64_t max_file_bytes;
-    int64_t disk_reserve_bytes; /* -1: a share of the disk. */
-    int64_t scrub_bytes_per_s;  /* 0: blocks are checked when they are read only. */
-    int64_t scrub_interval_ms;  /* From the begin of one pass to that of the next, at least. */
+    int64_t disk_reserve_bytes;  /* -1: a share of the disk. */
+    int64_t catchup_bytes_per_s; /* 0: no limit. */
+    int64_t scrub_bytes_per_s;   /* 0: blocks are checked when they are read only. */
+    int64_t scrub_interval_ms;   /* From the begin of one pass to that of the next, at least. */
 
     char *pid_file;
     char *ports_file_dir;

@@ -79,6 +79,11 @@ static void read_disk_reserve(struct config_reader *r, const struct conf_value *
     read_size(r, v, "disk_reserve", &r->o->disk_reserve_bytes);
 }
 
+static void read_catchup_rate(struct config_reader *r, const struct conf_value *v)
+{
+    read_size(r, v, "catchup_rate", &r->o->catchup_bytes_per_s);
+}
+
 static void read_scrub_rate(struct config_reader *r, const struct conf_value *v)
 {
     read_size(r, v, "scrub_rate", &r->o->scrub_bytes_per_s);
@@ -109,6 +114,7 @@ static const struct key jetstream_keys[] = {
     SPECIAL("max_file_store max_file", read_max_file),
     SPECIAL("sync_interval sync", read_sync_interval),
     SPECIAL("disk_reserve", read_disk_reserve),
+    SPECIAL("catchup_rate", read_catchup_rate),
     SPECIAL("scrub_rate", read_scrub_rate),
     SPECIAL("scrub_interval", read_scrub_interval),
     SPECIAL("strict", read_strict),

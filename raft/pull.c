@@ -404,7 +404,7 @@ void pull_tick(struct raft_group *g)
     if (p->phase <= PULL_PARTS && p->jobs == 0 && IS_ON(h, C8) &&
         h->now_ms - p->sign_ms > PULL_SILENCE_MS) {
         give_up(p);
-    } else if (p->jobs > 0 && p->phase <= PULL_VERIFY && h->now_ms - p->sign_ms > PULL_ALIVE_MS) {
+    } else if (p->jobs > 0 && p->phase != PULL_RESET && h->now_ms - p->sign_ms > PULL_ALIVE_MS) {
         say_alive(p);
     } else if (p->phase >= PULL_QUIET) {
         pull_durable(g);

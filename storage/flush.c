@@ -211,7 +211,7 @@ static void plan_copies(struct store_flush *job)
 
 int store_flush_begin(struct store *st, struct store_flush **ret_job)
 {
-    if (st->job != NULL) {
+    if (st->job != NULL || st->loads_count > 0) {
         return ERR_BUSY;
     }
     struct store_flush *job = xcalloc(1, sizeof *job);

@@ -11,12 +11,16 @@
 #define IMAGE_PARTS_MAX (1u << 22)
 #define STAGE_ALIGNED_BYTES (64u * 1024) /* From this size on blocks begin on a boundary. */
 #define STAGE_FILE_BYTES (64u * 1024 * 1024)
+/* Synced as often: the log's syncs wait for what is on its way to the disk. */
+#define STAGE_SYNC_BYTES (4u * 1024 * 1024)
 
 struct stage_file {
     uint64_t number;
     uint64_t bytes;
+    uint64_t unsynced_bytes;
     struct file *open;
     bool is_there;          /* On disk. */
+    bool is_named;          /* Its name is durable. */
     struct data_file *file; /* From the switch on. */
 };
 
@@ -26,6 +30,7 @@ struct stage_part {
     uint64_t off;
     bool is_own;            /* The store has what is in it: not fetched. */
     bool is_fetched;        /* It is in its place: by a stage that was cut short. */
+    bool is_checked;        /* Read again when it was whole, and right. */
     struct left_file *left; /* Where that is, until the parts are laid out. */
     uint64_t left_off;
 };

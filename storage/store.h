@@ -168,6 +168,16 @@ typedef void (*store_item_cb)(void *arg, struct slice key, struct slice value);
  * to a loaded stream: only this learns which sequences are in the blocks. Returns 0 or ERR_IO. */
 int store_stream_load(struct store_stream *s, store_info_cb info, store_item_cb item, void *arg);
 
+/* The same in three steps, for a stream of which no block is in memory, as after a stage switch:
+ * the run, on any thread, is what takes time. From begin to end no flush may begin, and nobody uses
+ * the stream; others may be used. The callbacks are called by the run. */
+struct store_load;
+struct store_load *store_load_begin(struct store_stream *s, store_info_cb info, store_item_cb item,
+                                    void *arg);
+void store_load_run(struct store_load *ld);
+/* As store_stream_load; @ld is gone. */
+int store_load_end(struct store_load *ld);
+
 /* Subject, headers and payload are copied. */
 struct store_message {
     uint64_t seq; /* Above all before; gaps are allowed. */

@@ -1,4 +1,4 @@
-/* What the files of the store share: store.c (opening, streams), store_tail.c (append, remove,
+/* What the files of the store share: store.c (streams), store_load.c, store_tail.c (append, remove,
  * read), flush.c and flush_run.c (the ladder), store_image.c. */
 #ifndef STORAGE_STORE_INTERNAL_H
 #define STORAGE_STORE_INTERNAL_H
@@ -168,6 +168,7 @@ struct store {
     struct store_flush *job;
     struct store_totals totals; /* disk, dead, files, journal: as of the last pass. */
     uint32_t images_count;
+    uint32_t loads_count; /* Under way. */
     uint32_t reads_count;
     char error_path[STORE_PATH_BYTES];
 };

@@ -105,14 +105,44 @@ static int stage_file_open(struct store_stage *sg, struct stage_file *sf)
                              &sf->open);
 }
 
-/* As each file is full, not all at the end: that would be in the way of the log's syncs for long,
- * and a power cut would leave nothing to go on with. */
+/* As it grows, not all at the end: that would be in the way of the log's syncs for long, and a
+ * power cut would leave nothing to go on with. */
 static int stage_file_sync(struct store_stage *sg, struct stage_file *sf)
 {
     const struct file_ops *ops = sg->st->ops;
+    sf->unsynced_bytes = 0;
     int rv = ops->sync(ops->ctx, sf->open);
-    rv = rv == 0 ? ops->sync_dir(ops->ctx, sg->st->dir) : rv;
+    if (rv == 0 && !sf->is_named) {
+        rv = ops->sync_dir(ops->ctx, sg->st->dir);
+        sf->is_named = rv == 0;
+    }
     sg->is_bad = sg->is_bad || rv != 0; /* What is in it is not known. */
+    return rv;
+}
+
+static int verify_block(struct store_stage *sg, uint32_t part)
+{
+    const struct file_ops *ops = sg->st->ops;
+    struct block *b = sg->blocks[part - 1];
+    struct stage_file *sf = &sg->files[sg->parts[part].file];
+    int rv = stage_file_open(sg, sf);
+    if (rv != 0) {
+        return rv;
+    }
+    uint8_t *raw = xmalloc(b->bytes);
+    size_t n = 0;
+    rv = ops->pread(ops->ctx, sf->open, raw, b->bytes, sg->parts[part].off, &n);
+    if (rv != 0 || n != b->bytes) {
+        free(raw);
+        return rv != 0 ? rv : ERR_CORRUPT;
+    }
+    struct block_owner owner = {.gid = sg->gid, .sid = sg->sid};
+    struct block_meta meta = block_meta_of(b);
+    struct store_mem *mem = NULL;
+    bool is_index_bad;
+    rv = block_load(raw, &owner, &meta, &mem, &is_index_bad);
+    mem_unref(mem);
+    sg->parts[part].is_checked = rv == 0;
     return rv;
 }
 
@@ -126,6 +156,7 @@ int store_stage_write(struct store_stage *sg, uint32_t part, uint64_t off, struc
         return 0;
     }
     sg->is_verified = false;
+    sg->parts[part].is_checked = false;
     if (part == 0) {
         memcpy(sg->first + off, bytes.ptr, bytes.len);
         if (off + bytes.len == sg->parts[0].want.bytes && !sg->is_planned) {
@@ -141,8 +172,15 @@ int store_stage_write(struct store_stage *sg, uint32_t part, uint64_t off, struc
     const struct file_ops *ops = sg->st->ops;
     uint64_t at = sg->parts[part].off + off;
     rv = ops->pwrite(ops->ctx, sf->open, bytes.ptr, bytes.len, at);
-    if (rv == 0 && at + bytes.len == sf->bytes) {
+    sf->unsynced_bytes += bytes.len;
+    if (rv == 0 && (sf->unsynced_bytes >= STAGE_SYNC_BYTES || at + bytes.len == sf->bytes)) {
         rv = stage_file_sync(sg, sf);
+    }
+    if (rv == 0 && sg->is_planned && off + bytes.len == sg->parts[part].want.bytes) {
+        /* Now, and not all at the end: a look at gigabytes at a stretch is felt by who publishes.
+         */
+        rv = sg->blocks_count + 1 == sg->parts_count ? verify_block(sg, part) : 0;
+        sg->is_bad = sg->is_bad || rv != 0;
     }
     return rv;
 }
@@ -315,31 +353,6 @@ int stage_parse(struct store_stage *sg)
     return is_sound ? 0 : ERR_CORRUPT;
 }
 
-static int verify_block(struct store_stage *sg, uint32_t part)
-{
-    const struct file_ops *ops = sg->st->ops;
-    struct block *b = sg->blocks[part - 1];
-    struct stage_file *sf = &sg->files[sg->parts[part].file];
-    int rv = stage_file_open(sg, sf);
-    if (rv != 0) {
-        return rv;
-    }
-    uint8_t *raw = xmalloc(b->bytes);
-    size_t n = 0;
-    rv = ops->pread(ops->ctx, sf->open, raw, b->bytes, b->off, &n);
-    if (rv != 0 || n != b->bytes) {
-        free(raw);
-        return rv != 0 ? rv : ERR_CORRUPT;
-    }
-    struct block_owner owner = {.gid = sg->gid, .sid = sg->sid};
-    struct block_meta meta = block_meta_of(b);
-    struct store_mem *mem = NULL;
-    bool is_index_bad;
-    rv = block_load(raw, &owner, &meta, &mem, &is_index_bad);
-    mem_unref(mem);
-    return rv;
-}
-
 static int verify(struct store_stage *sg, uint32_t *ret_part)
 {
     const struct file_ops *ops = sg->st->ops;
@@ -348,7 +361,8 @@ static int verify(struct store_stage *sg, uint32_t *ret_part)
         return ERR_CORRUPT;
     }
     for (uint32_t i = 1; i < sg->parts_count; i++) {
-        int rv = sg->parts[i].is_own ? 0 : verify_block(sg, i);
+        bool is_known = sg->parts[i].is_own || sg->parts[i].is_checked;
+        int rv = is_known ? 0 : verify_block(sg, i);
         if (rv != 0) {
             *ret_part = i;
             return rv;

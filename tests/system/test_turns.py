@@ -1,9 +1,11 @@
 """No turn of the loop works for more than 20 ms beside a stream of many messages: filters, consumers, purges, lowered
-limits, expiry, deletion. What counts is the time of the processor, as /varz tells it: other processes take turns too.
+limits, expiry, deletion, images of it. What counts is the time of the processor, as /varz tells it: other processes
+take turns too.
 
     WEIR_TURNS_MESSAGES=10000000 python3 tests/system/test_turns.py
 """
 
+import contextlib
 import os
 import re
 import sys
@@ -11,7 +13,7 @@ import tempfile
 import time
 
 from weir_cluster import Single, binary, run, wait_until
-from weir_js import Js
+from weir_js import Js, JsCluster
 
 MESSAGES = int(os.environ.get("WEIR_TURNS_MESSAGES", "500000"))
 SUBJECTS = 1000  # Of each kind.
@@ -34,7 +36,7 @@ def fill(node, count, subject="s.%d.x", subjects=SUBJECTS):
 
 
 class Watch:
-    """with Watch(node, "what"): the turns meanwhile."""
+    """with Watch(node, "what", failures): the turns meanwhile."""
 
     def __init__(self, node, what, failures):
         self.node, self.what, self.failures = node, what, failures
@@ -177,6 +179,63 @@ def test_no_long_turn_beside_a_large_stream():
     with tempfile.TemporaryDirectory(prefix="weir-") as store, Single("-js", "-sd", store) as node:
         wait_until("JetStream", lambda: node.http("/healthz")[0] == 200)
         scene(node, failures)
+    assert not failures, "\n".join(failures)
+
+
+def set_replicas(js, count):
+    js.ok("STREAM.UPDATE.S", {"name": "S", "subjects": ["s.>"], "num_replicas": count}, 60)
+    wait_until("%d replicas" % count, lambda: len(js.info("S")["cluster"]["replicas"]) == count - 1, 60)
+
+
+def wait_image(node, before):
+    wait_until("%s to have caught up by image" % node.name,
+               lambda: node.log().count("caught up by image") > before, 120 * SCALE)
+
+
+def outgrow_log(node):
+    """More than is kept of the log, and blocks of it."""
+    js = Js(node, timeout=60)
+    for _ in range(60):
+        assert js.publish("s.big", b"y" * 900_000, timeout=30)
+    js.close()
+    time.sleep(6)  # A flush pass.
+
+
+def catch_up(c, failures):
+    """A replica from nothing, and one that comes back after it has missed much: of some subjects all is gone, of
+    others some, so that there is a set of what is gone in each block."""
+    js = Js(c.nodes[0], timeout=60)
+    js.create("S", ["s.>"], 2, duplicate_window=int(100e6))
+    fill(c.leader("S"), MESSAGES)
+    js.ok("STREAM.PURGE.S", {"filter": "s.7.x"})
+    js.ok("STREAM.PURGE.S", {"filter": "s.8.x", "keep": 10})
+    js.consumer("S", "C", filter_subject="s.9.*")
+    outgrow_log(c.leader("S"))
+    newcomer = next(n for n in c.nodes if n.http("/replicaz?stream=S")[0] != 200)
+    with contextlib.ExitStack() as watches:
+        for n in c.nodes:
+            watches.enter_context(Watch(n, "a new replica, on " + n.name, failures))
+        set_replicas(js, 3)
+        wait_image(newcomer, 0)
+    c.same("S", timeout=60 * SCALE)
+    victim = next(n for n in c.nodes if n is not c.leader("S"))
+    others = [n for n in c.nodes if n is not victim]
+    js = Js(others[0], timeout=60)
+    victim.kill()
+    js.ok("STREAM.PURGE.S", {"filter": "s.10.x"})
+    outgrow_log(c.leader("S", among=others))
+    victim.start()
+    with contextlib.ExitStack() as watches:
+        for n in c.nodes:
+            watches.enter_context(Watch(n, "an old replica, on " + n.name, failures))
+        wait_image(victim, 0)
+    c.same("S", timeout=60 * SCALE)
+
+
+def test_no_long_turn_while_a_replica_catches_up():
+    failures = []
+    with JsCluster(3) as c:
+        catch_up(c, failures)
     assert not failures, "\n".join(failures)
 
 

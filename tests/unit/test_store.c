@@ -217,3 +217,44 @@ Test(store, random_lives_equal_the_model)
         random_life(seed, 40);
     }
 }
+
+static void count_info(void *arg, const struct store_info *info)
+{
+    (void)info;
+    ++*(unsigned *)arg;
+}
+
+/* The run is another thread's: no pass may move what it reads. */
+Test(store, a_stream_is_loaded_in_steps_beside_others_and_no_flush_begins_meanwhile)
+{
+    uint64_t rng = 1;
+    struct store_flush *job;
+    unsigned infos = 0;
+    struct world *w = world_new(1);
+    for (unsigned i = 0; i < 100; i++) {
+        world_append(w, 1, 0, &rng);
+        world_append(w, 2, 0, &rng);
+    }
+    world_remove(w, 1, 10, 19);
+    world_flush(w, 2 | 4, &rng);
+    world_reopen(w);
+    struct store_stream *s = store_find(w->st, 1);
+    cr_assert_eq(store_stream_load(store_find(w->st, 2), count_info, NULL, &infos), 0);
+    cr_assert_eq(infos, 100);
+    struct store_load *ld = store_load_begin(s, count_info, NULL, &infos);
+    cr_assert_eq(store_flush_begin(w->st, &job), ERR_BUSY);
+    world_append(w, 2, 0, &rng);
+    store_load_run(ld);
+    cr_assert_eq(infos, 190);
+    cr_assert_eq(store_flush_begin(w->st, &job), ERR_BUSY);
+    cr_assert_eq(store_load_end(ld), 0);
+    struct store_stats stats;
+    store_stream_stats(s, &stats);
+    cr_assert_eq(stats.messages, 90);
+    cr_assert_eq(stats.first_seq, 1);
+    cr_assert_eq(stats.last_seq, 100);
+    world_flush(w, 2 | 4, &rng);
+    world_check_reads(w, 1, &w->now[1]);
+    world_check_reads(w, 2, &w->now[2]);
+    world_free(w);
+}
