@@ -221,6 +221,7 @@ static void on_health(void *ctx, struct peers_health *ret_health)
         .is_disk_slow = js_disk_is_poor(js),
         .is_disk_full = js->reserve.is_full,
         .is_disk_behind = js_flush_is_behind(js),
+        .is_disk_lagging = js_flush_is_lagging(js),
         .is_disk_stuck = js->disk.is_stuck,
         .is_clock_skewed = js->clock.agreed.is_skewed,
         .is_clock_sure = js->clock.agreed.is_sure,

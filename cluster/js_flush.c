@@ -93,6 +93,7 @@ static void finish(void *arg)
     js->flush_pass = store_flush_end(js->flush, on_stream_durable, js);
     js->flush = NULL;
     js_unlock(js);
+    flush_pace_end(&js->flush_pace, loop_now_ms(js->loop));
     if (js->flush_stage_gid != 0) {
         js->flush_stage_gid = 0;
         js->flush_stage_done(js->flush_stage_arg);
@@ -118,6 +119,9 @@ static bool begin(struct js *js)
     }
     js->is_flush_wanted = false;
     js->flush_began_ms = loop_now_ms(js->loop);
+    struct store_totals totals;
+    store_totals(js->store, &totals);
+    flush_pace_begin(&js->flush_pace, totals.dirty_bytes, js->flush_began_ms);
     add_streams(js);
     add_meta(js);
     loop_leave(js->loop, was);
@@ -146,11 +150,21 @@ bool js_flush_stage(struct js *js, uint64_t gid, struct store_stage *stage, loop
     return true;
 }
 
-bool js_flush_is_behind(const struct js *js)
+static uint64_t dirty_bytes(const struct js *js)
 {
     struct store_totals totals;
     store_totals(js->store, &totals);
-    return totals.dirty_bytes >= JS_DIRTY_BYTES_MAX;
+    return totals.dirty_bytes;
+}
+
+bool js_flush_is_behind(const struct js *js)
+{
+    return dirty_bytes(js) >= FLUSH_PACE_BYTES_MAX;
+}
+
+bool js_flush_is_lagging(const struct js *js)
+{
+    return dirty_bytes(js) >= flush_pace_max(&js->flush_pace, loop_now_ms(js->loop));
 }
 
 void js_flush_durable(struct js *js, uint64_t lsn)
@@ -175,7 +189,7 @@ void js_flush_tick(struct js *js)
     struct store_totals totals;
     store_totals(js->store, &totals);
     /* On a full disk the tail is written while there is room, and the log let go. */
-    uint64_t dirty_max = js->reserve.is_low ? JS_FLUSH_DIRTY_BYTES / 64 : JS_FLUSH_DIRTY_BYTES;
+    uint64_t dirty_max = flush_pace_due(&js->flush_pace) / (js->reserve.is_low ? 64 : 1);
     is_due = is_due || totals.dirty_bytes >= dirty_max;
     for (struct js_stream *st = js->streams; st != NULL && !is_due; st = st->hh.next) {
         is_due = st->dirty_since_ms != 0 && now - st->dirty_since_ms >= JS_FLUSH_AFTER_MS;

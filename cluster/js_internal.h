@@ -41,6 +41,7 @@
 #include "broker/log_time.h"
 #include "broker/meta.h"
 #include "broker/stream.h"
+#include "cluster/flush_pace.h"
 #include "cluster/js.h"
 #include "cluster/loop.h"
 #include "cluster/node.h"
@@ -70,10 +71,7 @@
 #define JS_LANE_MESSAGES_MAX 4096u         /* Held, per stream, before publishers are paused. */
 #define JS_LANE_BYTES_MAX (16u << 20)      /* Same. */
 #define JS_NODE_LANE_BYTES_MAX (64u << 20) /* Same, of all streams. */
-#define JS_FLUSH_DIRTY_BYTES (64u << 20)
 #define JS_FLUSH_AFTER_MS 5000
-/* Messages in memory that are in the log and not in blocks yet; beyond it none are taken. */
-#define JS_DIRTY_BYTES_MAX (192u << 20)
 
 struct js;
 struct js_stream;
@@ -228,6 +226,7 @@ struct js_stream {
 
     bool is_member_full; /* js_reserve.c */
     bool is_member_behind;
+    bool is_member_lagging;
     bool is_job_proposed;
     bool is_clock_proposed;
     struct js_request *requests;
@@ -339,6 +338,7 @@ struct js {
     bool is_flush_wanted;
     unsigned restores_count; /* Machines made off the loop: no pass begins. */
     uint64_t flush_began_ms;
+    struct flush_pace flush_pace;
 
     /* js_meta.c */
     struct meta *meta;
@@ -470,8 +470,10 @@ void js_reserve_close(struct js *js);
 void js_reserve_tick(struct js *js);
 /* Whether publishes to a stream that this node leads are refused for want of room. */
 bool js_reserve_refuses(const struct js_stream *st);
-/* Whether they have to wait: more is unflushed, here or at a member, than memory is to hold. */
-bool js_reserve_delays(const struct js_stream *st);
+/* How much of them is taken now: what is unflushed, here or at a member, is more than its disk
+ * writes soon, or all that memory is to hold. */
+enum js_room { JS_ROOM_ALL, JS_ROOM_LITTLE, JS_ROOM_NONE };
+enum js_room js_reserve_room(const struct js_stream *st);
 /* The reserve on a disk of @total_bytes; @option_bytes as configured, -1: not. */
 uint64_t js_reserve_of(int64_t option_bytes, uint64_t total_bytes);
 
@@ -512,6 +514,8 @@ bool js_flush_stage(struct js *js, uint64_t gid, struct store_stage *stage, loop
 /* Blocks are written more slowly than messages come: none are to be taken until it has caught up.
  */
 bool js_flush_is_behind(const struct js *js);
+/* What is to be written takes the disk a while: few are to be taken. */
+bool js_flush_is_lagging(const struct js *js);
 /* The WAL is durable up to @lsn. */
 void js_flush_durable(struct js *js, uint64_t lsn);
 /* Wait for a pass that runs; at shutdown. */

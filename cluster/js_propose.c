@@ -18,7 +18,9 @@
 #include "storage/base/err.h"
 
 #define HEADER_BYTES_MAX 65535u
-#define GAP_MS 10 /* A lane is told of a gap at most so often. */
+#define GAP_MS 10                     /* A lane is told of a gap at most so often. */
+#define LITTLE_BYTES_PER_MS 512u      /* Of a lane, where a disk lags; */
+#define LITTLE_BYTES_MAX (64u * 1024) /* so much at once. */
 
 /* A full batch that the group has not taken yet. */
 struct closed {
@@ -33,7 +35,9 @@ struct js_tail {
     uint64_t n;        /* The last that was put into a batch; 0: not known, take anything. */
     uint64_t answered; /* The last that was answered: what is at or below may be asked again. */
     uint64_t gap_ms;
-    UT_hash_handle hh; /* By node_id. */
+    uint64_t little_bytes; /* Taken while there was room for little, less what has been paid off */
+    uint64_t little_ms;    /* until then. */
+    UT_hash_handle hh;     /* By node_id. */
 };
 
 /* ---- Entries ---- */
@@ -162,8 +166,18 @@ static void tell_gap(struct js_stream *st, struct js_tail *t, uint64_t n)
     js_leader_answer(st, &gap);
 }
 
-/* Whether message @n is to be put into the log now. */
-static bool is_next(struct js_stream *st, uint64_t node_id, uint64_t origin, uint64_t n)
+/* While a disk lags each lane is taken from a little: who wants much waits for the flush, who wants
+ * little goes on. */
+static bool has_room(struct js_stream *st, struct js_tail *t, enum js_room room)
+{
+    uint64_t now = loop_now_ms(st->js->loop);
+    uint64_t paid = (now - t->little_ms) * LITTLE_BYTES_PER_MS;
+    t->little_bytes -= t->little_bytes < paid ? t->little_bytes : paid;
+    t->little_ms = now;
+    return room == JS_ROOM_ALL || (room == JS_ROOM_LITTLE && t->little_bytes < LITTLE_BYTES_MAX);
+}
+
+static struct js_tail *tail_get(struct js_stream *st, uint64_t node_id, uint64_t origin)
 {
     struct js_tail *t = tail_find(st, node_id);
     if (t == NULL) {
@@ -172,6 +186,14 @@ static bool is_next(struct js_stream *st, uint64_t node_id, uint64_t origin, uin
         t->origin = origin;
         HASH_ADD(hh, st->tails, node_id, sizeof t->node_id, t);
     }
+    return t;
+}
+
+/* Whether message @n, of @bytes, is to be put into the log now. */
+static bool is_next(struct js_stream *st, uint64_t node_id, uint64_t origin, uint64_t n,
+                    size_t bytes)
+{
+    struct js_tail *t = tail_get(st, node_id, origin);
     if (origin != t->origin) {
         if (origin < t->origin) {
             return false; /* Of an earlier start of that node: nobody waits. */
@@ -179,12 +201,14 @@ static bool is_next(struct js_stream *st, uint64_t node_id, uint64_t origin, uin
         t->origin = origin;
         t->n = t->answered = 0;
     }
-    if (js_propose_is_full(st) || js_reserve_delays(st)) {
+    enum js_room room = js_reserve_room(st);
+    if (js_propose_is_full(st) || !has_room(st, t, room)) {
         tell_gap(st, t, n);
         return false;
     }
     if (t->n == 0 || n == t->n + 1) {
         t->n = n;
+        t->little_bytes += room == JS_ROOM_LITTLE ? bytes : 0;
         return true;
     }
     if (n > t->n) {
@@ -334,7 +358,8 @@ void js_leader_publish(struct js_stream *st, uint64_t node_id, uint64_t origin, 
     struct publish_message m = {
         .subject = msg->subject, .header = msg->header, .payload = msg->payload};
     char text[128];
-    if (st->state != JS_STREAM_OK || !is_next(st, node_id, origin, n)) {
+    if (st->state != JS_STREAM_OK ||
+        !is_next(st, node_id, origin, n, m.header.len + m.payload.len)) {
         return;
     }
     if (m.header.len + m.payload.len > JS_MESSAGE_BYTES_MAX) {

@@ -160,7 +160,8 @@ static bool is_below(uint64_t left, uint64_t limit, bool is_below_now)
 static bool count_full(void *arg, const struct peers_info *info)
 {
     struct js *js = arg;
-    js->reserve.full_peers += info->is_up && (info->is_disk_full || info->is_disk_behind);
+    js->reserve.full_peers +=
+        info->is_up && (info->is_disk_full || info->is_disk_behind || info->is_disk_lagging);
     return true;
 }
 
@@ -170,7 +171,7 @@ static void look_at_members(struct js_stream *st)
     struct js *js = st->js;
     struct group_status status;
     struct peers_info info;
-    st->is_member_full = st->is_member_behind = false;
+    st->is_member_full = st->is_member_behind = st->is_member_lagging = false;
     if (!st->is_led || js->reserve.full_peers == 0) {
         return;
     }
@@ -180,6 +181,7 @@ static void look_at_members(struct js_stream *st)
         if (id != js->ctx->node_id && peers_get(js->ctx->peers, id, &info) && info.is_up) {
             st->is_member_full = st->is_member_full || info.is_disk_full;
             st->is_member_behind = st->is_member_behind || info.is_disk_behind;
+            st->is_member_lagging = st->is_member_lagging || info.is_disk_lagging;
         }
     }
 }
@@ -230,9 +232,11 @@ void js_reserve_tick(struct js *js)
     }
 }
 
-bool js_reserve_delays(const struct js_stream *st)
+enum js_room js_reserve_room(const struct js_stream *st)
 {
-    return st->is_member_behind || js_flush_is_behind(st->js);
+    return st->is_member_behind || js_flush_is_behind(st->js)     ? JS_ROOM_NONE
+           : st->is_member_lagging || js_flush_is_lagging(st->js) ? JS_ROOM_LITTLE
+                                                                  : JS_ROOM_ALL;
 }
 
 bool js_reserve_refuses(const struct js_stream *st)

@@ -87,7 +87,8 @@ struct peer_heartbeat {
 #define PEER_HEARTBEAT_DISK_FULL 8u     /* Nobody is to publish what it has to store. */
 #define PEER_HEARTBEAT_CLOCK_SKEWED 16u /* It wants no leaderships. */
 #define PEER_HEARTBEAT_CLOCK_SURE 32u   /* Its clock is right, and the agreed one stands. */
-#define PEER_HEARTBEAT_DISK_BEHIND 64u  /* Nobody is to publish now what it has to store. */
+#define PEER_HEARTBEAT_DISK_BEHIND 64u  /* Nobody is to publish now what it has to store, */
+#define PEER_HEARTBEAT_DISK_LAGS 128u   /* or little. */
 
 /* Begin a frame at the end of @out and return its offset; append the body; end it. */
 size_t peer_frame_begin(struct buf *out, uint8_t type);

@@ -185,6 +185,7 @@ static int take_heartbeat(struct peer *peer, struct slice body)
     peer->info.is_disk_slow = (h.flags & PEER_HEARTBEAT_DISK_SLOW) != 0;
     peer->info.is_disk_full = (h.flags & PEER_HEARTBEAT_DISK_FULL) != 0;
     peer->info.is_disk_behind = (h.flags & PEER_HEARTBEAT_DISK_BEHIND) != 0;
+    peer->info.is_disk_lagging = (h.flags & PEER_HEARTBEAT_DISK_LAGS) != 0;
     peer->info.sync_us = h.sync_us;
     peer_up_if_ready(peer);
     tell_stuck(peer, (h.flags & PEER_HEARTBEAT_DISK_STUCK) != 0);
@@ -357,6 +358,7 @@ static void send_heartbeats(struct peers *p)
                            (health.is_disk_slow ? PEER_HEARTBEAT_DISK_SLOW : 0) |
                            (health.is_disk_full ? PEER_HEARTBEAT_DISK_FULL : 0) |
                            (health.is_disk_behind ? PEER_HEARTBEAT_DISK_BEHIND : 0) |
+                           (health.is_disk_lagging ? PEER_HEARTBEAT_DISK_LAGS : 0) |
                            (health.is_disk_stuck ? PEER_HEARTBEAT_DISK_STUCK : 0) |
                            (health.is_clock_skewed ? PEER_HEARTBEAT_CLOCK_SKEWED : 0) |
                            (health.is_clock_sure ? PEER_HEARTBEAT_CLOCK_SURE : 0)),

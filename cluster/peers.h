@@ -93,6 +93,7 @@ struct peers_health {
     bool is_disk_slow;    /* Takes none now: its disk is slow, or has little room. */
     bool is_disk_full;    /* Nobody is to publish what it has to store. */
     bool is_disk_behind;  /* Nor now: it has much in memory that is to be flushed. */
+    bool is_disk_lagging; /* Or little: what it has takes its disk a while. */
     bool is_disk_stuck;   /* Can neither lead nor vote now: others take over. */
     bool is_clock_skewed; /* Takes no leaderships. */
     bool is_clock_sure;   /* agreed_time.is_sure */
@@ -130,6 +131,7 @@ struct peers_info {
     bool is_disk_slow;
     bool is_disk_full;
     bool is_disk_behind;
+    bool is_disk_lagging;
     bool is_disk_stuck;
     bool is_clock_skewed;
     bool is_clock_sure;
