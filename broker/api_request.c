@@ -304,6 +304,9 @@ static int check_stream_config(struct stream_config *c, const struct api_limits 
     if (rv == 0) {
         rv = check_stream_subjects(c, e);
     }
+    if (rv == 0 && c->placement.preferred != NULL) {
+        rv = invalid_config(e, "preferred server not permitted in placement");
+    }
     if (rv == 0 && c->replicas_count > 1 && !limits->is_clustered) {
         rv = api_error_set(e, API_ERROR_STREAM_REPLICAS_NOT_SUPPORTED, NULL);
     }
@@ -544,15 +547,6 @@ void api_msg_get_close(struct api_msg_get *g)
     *g = (struct api_msg_get){.start_time_ns = INT64_MIN};
 }
 
-static const struct field stepdown_fields[] = {
-    {.name = "preferred", .kind = FIELD_STRING, .offset = offsetof(struct api_stepdown, preferred)},
-    {.name = "cluster", .kind = FIELD_STRING, .offset = offsetof(struct api_stepdown, cluster)},
-    {.name = "tags",
-     .kind = FIELD_STRINGS,
-     .offset = offsetof(struct api_stepdown, tags),
-     .count_offset = offsetof(struct api_stepdown, tags_count)},
-};
-
 static const struct field peer_fields[] = {
     {.name = "peer", .kind = FIELD_STRING, .offset = offsetof(struct api_peer_request, peer)},
     {.name = "peer_id", .kind = FIELD_STRING, .offset = offsetof(struct api_peer_request, peer_id)},
@@ -584,13 +578,13 @@ void api_peer_request_close(struct api_peer_request *p)
     *p = (struct api_peer_request){0};
 }
 
-int api_read_stepdown(struct slice body, struct api_stepdown *ret_stepdown,
+int api_read_stepdown(struct slice body, struct placement *ret_placement,
                       struct api_error *ret_error)
 {
-    struct api_stepdown s = {0};
+    struct placement p = {0};
     struct field_error error;
     if (!looks_like_json(body)) {
-        *ret_stepdown = s;
+        *ret_placement = p;
         return 0;
     }
     json_t *v = json_parse(body, &error);
@@ -600,20 +594,14 @@ int api_read_stepdown(struct slice body, struct api_stepdown *ret_stepdown,
     json_t *placement = json_take(v, "placement");
     int rv = fields_read(NULL, 0, v, "JSApiLeaderStepdownRequest", NULL, &error);
     if (rv == 0 && placement != NULL && !json_is_null(placement)) {
-        rv = fields_read(stepdown_fields, 3, placement, "Placement", &s, &error);
+        rv = fields_read(placement_fields, PLACEMENT_FIELDS, placement, "Placement", &p, &error);
     }
     json_decref(placement);
     json_decref(v);
     if (rv != 0) {
-        api_stepdown_close(&s);
+        placement_close(&p);
         return api_error_set(ret_error, API_ERROR_INVALID_JSON, "%s", error.text);
     }
-    *ret_stepdown = s;
+    *ret_placement = p;
     return 0;
-}
-
-void api_stepdown_close(struct api_stepdown *s)
-{
-    fields_close(stepdown_fields, 3, s);
-    *s = (struct api_stepdown){0};
 }

@@ -106,16 +106,9 @@ int api_read_peer_request(struct slice body, struct api_peer_request *ret_reques
                           struct api_error *ret_error);
 void api_peer_request_close(struct api_peer_request *p);
 
-/* The body of LEADER.STEPDOWN: where leadership is to go. Strings are owned. */
-struct api_stepdown {
-    char *preferred; /* A server's name; NULL: as the rest says. */
-    char *cluster;   /* NULL: any. */
-    char **tags;     /* All must match; a leading ! excludes. */
-    size_t tags_count;
-};
-int api_read_stepdown(struct slice body, struct api_stepdown *ret_stepdown,
+/* The body of LEADER.STEPDOWN: where leadership is to go; the caller closes it. */
+int api_read_stepdown(struct slice body, struct placement *ret_placement,
                       struct api_error *ret_error);
-void api_stepdown_close(struct api_stepdown *s);
 
 /* The body counts as empty: nothing, {} or an object without members. */
 bool api_is_empty_body(struct slice body);

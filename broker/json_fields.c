@@ -44,6 +44,7 @@ static const char *go_type(enum field_kind kind)
         return "[]time.Duration";
     case FIELD_METADATA:
         return "map[string]string";
+    case FIELD_OBJECT:
     case FIELD_LATER:
         break;
     }
@@ -71,8 +72,9 @@ static int wrong_type(const struct field *f, const json_t *v, const char *struct
                       struct field_error *error)
 {
     snprintf(error->text, sizeof error->text,
-             "json: cannot unmarshal %s into Go struct field %s.%s of type %s", type_text(v),
-             struct_name, f->name, go_type(f->kind));
+             "json: cannot unmarshal %s into Go struct field %s.%s of type %s%s", type_text(v),
+             struct_name, f->name, f->kind == FIELD_OBJECT ? "server." : "",
+             f->kind == FIELD_OBJECT ? f->struct_name : go_type(f->kind));
     return ERR_INVALID;
 }
 
@@ -126,6 +128,9 @@ static void field_free(const struct field *f, void *base)
         *count = 0;
         break;
     }
+    case FIELD_OBJECT:
+        fields_close(f->table, f->table_count, p);
+        break;
     default:
         break;
     }
@@ -310,6 +315,15 @@ static bool has_nul(const json_t *v)
     return false;
 }
 
+static int read_object(const struct field *f, const json_t *v, void *base,
+                       struct field_error *error)
+{
+    const char *later = error->later;
+    int rv = fields_read(f->table, f->table_count, v, f->struct_name, at(base, f->offset), error);
+    error->later = later != NULL ? later : error->later;
+    return rv;
+}
+
 static int read_field(const struct field *f, json_t *v, const char *struct_name, void *base,
                       struct field_error *error)
 {
@@ -367,6 +381,11 @@ static int read_field(const struct field *f, json_t *v, const char *struct_name,
         break;
     case FIELD_METADATA:
         rv = json_is_object(v) ? read_metadata(f, v, base) : ERR_INVALID;
+        break;
+    case FIELD_OBJECT:
+        if (json_is_object(v)) {
+            return read_object(f, v, base, error);
+        }
         break;
     case FIELD_LATER:
         if (is_unknown_word(f, v)) {
@@ -442,9 +461,21 @@ static bool is_empty(const struct field *f, const void *base)
         return *(const int64_t *)p == INT64_MIN;
     case FIELD_LATER:
         return f->literal == NULL;
+    case FIELD_OBJECT:
+        return fields_are_empty(f->table, f->table_count, p);
     default:
         return *(const size_t *)at(base, f->count_offset) == 0;
     }
+}
+
+bool fields_are_empty(const struct field *table, size_t count, const void *base)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!is_empty(&table[i], base)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static void print_value(const struct field *f, const void *base, struct buf *out)
@@ -507,6 +538,11 @@ static void print_value(const struct field *f, const void *base, struct buf *out
         buf_append_u8(out, '}');
         break;
     }
+    case FIELD_OBJECT:
+        buf_append_u8(out, '{');
+        fields_print(f->table, f->table_count, p, out);
+        buf_append_u8(out, '}');
+        break;
     case FIELD_LATER:
         buf_append_str(out, f->literal);
         break;
@@ -545,6 +581,8 @@ void fields_dup(const struct field *table, size_t count, void *to)
                        : 0;
         if (f->kind == FIELD_STRING && *(char **)p != NULL) {
             *(char **)p = xstrndup(*(char **)p, strlen(*(char **)p));
+        } else if (f->kind == FIELD_OBJECT) {
+            fields_dup(f->table, f->table_count, p);
         } else if (n == 0) {
             continue;
         } else if (f->kind == FIELD_STRINGS) {

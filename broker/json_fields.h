@@ -28,7 +28,8 @@ enum field_kind {
     FIELD_TIME,     /* int64_t ns since 1970 from RFC 3339; INT64_MIN = absent */
     FIELD_I64S,     /* int64_t * and a size_t */
     FIELD_METADATA, /* struct metadata_item * and a size_t, sorted by key */
-    FIELD_LATER /* Known to the reference, not to us yet: a default is accepted, else refused. */
+    FIELD_OBJECT, /* a struct with a table of its own, embedded; absent while all of it is empty */
+    FIELD_LATER   /* Known to the reference, not to us yet: a default is accepted, else refused. */
 };
 
 /* How a field is written. */
@@ -42,12 +43,15 @@ struct field {
     enum field_kind kind;
     unsigned flags;
     size_t offset;
-    size_t count_offset;      /* Of the size_t beside a list. */
-    const char *const *names; /* FIELD_ENUM: NULL-terminated, index = value. FIELD_LATER: what the
-                               * reference knows; other strings are errors. NULL: any. */
-    const char *alias;        /* FIELD_ENUM: another name of value 0. */
-    const char *literal;      /* FIELD_LATER: what is printed for it, NULL for nothing; and the one
-                               * value beside the zero values that is accepted. */
+    size_t count_offset;       /* Of the size_t beside a list. */
+    const char *const *names;  /* FIELD_ENUM: NULL-terminated, index = value. FIELD_LATER: what the
+                                * reference knows; other strings are errors. NULL: any. */
+    const char *alias;         /* FIELD_ENUM: another name of value 0. */
+    const char *literal;       /* FIELD_LATER: what is printed for it, NULL for nothing; and the one
+                                * value beside the zero values that is accepted. */
+    const struct field *table; /* FIELD_OBJECT: its members, */
+    size_t table_count;
+    const char *struct_name; /* and what Go calls it. */
 };
 
 /* What went wrong while reading. */
@@ -66,6 +70,8 @@ void fields_close(const struct field *table, size_t count, void *base);
 /* Deep copy of all owned members; @to holds a plain copy of the struct already. */
 void fields_dup(const struct field *table, size_t count, void *to);
 bool fields_eq(const struct field *table, size_t count, const void *a, const void *b);
+/* Is every member at its zero value? */
+bool fields_are_empty(const struct field *table, size_t count, const void *base);
 
 /* Take the member @name, in any case, off @object, if that is one: a new reference, or NULL. */
 json_t *json_take(json_t *object, const char *name);

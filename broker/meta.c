@@ -12,6 +12,7 @@ struct meta *meta_new(const struct meta_events *events)
     m->events = *events;
     m->next_gid = META_GID_STREAM_MIN;
     m->next_raft_id = 1000;
+    m->version = 1;
     return m;
 }
 
@@ -53,6 +54,7 @@ void meta_free(struct meta *m)
     {
         HASH_DEL(m->nodes, n);
         free(n->name);
+        tags_close(&n->tags);
         free(n);
     }
     meta_dirty_clear(m);
@@ -85,6 +87,11 @@ static void mark_node_dirty(struct meta *m, uint64_t node_id)
 uint64_t meta_applied(const struct meta *m)
 {
     return m->applied_index;
+}
+
+unsigned meta_machine_version(const struct meta *m)
+{
+    return m->version;
 }
 
 const struct meta_stream *meta_stream_find(const struct meta *m, struct slice name)
@@ -234,6 +241,23 @@ int meta_config_of(const json_t *entry, const char *key, struct stream_config *r
     return 0;
 }
 
+int meta_tags_of(const json_t *list, struct tag_list *ret_tags)
+{
+    struct tag_list tags = {0};
+    size_t i;
+    json_t *v;
+    json_array_foreach(list, i, v)
+    {
+        if (!json_is_string(v) ||
+            tags_add(&tags, slice_of(json_string_value(v), json_string_length(v))) != 0) {
+            tags_close(&tags);
+            return ERR_CORRUPT;
+        }
+    }
+    *ret_tags = tags;
+    return 0;
+}
+
 bool meta_are_peers_sound(const struct meta_peer *peers, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -269,7 +293,9 @@ static int apply_node(struct meta *m, uint64_t index, const json_t *entry)
 {
     uint64_t node_id = meta_id_of(json_object_get(entry, "node"));
     const json_t *name = json_object_get(entry, "name");
-    if (node_id == 0 || !json_is_string(name)) {
+    struct tag_list tags;
+    if (node_id == 0 || !json_is_string(name) ||
+        meta_tags_of(json_object_get(entry, "tags"), &tags) != 0) {
         return ERR_CORRUPT;
     }
     struct meta_node *n;
@@ -281,6 +307,8 @@ static int apply_node(struct meta *m, uint64_t index, const json_t *entry)
     }
     free(n->name);
     n->name = xstrndup(json_string_value(name), json_string_length(name));
+    tags_close(&n->tags);
+    n->tags = tags;
     uint64_t boot = (uint64_t)json_integer_value(json_object_get(entry, "boot"));
     n->boot_count = boot > n->boot_count ? boot : n->boot_count;
     n->has_jetstream = json_is_true(json_object_get(entry, "js"));
@@ -445,7 +473,8 @@ int meta_apply(struct meta *m, uint64_t index, struct slice entry)
     json_t *v = json_parse(entry, &error);
     const char *op = json_string_value(json_object_get(v, "op"));
     int rv = ERR_CORRUPT;
-    if (json_integer_value(json_object_get(v, "v")) > META_MACHINE_VERSION) {
+    json_int_t version = json_integer_value(json_object_get(v, "v"));
+    if (version > META_MACHINE_VERSION) {
         rv = ERR_VERSION;
     } else if (op != NULL) {
         int64_t t = json_integer_value(json_object_get(v, "t"));
@@ -476,6 +505,7 @@ int meta_apply(struct meta *m, uint64_t index, struct slice entry)
     json_decref(v);
     if (rv == 0) {
         m->applied_index = index;
+        m->version = version > (json_int_t)m->version ? (unsigned)version : m->version;
     }
     return rv;
 }

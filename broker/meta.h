@@ -13,19 +13,27 @@
 #define BROKER_META_H
 #include "broker/api_error.h"
 #include "broker/stream_config.h"
+#include "broker/tags.h"
 #include "storage/base/hash.h"
 
 #define META_GID 1u /* The meta group's own gid; streams begin above. */
 #define META_GID_STREAM_MIN 16u
 #define META_REPLICAS_MAX 5
 #define META_OLD_MAX 11 /* A configuration has at most 16 members. */
+/* The newest rules this build knows. 2: tags of nodes, placement of streams. An entry says the
+ * version it needs, so that older builds, which would leave out half of it, stop there. */
+#ifdef WEIR_BEFORE_TAGS /* Only in tests/system/test_js_placement.py. */
 #define META_MACHINE_VERSION 1
+#else
+#define META_MACHINE_VERSION 2
+#endif
 
 struct meta_node {
     uint64_t node_id;
     char *name;
     uint64_t boot_count; /* The highest that was reported: a lower one is a rolled-back disk. */
     bool has_jetstream;
+    struct tag_list tags;
     bool is_removed;   /* It belongs to the cluster no more, and nothing is placed there. */
     uint64_t raft_id;  /* Of its replica of the meta group; 0: of before this was kept here. */
     UT_hash_handle hh; /* By node_id. */
@@ -105,9 +113,10 @@ int meta_apply(struct meta *m, uint64_t index, struct slice entry);
 /* Entries to propose. @time_ns is the leader's. */
 /* A node as it says it is. @raft_id: of its replica of the meta group, 0: it has none and gets a
  * new one. @replaces: a node of the same name that is gone for good, as when its disk is; what it
- * had is to be on this one; 0: none. */
-void meta_encode_node(struct buf *out, int64_t time_ns, const struct meta_node *node,
-                      uint64_t replaces);
+ * had is to be on this one; 0: none. @version: what all nodes know; before 2 nothing is said of
+ * tags. */
+void meta_encode_node(struct buf *out, int64_t time_ns, unsigned version,
+                      const struct meta_node *node, uint64_t replaces);
 /* The node is gone for good. */
 void meta_encode_forget(struct buf *out, int64_t time_ns, uint64_t node_id,
                         const struct meta_asker *asker);
@@ -133,6 +142,8 @@ void meta_encode_delete(struct buf *out, int64_t time_ns, struct slice name,
                         const struct meta_asker *asker);
 
 uint64_t meta_applied(const struct meta *m);
+/* The newest version that an entry needed so far. */
+unsigned meta_machine_version(const struct meta *m);
 /* NULL if there is none. */
 const struct meta_stream *meta_stream_find(const struct meta *m, struct slice name);
 const struct meta_stream *meta_stream_by_gid(const struct meta *m, uint64_t gid);
@@ -155,10 +166,41 @@ const struct meta_node *meta_nodes(const struct meta *m); /* Head of the uthash 
 /* Does any subject of @config overlap one of another stream's? */
 bool meta_subjects_overlap(const struct meta *m, const struct stream_config *config);
 
-/* Choose nodes for a new stream: the @count least loaded of @candidates, the preferred one first
- * (with the fewest preferred streams). Returns 0 or ERR_FULL when there are too few. */
-int meta_place(const struct meta *m, const uint64_t *candidates, size_t candidates_count,
-               size_t count, uint64_t *ret_node_ids);
+/* ---- Choosing nodes (meta_choose.c) ---- */
+
+struct meta_candidate {
+    uint64_t node_id;
+    bool is_doubtful; /* Only if there are too few others. */
+};
+
+struct meta_choice {
+    /* What it obeys; the caller's. */
+    const struct placement *placement; /* Of the stream. */
+    const char *cluster_name;
+    const char
+        *unique_tag;  /* Prefix of tags of which no two nodes may have the same; NULL: none. */
+    bool is_anywhere; /* One server alone: tags mean nothing. */
+    /* The nodes chosen so far. */
+    uint64_t nodes[META_REPLICAS_MAX];
+    size_t count;
+    /* Why others were not. */
+    bool is_offline; /* The caller's: some were left out because they are down. */
+    bool is_excluded;
+    bool is_not_unique;
+    bool *tag_reasons; /* By tag of the placement. */
+};
+
+void meta_choice_close(struct meta_choice *c);
+/* Add the node if it fits, by its tags and those of the nodes chosen before. */
+bool meta_choice_add(const struct meta *m, struct meta_choice *c, uint64_t node_id);
+/* Add the node whatever its tags are: it has a replica, and keeps it. */
+void meta_choice_keep(struct meta_choice *c, uint64_t node_id);
+/* Add the least loaded of @candidates until there are @wanted. Of a new stream the first one is
+ * preferred: it has the fewest preferred streams. False: too few fit. */
+bool meta_choose(const struct meta *m, struct meta_choice *c,
+                 const struct meta_candidate *candidates, size_t candidates_count, size_t wanted);
+/* Append why too few did, in the reference's words. */
+void meta_choice_print(const struct meta_choice *c, struct buf *out);
 
 /* Checkpoint items: those that changed since the last call, with an empty value for what is gone.
  */
@@ -166,7 +208,8 @@ typedef void (*meta_item_cb)(void *arg, struct slice key, struct slice value);
 void meta_checkpoint(struct meta *m, meta_item_cb cb, void *arg);
 /* Everything, whether it changed or not: for an image. */
 void meta_checkpoint_all(struct meta *m, meta_item_cb cb, void *arg);
-/* Put one item back into a new machine, in any order. ERR_CORRUPT if it is none. */
+/* Put one item back into a new machine, in any order. ERR_CORRUPT if it is none, ERR_VERSION if the
+ * machine was of the future. */
 int meta_restore_item(struct meta *m, struct slice key, struct slice value);
 /* After the last: ERR_CORRUPT if they contradict each other. */
 int meta_restore_end(const struct meta *m);

@@ -2,10 +2,15 @@
 #include "broker/json_fields.h"
 #include "broker/meta_internal.h"
 
-static void encode_begin(struct buf *out, int64_t time_ns, const char *op)
+/* @version: of the machine that the entry needs. */
+static void encode_begin(struct buf *out, int64_t time_ns, unsigned version, const char *op)
 {
-    buf_printf(out, "{\"v\":%d,\"t\":%lld,\"op\":\"%s\"", META_MACHINE_VERSION, (long long)time_ns,
-               op);
+    buf_printf(out, "{\"v\":%u,\"t\":%lld,\"op\":\"%s\"", version, (long long)time_ns, op);
+}
+
+static unsigned version_of(const struct stream_config *config)
+{
+    return placement_is_empty(&config->placement) ? 1 : 2;
 }
 
 static void encode_asker(struct buf *out, const struct meta_asker *asker)
@@ -17,10 +22,21 @@ static void encode_asker(struct buf *out, const struct meta_asker *asker)
     buf_append_u8(out, '}');
 }
 
-void meta_encode_node(struct buf *out, int64_t time_ns, const struct meta_node *node,
-                      uint64_t replaces)
+void meta_print_tags(struct buf *out, const struct tag_list *tags)
 {
-    encode_begin(out, time_ns, "node");
+    buf_append_str(out, ",\"tags\":[");
+    for (size_t i = 0; i < tags->count; i++) {
+        buf_append_str(out, i == 0 ? "" : ",");
+        json_print_string(out, slice_str(tags->items[i]));
+    }
+    buf_append_u8(out, ']');
+}
+
+void meta_encode_node(struct buf *out, int64_t time_ns, unsigned version,
+                      const struct meta_node *node, uint64_t replaces)
+{
+    bool has_tags = version >= 2 && node->tags.count > 0;
+    encode_begin(out, time_ns, has_tags ? 2 : 1, "node");
     buf_printf(out, ",\"node\":\"%llu\",\"boot\":%llu,\"js\":%s", U64(node->node_id),
                U64(node->boot_count), node->has_jetstream ? "true" : "false");
     if (node->raft_id != 0) {
@@ -28,6 +44,9 @@ void meta_encode_node(struct buf *out, int64_t time_ns, const struct meta_node *
     }
     if (replaces != 0) {
         buf_printf(out, ",\"replaces\":\"%llu\"", U64(replaces));
+    }
+    if (has_tags) {
+        meta_print_tags(out, &node->tags);
     }
     buf_append_str(out, ",\"name\":");
     json_print_string(out, slice_str(node->name));
@@ -37,7 +56,7 @@ void meta_encode_node(struct buf *out, int64_t time_ns, const struct meta_node *
 void meta_encode_forget(struct buf *out, int64_t time_ns, uint64_t node_id,
                         const struct meta_asker *asker)
 {
-    encode_begin(out, time_ns, "forget");
+    encode_begin(out, time_ns, 1, "forget");
     buf_printf(out, ",\"node\":\"%llu\"", U64(node_id));
     encode_asker(out, asker);
 }
@@ -55,7 +74,7 @@ void meta_encode_create(struct buf *out, int64_t time_ns, const struct stream_co
                         const uint64_t *node_ids, size_t nodes_count,
                         const struct meta_asker *asker)
 {
-    encode_begin(out, time_ns, "create");
+    encode_begin(out, time_ns, version_of(config), "create");
     encode_nodes(out, node_ids, nodes_count);
     buf_append_str(out, ",\"config\":");
     stream_config_print(config, out);
@@ -66,7 +85,7 @@ void meta_encode_update(struct buf *out, int64_t time_ns, const struct stream_co
                         const uint64_t *node_ids, size_t nodes_count,
                         const struct meta_asker *asker)
 {
-    encode_begin(out, time_ns, "update");
+    encode_begin(out, time_ns, version_of(config), "update");
     encode_nodes(out, node_ids, nodes_count);
     buf_append_str(out, ",\"config\":");
     stream_config_print(config, out);
@@ -76,7 +95,7 @@ void meta_encode_update(struct buf *out, int64_t time_ns, const struct stream_co
 void meta_encode_delete(struct buf *out, int64_t time_ns, struct slice name,
                         const struct meta_asker *asker)
 {
-    encode_begin(out, time_ns, "delete");
+    encode_begin(out, time_ns, 1, "delete");
     buf_append_str(out, ",\"name\":");
     json_print_string(out, name);
     encode_asker(out, asker);
@@ -85,7 +104,7 @@ void meta_encode_delete(struct buf *out, int64_t time_ns, struct slice name,
 void meta_encode_place(struct buf *out, int64_t time_ns, struct slice name,
                        const uint64_t *node_ids, size_t nodes_count, const struct meta_asker *asker)
 {
-    encode_begin(out, time_ns, "place");
+    encode_begin(out, time_ns, 1, "place");
     encode_nodes(out, node_ids, nodes_count);
     buf_append_str(out, ",\"name\":");
     json_print_string(out, name);
@@ -105,7 +124,7 @@ void meta_print_peers(struct buf *out, const char *key, const struct meta_peer *
 void meta_encode_members(struct buf *out, int64_t time_ns, uint64_t gid, uint64_t placed,
                          uint64_t conf_index, const struct meta_peer *members, size_t members_count)
 {
-    encode_begin(out, time_ns, "members");
+    encode_begin(out, time_ns, 1, "members");
     buf_printf(out, ",\"gid\":\"%llu\",\"placed\":\"%llu\",\"conf\":\"%llu\"", U64(gid),
                U64(placed), U64(conf_index));
     meta_print_peers(out, "members", members, members_count);
@@ -114,6 +133,6 @@ void meta_encode_members(struct buf *out, int64_t time_ns, uint64_t gid, uint64_
 
 void meta_encode_lost(struct buf *out, int64_t time_ns, uint64_t gid, uint64_t raft_id)
 {
-    encode_begin(out, time_ns, "lost");
+    encode_begin(out, time_ns, 1, "lost");
     buf_printf(out, ",\"gid\":\"%llu\",\"raft\":\"%llu\"}", U64(gid), U64(raft_id));
 }

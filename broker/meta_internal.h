@@ -1,6 +1,6 @@
 /* What the parts of the meta machine share: meta.c (its life, what entries do to streams and
- * nodes), meta_place.c (where replicas live), meta_encode.c (entries to propose), meta_save.c
- * (checkpoints). Nobody else includes it. */
+ * nodes), meta_place.c (where replicas live), meta_choose.c (which nodes are fit), meta_encode.c
+ * (entries to propose), meta_save.c (checkpoints). Nobody else includes it. */
 #ifndef BROKER_META_INTERNAL_H
 #define BROKER_META_INTERNAL_H
 #include <jansson.h>
@@ -25,11 +25,14 @@ struct meta {
     int64_t time_ns;
     uint64_t next_gid;
     uint64_t next_raft_id;
+    unsigned version; /* The newest that an entry needed. */
 };
 
 /* 64-bit ids are strings: JSON integers end at 2^63 for our parser. 0 is no id. */
 uint64_t meta_id_of(const json_t *v);
 int meta_config_of(const json_t *entry, const char *key, struct stream_config *ret_config);
+/* Of a list of strings, or of nothing. Returns 0 or ERR_CORRUPT. */
+int meta_tags_of(const json_t *list, struct tag_list *ret_tags);
 /* At least one, no node and no raft id twice, and none of them 0. */
 bool meta_are_peers_sound(const struct meta_peer *peers, size_t count);
 void meta_stream_free(struct meta_stream *s);
@@ -38,6 +41,8 @@ char *meta_config_json(const struct stream_config *c);
 void meta_mark_dirty(struct meta *m, const char *prefix, const char *rest);
 void meta_dirty_clear(struct meta *m);
 
+/* A list of strings, as a member of an object. */
+void meta_print_tags(struct buf *out, const struct tag_list *tags);
 /* Pairs of node and raft id, as a member of an object. */
 void meta_print_peers(struct buf *out, const char *key, const struct meta_peer *peers,
                       size_t count);

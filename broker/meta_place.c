@@ -1,4 +1,4 @@
-/* Where replicas live: chosen for new ones, and changed.
+/* Where replicas live, and how that changes.
  *
  * A change of peers is a goal: the leader of the group adds, catches up and promotes the new ones,
  * then removes the old, and tells which members there are. Until it has told that an old one is no
@@ -7,61 +7,6 @@
 
 #include "broker/meta_internal.h"
 #include "storage/base/err.h"
-
-/* ---- Choosing ---- */
-
-struct candidate {
-    uint64_t node_id;
-    size_t replicas;
-    size_t leaders;
-};
-
-static int by_load(const void *a, const void *b)
-{
-    const struct candidate *x = a;
-    const struct candidate *y = b;
-    if (x->replicas != y->replicas) {
-        return x->replicas < y->replicas ? -1 : 1;
-    }
-    if (x->leaders != y->leaders) {
-        return x->leaders < y->leaders ? -1 : 1;
-    }
-    return (x->node_id > y->node_id) - (x->node_id < y->node_id);
-}
-
-int meta_place(const struct meta *m, const uint64_t *candidates, size_t candidates_count,
-               size_t count, uint64_t *ret_node_ids)
-{
-    if (count == 0 || candidates_count < count) {
-        return ERR_FULL;
-    }
-    struct candidate *list = xcalloc(candidates_count, sizeof *list);
-    for (size_t i = 0; i < candidates_count; i++) {
-        list[i].node_id = candidates[i];
-        for (const struct meta_stream *s = m->streams; s != NULL; s = s->hh.next) {
-            for (size_t k = 0; k < s->peers_count; k++) {
-                list[i].replicas += s->peers[k].node_id == candidates[i];
-            }
-            list[i].leaders += s->preferred_node_id == candidates[i];
-        }
-    }
-    qsort(list, candidates_count, sizeof *list, by_load);
-    /* Among the chosen the one with the fewest leaders leads. */
-    size_t first = 0;
-    for (size_t i = 1; i < count; i++) {
-        first = list[i].leaders < list[first].leaders ? i : first;
-    }
-    ret_node_ids[0] = list[first].node_id;
-    for (size_t i = 0, at = 1; i < count; i++) {
-        if (i != first) {
-            ret_node_ids[at++] = list[i].node_id;
-        }
-    }
-    free(list);
-    return 0;
-}
-
-/* ---- Changing ---- */
 
 bool meta_is_leaving(const struct meta_stream *s, uint64_t node_id)
 {

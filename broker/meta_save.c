@@ -41,16 +41,24 @@ static void print_item(const struct meta *m, const char *key, struct buf *out)
     } else if (strncmp(key, "node/", 5) == 0) {
         const struct meta_node *n = meta_node_find(m, strtoull(key + 5, NULL, 10));
         if (n != NULL) {
-            buf_printf(out, "{\"boot\":%llu,\"js\":%s,\"removed\":%s,\"raft\":\"%llu\",\"name\":",
+            buf_printf(out, "{\"boot\":%llu,\"js\":%s,\"removed\":%s,\"raft\":\"%llu\"",
                        U64(n->boot_count), n->has_jetstream ? "true" : "false",
                        n->is_removed ? "true" : "false", U64(n->raft_id));
+            if (n->tags.count > 0) {
+                meta_print_tags(out, &n->tags);
+            }
+            buf_append_str(out, ",\"name\":");
             json_print_string(out, slice_str(n->name));
             buf_append_u8(out, '}');
         }
     } else {
-        buf_printf(out, "{\"gid\":\"%llu\",\"raft_id\":\"%llu\",\"time\":%lld,\"index\":%llu}",
+        buf_printf(out, "{\"gid\":\"%llu\",\"raft_id\":\"%llu\",\"time\":%lld,\"index\":%llu",
                    U64(m->next_gid), U64(m->next_raft_id), (long long)m->time_ns,
                    U64(m->applied_index));
+        if (m->version > 1) { /* As builds wrote it that knew no other. */
+            buf_printf(out, ",\"version\":%u", m->version);
+        }
+        buf_append_u8(out, '}');
     }
 }
 
@@ -154,11 +162,14 @@ static int restore_node(struct meta *m, struct slice id, const json_t *v)
     char *text = xslicedup(id);
     uint64_t node_id = strtoull(text, NULL, 10);
     free(text);
-    if (node_id == 0 || !json_is_string(name) || meta_node_find(m, node_id) != NULL) {
+    struct tag_list tags;
+    if (node_id == 0 || !json_is_string(name) || meta_node_find(m, node_id) != NULL ||
+        meta_tags_of(json_object_get(v, "tags"), &tags) != 0) {
         return ERR_CORRUPT;
     }
     struct meta_node *n = xcalloc(1, sizeof *n);
     n->node_id = node_id;
+    n->tags = tags;
     n->name = xstrndup(json_string_value(name), json_string_length(name));
     n->boot_count = (uint64_t)json_integer_value(json_object_get(v, "boot"));
     n->has_jetstream = json_is_true(json_object_get(v, "js"));
@@ -187,7 +198,9 @@ int meta_restore_item(struct meta *m, struct slice key, struct slice value)
         m->next_raft_id = meta_id_of(json_object_get(v, "raft_id"));
         m->time_ns = json_integer_value(json_object_get(v, "time"));
         m->applied_index = (uint64_t)json_integer_value(json_object_get(v, "index"));
-        rv = 0;
+        json_int_t version = json_integer_value(json_object_get(v, "version"));
+        m->version = version > 1 && version <= META_MACHINE_VERSION ? (unsigned)version : 1;
+        rv = version > META_MACHINE_VERSION ? ERR_VERSION : 0;
     }
     json_decref(v);
     return rv;

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "broker/placement.h"
 #include "storage/base/buf.h"
 
 enum stream_retention { RETENTION_LIMITS, RETENTION_INTEREST, RETENTION_WORKQUEUE };
@@ -37,6 +38,7 @@ struct stream_config {
     int64_t duplicate_window_ns; /* 0 = off. */
     int replicas_count;          /* 1 to 5. */
     uint64_t first_seq;          /* 0 = absent. */
+    struct placement placement;
     bool discard_new_per_subject;
     bool no_ack;
     bool allow_direct;

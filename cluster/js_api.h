@@ -84,6 +84,12 @@ void js_calls_tick(struct js *js, bool is_now);
 void js_calls_close(struct js *js);
 
 /* ---- js_api_place.c ---- */
+/* Whether all servers know what a placement is; else the request is refused. */
+bool js_api_knows_placement(struct js *js, const struct stream_config *config,
+                            struct api_error *ret_error);
+/* Nodes for a new stream. Returns 0, or an error is set. */
+int js_api_place_create(struct js *js, const struct stream_config *config,
+                        uint64_t ret_node_ids[META_REPLICAS_MAX], struct api_error *ret_error);
 /* Nodes for an update of @old to @config: 0 of them if its replicas stay where they are. Returns 0,
  * or an error is set. */
 int js_api_place_update(struct js *js, const struct meta_stream *old,
@@ -92,14 +98,6 @@ int js_api_place_update(struct js *js, const struct meta_stream *old,
                         struct api_error *ret_error);
 void js_api_peer_remove(struct js *js, const struct js_api_call *call);
 void js_api_server_remove(struct js *js, const struct js_api_call *call);
-/* Who follows the meta group and may get a replica. */
-struct js_candidates {
-    uint64_t ids[HOST_MEMBERS_MAX];
-    size_t count;
-    size_t members_count; /* Also those that are down. */
-};
-/* Those that are about to stop, or were not heard of late, only if there are too few others. */
-void js_api_find_candidates(struct js *js, size_t wanted, struct js_candidates *c);
 
 /* STREAM.LIST asks the leaders: one of their answers; false if @inbox is a client's. */
 bool js_api_list_arrived(struct js *js, struct slice inbox, struct slice payload);

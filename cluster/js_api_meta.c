@@ -61,24 +61,21 @@ static void create_stream(struct js *js, const struct js_api_call *call)
         js_api_refuse(js, call, &e);
         return;
     }
-    struct js_candidates found = {.ids = {js->ctx->node_id}, .count = 1};
-    if (js->ctx->peers != NULL) {
-        found.count = 0;
-        js_api_find_candidates(js, (size_t)c.replicas_count, &found);
-    }
     uint64_t chosen[META_REPLICAS_MAX];
     const struct meta_stream *old = meta_stream_find(js->meta, call->stream);
     size_t count = (size_t)c.replicas_count;
-    if (old != NULL) {
+    bool is_placed = js_api_knows_placement(js, &c, &e);
+    if (is_placed && old != NULL) {
         /* It is not placed again: the machine says whether it is the same. */
         count = old->peers_count;
         for (size_t i = 0; i < count; i++) {
             chosen[i] = old->peers[i].node_id;
         }
-    } else if (meta_place(js->meta, found.ids, found.count, count, chosen) != 0) {
-        refuse(js, call, API_ERROR_CLUSTER_NO_PEERS,
-               count <= found.members_count ? "no suitable peers for placement, peer offline"
-                                            : "no suitable peers for placement");
+    } else if (is_placed) {
+        is_placed = js_api_place_create(js, &c, chosen, &e) == 0;
+    }
+    if (!is_placed) {
+        js_api_refuse(js, call, &e);
         stream_config_close(&c);
         return;
     }
@@ -112,6 +109,7 @@ static void update_stream(struct js *js, const struct js_api_call *call)
     if (old == NULL) {
         refuse(js, call, API_ERROR_STREAM_NOT_FOUND, NULL);
     } else if (api_check_stream_update(&old->config, &c, &e) != 0 ||
+               !js_api_knows_placement(js, &c, &e) ||
                js_api_place_update(js, old, &c, nodes, &count, &e) != 0) {
         js_api_refuse(js, call, &e);
     } else {

@@ -1,6 +1,6 @@
-/* Requests that move replicas, answered by the leader of the meta group: other numbers of replicas,
- * and peers that are to go. Where to is decided here, once; the log says it, and js_members.c
- * carries it out. */
+/* Where replicas are to be, decided by the leader of the meta group: for new streams, other
+ * placements and numbers of replicas, and peers that are to go. Decided once; the log says it, and
+ * js_members.c carries it out. */
 #include <stdlib.h>
 
 #include "broker/api_reply.h"
@@ -25,81 +25,119 @@ static bool is_doubtful(const struct peers_info *info)
     return info->is_leaving || info->active_ns > SILENT_NS;
 }
 
-static void add_candidates(struct js *js, const struct group_status *status, bool is_doubtful_turn,
-                           struct js_candidates *c)
+static bool is_removed(struct js *js, uint64_t node_id)
 {
-    for (unsigned i = 0; i < status->members_count; i++) {
-        uint64_t id = status->members[i].member.node_id;
-        struct peers_info info = {
-            .is_up = true, .is_jetstream = true, .is_leaving = js->ctx->is_lame_duck};
-        bool is_there = id == js->ctx->node_id || peers_get(js->ctx->peers, id, &info);
-        const struct meta_node *n = meta_node_find(js->meta, id);
-        bool is_removed = n != NULL && n->is_removed;
-        if (is_there && !is_removed && info.is_up && info.is_jetstream && !info.is_disk_stuck &&
-            is_doubtful(&info) == is_doubtful_turn) {
-            c->ids[c->count++] = id;
-        }
-    }
+    const struct meta_node *n = meta_node_find(js->meta, node_id);
+    return n != NULL && n->is_removed;
 }
 
-/* A node that is no member of the meta group would never hear of its replica. */
-void js_api_find_candidates(struct js *js, size_t wanted, struct js_candidates *c)
+static struct meta_choice choice_for(struct js *js, const struct placement *placement)
+{
+    return (struct meta_choice){
+        .placement = placement,
+        .cluster_name = js->ctx->cluster_name,
+        .unique_tag = js->ctx->options->unique_tag,
+        .is_anywhere = js->ctx->peers == NULL,
+    };
+}
+
+/* Choose among those that follow the meta group: others would never hear of their replica. Not
+ * @except, and none that a replica of @s (NULL: it is new) is just leaving. */
+static bool choose(struct js *js, struct meta_choice *c, const struct meta_stream *s, size_t wanted,
+                   uint64_t except)
 {
     struct group_status status;
+    struct meta_candidate list[HOST_MEMBERS_MAX];
+    size_t count = 0;
     group_status(js->meta_group, &status);
-    c->members_count = status.members_count;
-    add_candidates(js, &status, false, c);
-    if (c->count < wanted) {
-        add_candidates(js, &status, true, c);
-    }
-}
-
-static bool is_in(const uint64_t *ids, size_t count, uint64_t id)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (ids[i] == id) {
-            return true;
+    for (unsigned i = 0; i < status.members_count; i++) {
+        uint64_t id = status.members[i].member.node_id;
+        struct peers_info info = {
+            .is_up = true, .is_jetstream = true, .is_leaving = js->ctx->is_lame_duck};
+        bool is_known = id == js->ctx->node_id || peers_get(js->ctx->peers, id, &info);
+        bool is_left_out =
+            is_removed(js, id) || id == except || (s != NULL && meta_is_leaving(s, id));
+        if (is_left_out) {
+            continue;
+        }
+        if (is_known && info.is_up && info.is_jetstream && !info.is_disk_stuck) {
+            list[count++] = (struct meta_candidate){id, is_doubtful(&info)};
+        } else {
+            c->is_offline = true;
         }
     }
-    return false;
+    return meta_choose(js->meta, c, list, count, wanted);
 }
 
-int js_api_add_nodes(struct js *js, const struct meta_stream *s, uint64_t nodes[META_REPLICAS_MAX],
-                     size_t *count, size_t more, uint64_t except)
+bool js_api_add_nodes(struct js *js, const struct meta_stream *s, uint64_t nodes[META_REPLICAS_MAX],
+                      size_t *count, size_t wanted, uint64_t except)
 {
-    struct js_candidates found = {0};
-    uint64_t others[HOST_MEMBERS_MAX];
-    size_t others_count = 0;
-    js_api_find_candidates(js, *count + more, &found);
-    for (size_t i = 0; i < found.count; i++) {
-        if (!is_in(nodes, *count, found.ids[i]) && found.ids[i] != except &&
-            !meta_is_leaving(s, found.ids[i])) {
-            others[others_count++] = found.ids[i];
-        }
+    struct meta_choice c = choice_for(js, &s->config.placement);
+    for (size_t i = 0; i < *count; i++) {
+        meta_choice_keep(&c, nodes[i]);
     }
-    int rv = meta_place(js->meta, others, others_count, more, nodes + *count);
-    *count += rv == 0 ? more : 0;
+    bool is_done = choose(js, &c, s, wanted, except);
+    memcpy(nodes, c.nodes, sizeof c.nodes);
+    *count = c.count;
+    meta_choice_close(&c);
+    return is_done;
+}
+
+static int no_peers(const struct meta_choice *c, struct api_error *ret_error)
+{
+    struct buf why = BUF_EMPTY;
+    meta_choice_print(c, &why);
+    int rv =
+        api_error_set(ret_error, API_ERROR_CLUSTER_NO_PEERS, "%.*s", SLICE_ARG(buf_slice(&why)));
+    buf_close(&why);
     return rv;
 }
 
-/* ---- STREAM.UPDATE with another number of replicas ---- */
+/* ---- STREAM.CREATE ---- */
 
-/* Those that stay: the leader, then who is up, in the order they have. */
-static size_t keep_nodes(struct js *js, const struct meta_stream *s, size_t wanted,
-                         uint64_t nodes[META_REPLICAS_MAX])
+bool js_api_knows_placement(struct js *js, const struct stream_config *config,
+                            struct api_error *ret_error)
+{
+    bool is_known = placement_is_empty(&config->placement) || js_version_of_meta(js) >= 2;
+    if (!is_known) {
+        api_error_set(ret_error, API_ERROR_STREAM_INVALID_CONFIG,
+                      "placement is a feature that not all servers are known to have");
+    }
+    return is_known;
+}
+
+int js_api_place_create(struct js *js, const struct stream_config *config,
+                        uint64_t ret_node_ids[META_REPLICAS_MAX], struct api_error *ret_error)
+{
+    struct meta_choice c = choice_for(js, &config->placement);
+    int rv = 0;
+    if (!choose(js, &c, NULL, (size_t)config->replicas_count, 0)) {
+        rv = no_peers(&c, ret_error);
+    }
+    memcpy(ret_node_ids, c.nodes, sizeof c.nodes);
+    meta_choice_close(&c);
+    return rv;
+}
+
+/* ---- STREAM.UPDATE with another placement or number of replicas ---- */
+
+/* Those that stay: the leader, then who is up, in the order they have; all that fit, or, if
+ * @is_scaled, whatever their tags are. */
+static void keep_nodes(struct js *js, struct meta_choice *c, const struct meta_stream *s,
+                       size_t wanted, bool is_scaled)
 {
     uint64_t leader = js_lane_leader_of(js, s->gid);
-    size_t count = 0;
     for (unsigned pass = 0; pass < 3; pass++) {
-        for (size_t i = 0; i < s->peers_count && count < wanted; i++) {
+        for (size_t i = 0; i < s->peers_count && c->count < wanted; i++) {
             uint64_t id = s->peers[i].node_id;
             bool is_turn = pass == 0 ? id == leader : pass == 1 ? js_node_is_up(js, id) : true;
-            if (is_turn && !is_in(nodes, count, id)) {
-                nodes[count++] = id;
+            if (is_turn && is_scaled) {
+                meta_choice_keep(c, id);
+            } else if (is_turn) {
+                (void)meta_choice_add(js->meta, c, id);
             }
         }
     }
-    return count;
 }
 
 int js_api_place_update(struct js *js, const struct meta_stream *old,
@@ -108,17 +146,31 @@ int js_api_place_update(struct js *js, const struct meta_stream *old,
                         struct api_error *ret_error)
 {
     size_t wanted = (size_t)config->replicas_count;
+    bool is_scaled = wanted != old->peers_count;
+    bool is_moved = !placement_is_empty(&config->placement) &&
+                    !placement_eq(&config->placement, &old->config.placement);
     *ret_count = 0;
-    if (js->ctx->peers == NULL || wanted == old->peers_count) {
+    if (js->ctx->peers == NULL || (!is_scaled && !is_moved)) {
         return 0;
     }
-    size_t count = keep_nodes(js, old, wanted, ret_node_ids);
-    if (count < wanted && js_api_add_nodes(js, old, ret_node_ids, &count, wanted - count, 0) != 0) {
-        return api_error_set(ret_error, API_ERROR_CLUSTER_NO_PEERS,
-                             "no suitable peers for placement");
+    if (is_moved && is_scaled) {
+        return api_error_set(ret_error, API_ERROR_STREAM_MOVE_AND_SCALE, NULL);
     }
-    *ret_count = count;
-    return 0;
+    if (is_moved && old->old_count > 0) {
+        return api_error_set(ret_error, API_ERROR_STREAM_MOVE_IN_PROGRESS, NULL);
+    }
+    struct meta_choice c = choice_for(js, &config->placement);
+    keep_nodes(js, &c, old, wanted, is_scaled);
+    size_t kept = c.count;
+    int rv = 0;
+    if (kept < wanted && !choose(js, &c, old, wanted, 0)) {
+        rv = no_peers(&c, ret_error);
+    } else if (is_scaled || kept < wanted) {
+        memcpy(ret_node_ids, c.nodes, sizeof c.nodes);
+        *ret_count = c.count;
+    }
+    meta_choice_close(&c);
+    return rv;
 }
 
 /* ---- STREAM.PEER.REMOVE ---- */
@@ -164,7 +216,7 @@ void js_api_peer_remove(struct js *js, const struct js_api_call *call)
             nodes[count++] = s->peers[i].node_id;
         }
     }
-    if (js_api_add_nodes(js, s, nodes, &count, 1, gone) != 0) {
+    if (!js_api_add_nodes(js, s, nodes, &count, s->peers_count, gone)) {
         refuse(js, call, API_ERROR_PEER_REMAP);
         return;
     }

@@ -1,6 +1,6 @@
 /* LEADER.STEPDOWN of streams, consumers and meta: leadership goes to the server that is named, or
- * to the one that is best for it (js_move.c). Answered when the move has begun; what comes of it is
- * seen in INFO. Servers have no tags yet: no tag matches. */
+ * to the one of those with the tags that is best for it (js_move.c). Answered when the move has
+ * begun; what comes of it is seen in INFO. */
 #include "broker/api_reply.h"
 #include "cluster/js_api.h"
 #include "storage/base/err.h"
@@ -22,16 +22,6 @@ static void refuse_preferred(struct js *js, const struct js_api_call *call, cons
     js_api_refuse(js, call, &e);
 }
 
-static bool is_placeable(const struct js *js, const struct api_stepdown *s)
-{
-    for (size_t i = 0; i < s->tags_count; i++) {
-        if (s->tags[i][0] != '!') {
-            return false;
-        }
-    }
-    return s->cluster == NULL || strcmp(s->cluster, js->ctx->cluster_name) == 0;
-}
-
 /* The voter whose server has this name; 0: none. */
 static uint64_t member_named(struct js *js, const struct group_status *status, const char *name)
 {
@@ -45,19 +35,19 @@ static uint64_t member_named(struct js *js, const struct group_status *status, c
 }
 
 static enum js_move move(struct js *js, const struct js_api_call *call, struct raft_group *group,
-                         const struct group_status *status, const struct api_stepdown *s)
+                         const struct group_status *status, const struct placement *where)
 {
     struct peers_info info;
-    if (s->preferred == NULL) {
-        return is_placeable(js, s) ? js_move_away(js, group) : JS_MOVE_NOBODY;
+    if (where->preferred == NULL) {
+        return js_move_where(js, group, where);
     }
-    uint64_t node_id = member_named(js, status, s->preferred);
+    uint64_t node_id = member_named(js, status, where->preferred);
     if (node_id == 0) {
-        refuse_preferred(js, call, s->preferred, "not known");
+        refuse_preferred(js, call, where->preferred, "not known");
         return JS_MOVE_NONE;
     }
     if (node_id == js->ctx->node_id) {
-        refuse_preferred(js, call, s->preferred, "is already leader");
+        refuse_preferred(js, call, where->preferred, "is already leader");
         return JS_MOVE_NONE;
     }
     bool is_up = peers_get(js->ctx->peers, node_id, &info) && info.is_up;
@@ -68,19 +58,19 @@ void js_api_stepdown(struct js *js, const struct js_api_call *call, struct raft_
                      const char *what)
 {
     struct group_status status;
-    struct api_stepdown s = {0};
+    struct placement where = {0};
     struct api_error e;
     struct buf b = BUF_EMPTY;
     group_status(group, &status);
     /* A group of one has nobody to hand over to; that counts as done, whatever was asked. */
     enum js_move rv = JS_MOVE_BEGUN;
     if (status.members_count > 1) {
-        if (api_read_stepdown(call->body, &s, &e) != 0) {
+        if (api_read_stepdown(call->body, &where, &e) != 0) {
             js_api_refuse(js, call, &e);
             return;
         }
-        rv = move(js, call, group, &status, &s);
-        api_stepdown_close(&s);
+        rv = move(js, call, group, &status, &where);
+        placement_close(&where);
     }
     switch (rv) {
     case JS_MOVE_BEGUN:

@@ -480,6 +480,9 @@ uint64_t js_reserve_of(int64_t option_bytes, uint64_t total_bytes);
 /* ---- js_version.c ---- */
 /* Of a stream that is led here. */
 void js_version_tick(struct js_stream *st);
+/* By which rules entries of meta may be proposed: those that all members know, or that are in
+ * force. */
+unsigned js_version_of_meta(struct js *js);
 /* Why a replica does not go on, for logs. */
 const char *js_version_error_text(int rv);
 
@@ -658,6 +661,8 @@ enum js_move {
 };
 /* If the group is led here, hand it to who is best for it. To be tried again until it is not. */
 enum js_move js_move_away(struct js *js, struct raft_group *group);
+/* The same among those that have all the tags, in this cluster. */
+enum js_move js_move_where(struct js *js, struct raft_group *group, const struct placement *where);
 /* To the voter on @node_id, by the caller's choice. */
 enum js_move js_move_to(struct js *js, struct raft_group *group, uint64_t node_id);
 /* Is the replica on @node_id a voter with all of the log, on a node that is up, stays and is not
@@ -835,10 +840,10 @@ bool js_limits_are_reached(struct js *js, enum stream_storage storage, size_t by
 bool js_limits_leave_room(struct js *js, const struct stream_config *c);
 
 /* ---- js_api_place.c ---- */
-/* @more nodes that are not among @nodes yet and may get a replica of @s, appended to them;
- * ERR_FULL. */
-int js_api_add_nodes(struct js *js, const struct meta_stream *s, uint64_t nodes[META_REPLICAS_MAX],
-                     size_t *count, size_t more, uint64_t except);
+/* Nodes for @wanted replicas of @s: those in @nodes, which stay, and others for the rest of them,
+ * but not @except. False: too few are fit; *count says how many there are then. */
+bool js_api_add_nodes(struct js *js, const struct meta_stream *s, uint64_t nodes[META_REPLICAS_MAX],
+                      size_t *count, size_t wanted, uint64_t except);
 
 /* ---- js_monitor.c ---- */
 void js_monitor_start(struct js *js, struct monitor *m);

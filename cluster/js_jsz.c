@@ -80,9 +80,10 @@ static struct totals count(struct js *js)
 static json_t *config_json(const struct js *js)
 {
     const struct node_options *o = js->ctx->options;
-    return json_pack("{s:I, s:I, s:s, s:i, s:b, s:b}", "max_memory",
+    return json_pack("{s:I, s:I, s:s, s:i, s:b, s:b, s:s*}", "max_memory",
                      (json_int_t)o->max_memory_bytes, "max_storage", (json_int_t)o->max_file_bytes,
-                     "store_dir", o->store_dir, "sync_interval", 0, "sync_always", 1, "strict", 1);
+                     "store_dir", o->store_dir, "sync_interval", 0, "sync_always", 1, "strict", 1,
+                     "unique_tag", o->unique_tag);
 }
 
 static json_t *api_json(const struct js *js)

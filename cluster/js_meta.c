@@ -312,7 +312,7 @@ static void apply(struct js *js, const struct group_entry *entry)
         int rv = meta_apply(js->meta, entry->index, entry->bytes);
         if (rv != 0) {
             log_err("The meta group stops here at index %llu: %s", (unsigned long long)entry->index,
-                    err_text(rv));
+                    js_version_error_text(rv));
             js->is_meta_failed = true;
             return;
         }
@@ -383,12 +383,16 @@ int js_meta_propose(struct js *js, struct slice entry)
 
 /* ---- Start ---- */
 
+struct restoring {
+    struct meta *meta;
+    int status; /* A version of the future says more than what follows from it. */
+};
+
 static void put_back(void *arg, struct slice key, struct slice value)
 {
-    struct js *js = arg;
-    if (meta_restore_item(js->meta, key, value) != 0) {
-        js->is_meta_failed = true;
-    }
+    struct restoring *r = arg;
+    int rv = meta_restore_item(r->meta, key, value);
+    r->status = r->status == ERR_VERSION || rv == 0 ? r->status : rv;
 }
 
 /* Meta has no messages; asking for them tells the store that its stream is in use. */
@@ -479,12 +483,15 @@ int js_meta_load(struct js *js, const struct meta_events *events)
 {
     js->meta = meta_new(events);
     js->is_meta_failed = false;
-    int rv = store_stream_load(js->meta_store, no_message, put_back, js);
+    struct restoring restoring = {js->meta, 0};
+    int rv = store_stream_load(js->meta_store, no_message, put_back, &restoring);
     store_stream_applied(js->meta_store, &js->meta_index, &js->meta_term);
-    if (rv == 0 && (js->is_meta_failed || meta_restore_end(js->meta) != 0 ||
-                    meta_applied(js->meta) > js->meta_index)) {
+    rv = rv == 0 ? restoring.status : rv;
+    rv = rv == 0 ? meta_restore_end(js->meta) : rv;
+    if (rv == 0 && meta_applied(js->meta) > js->meta_index) {
         rv = ERR_CORRUPT;
     }
+    js->is_meta_failed = rv != 0;
     js->meta_flushed_index = js->meta_index;
     return rv;
 }
@@ -561,16 +568,25 @@ int js_meta_start(struct js *js)
     js->subjects = interest_new(&subjects);
     js->meta_store = store_find(js->store, META_GID);
     struct meta_events events = js_meta_events(js);
+    int rv = 0;
     if (js->meta_store == NULL) {
         js->meta = meta_new(&events);
         js->meta_store = store_stream_create(js->store, META_GID, META_GID);
-    } else if (js_meta_load(js, &events) != 0) {
+    } else {
+        rv = js_meta_load(js, &events);
+    }
+    if (rv == ERR_VERSION) {
+        log_err("The meta state in %s/store cannot be read: %s", js->dir,
+                js_version_error_text(rv));
+        return rv;
+    }
+    if (rv != 0) {
         log_err("The meta state in %s/store cannot be read. Remove %s to let the node join as a "
                 "new one",
                 js->dir, js->dir);
         return ERR_CORRUPT;
     }
-    int rv = js_meta_image_start(js);
+    rv = js_meta_image_start(js);
     if (rv != 0) {
         return rv;
     }

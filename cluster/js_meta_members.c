@@ -51,14 +51,17 @@ static void report_node(struct js *js, struct meta_node *now)
 {
     struct group_status status;
     const struct meta_node *n = meta_node_find(js->meta, now->node_id);
+    unsigned version = js_version_of_meta(js);
     if (n != NULL && n->boot_count >= now->boot_count && strcmp(n->name, now->name) == 0 &&
-        n->has_jetstream == now->has_jetstream && n->raft_id != 0) {
+        n->has_jetstream == now->has_jetstream && n->raft_id != 0 &&
+        (version < 2 || tags_eq(&n->tags, &now->tags))) {
         return;
     }
     group_status(js->meta_group, &status);
     now->raft_id = member_id(&status, now->node_id);
     struct buf b = BUF_EMPTY;
-    meta_encode_node(&b, js_now_ns(js), now, n == NULL ? namesake(js, now->node_id, now->name) : 0);
+    meta_encode_node(&b, js_now_ns(js), version, now,
+                     n == NULL ? namesake(js, now->node_id, now->name) : 0);
     /* Not the leader any more, or too much under way: the next report says it again. */
     (void)js_meta_propose(js, buf_slice(&b));
     buf_close(&b);
@@ -75,7 +78,8 @@ static bool look_at_peer(void *ctx, const struct peers_info *info)
     struct meta_node now = {.node_id = info->node_id,
                             .name = (char *)(uintptr_t)info->name,
                             .boot_count = info->boot_count,
-                            .has_jetstream = info->is_jetstream};
+                            .has_jetstream = info->is_jetstream,
+                            .tags = info->tags};
     report_node(js, &now);
     const struct meta_node *n = meta_node_find(js->meta, info->node_id);
     if (n != NULL && !n->is_removed && n->has_jetstream && n->raft_id != 0) {
@@ -213,8 +217,7 @@ static void heal(struct js *js)
                 nodes[nodes_count++] = list[i]->peers[k].node_id;
             }
         }
-        size_t more = list[i]->peers_count - nodes_count;
-        if (js_api_add_nodes(js, list[i], nodes, &nodes_count, more, 0) != 0) {
+        if (!js_api_add_nodes(js, list[i], nodes, &nodes_count, list[i]->peers_count, 0)) {
             continue; /* Until there are nodes for it. */
         }
         struct buf b = BUF_EMPTY;
@@ -232,7 +235,8 @@ void js_meta_members_tick(struct js *js)
     struct meta_node self = {.node_id = js->ctx->node_id,
                              .name = (char *)(uintptr_t)js->ctx->server_name,
                              .boot_count = js->ctx->boot_count,
-                             .has_jetstream = true};
+                             .has_jetstream = true,
+                             .tags = js->ctx->options->tags};
     report_node(js, &self);
     if (js->ctx->peers != NULL) {
         peers_each(js->ctx->peers, look_at_peer, js);

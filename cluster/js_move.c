@@ -78,12 +78,24 @@ static bool is_current(const struct group_status *status, const struct group_mem
     return m->is_recent && m->match_index + LAG_MAX >= status->last_index;
 }
 
+/* The tags as they are: of a step-down a ! excludes nothing, nor does it in the reference. */
+static bool suits(const struct js *js, uint64_t node_id, const struct placement *p)
+{
+    const struct meta_node *n = meta_node_find(js->meta, node_id);
+    bool is_suited = p->cluster == NULL || strcmp(p->cluster, js->ctx->cluster_name) == 0;
+    for (size_t i = 0; is_suited && i < p->tags_count; i++) {
+        is_suited = n != NULL && tags_have(&n->tags, slice_str(p->tags[i]));
+    }
+    return is_suited;
+}
+
 static void consider(struct js *js, const struct group_status *status,
-                     const struct group_member_status *m, struct choice *best)
+                     const struct group_member_status *m, const struct placement *where,
+                     struct choice *best)
 {
     uint64_t id = m->member.node_id;
     struct peers_info info;
-    if (!is_present(js, m, &info)) {
+    if (!is_present(js, m, &info) || !suits(js, id, where)) {
         return;
     }
     best->is_present = true;
@@ -134,6 +146,11 @@ enum js_move js_move_to(struct js *js, struct raft_group *group, uint64_t node_i
 
 enum js_move js_move_away(struct js *js, struct raft_group *group)
 {
+    return js_move_where(js, group, &(struct placement){0});
+}
+
+enum js_move js_move_where(struct js *js, struct raft_group *group, const struct placement *where)
+{
     struct group_status status;
     struct choice best = {0};
     if (group == NULL || js->ctx->peers == NULL) {
@@ -145,7 +162,7 @@ enum js_move js_move_away(struct js *js, struct raft_group *group)
     }
     count_loads(js);
     for (unsigned i = 0; i < status.members_count; i++) {
-        consider(js, &status, &status.members[i], &best);
+        consider(js, &status, &status.members[i], where, &best);
     }
     if (best.node_id == 0 || !status.role.is_leader) {
         return best.is_present ? JS_MOVE_LATER : JS_MOVE_NOBODY;

@@ -3,7 +3,10 @@
  * Each stream has a version in its state; a new one begins with the oldest whose rules are kept.
  * Its leader proposes VERSION n when every member's node is up and knows n, and has for
  * stands_ms(): until then a rolling upgrade can be taken back, afterwards older builds refuse the
- * stream. */
+ * stream.
+ *
+ * Entries of meta say the version they need, each for itself: what older builds cannot know (tags,
+ * placement) is somebody's wish, and is proposed once all members know it. */
 #include <stdlib.h>
 
 #include "cluster/js_internal.h"
@@ -69,6 +72,26 @@ void js_version_tick(struct js_stream *st)
         js_propose_grown(st);
         js_leader_turn_wanted(st);
     }
+}
+
+unsigned js_version_of_meta(struct js *js)
+{
+    struct group_status status;
+    unsigned in_force = meta_machine_version(js->meta);
+    unsigned known = META_MACHINE_VERSION;
+    group_status(js->meta_group, &status);
+    for (unsigned i = 0; i < status.members_count; i++) {
+        uint64_t node_id = status.members[i].member.node_id;
+        struct peers_info info;
+        if (node_id == js->ctx->node_id) {
+            continue;
+        }
+        if (js->ctx->peers == NULL || !peers_get(js->ctx->peers, node_id, &info)) {
+            return in_force; /* It was not here since this node's start. */
+        }
+        known = info.meta_version_max < known ? info.meta_version_max : known;
+    }
+    return known > in_force ? known : in_force;
 }
 
 const char *js_version_error_text(int rv)

@@ -136,6 +136,19 @@ static void varz_limits(const struct node_context *ctx, json_t *j)
     set_int(j, "write_deadline", o->write_deadline_ms * 1000000);
 }
 
+static void varz_tags(const struct node_context *ctx, json_t *j)
+{
+    const struct tag_list *tags = &ctx->options->tags;
+    json_t *list = json_array();
+    for (size_t i = 0; i < tags->count; i++) {
+        json_array_append_new(list, json_string(tags->items[i]));
+    }
+    if (tags->count > 0) {
+        json_object_set(j, "tags", list);
+    }
+    json_decref(list);
+}
+
 static void varz_cluster(const struct node_context *ctx, json_t *j)
 {
     const struct node_options *o = ctx->options;
@@ -241,6 +254,7 @@ static void on_varz(void *arg, struct http_request *req)
     json_object_set_new(j, "http_req_stats", stats);
     json_object_set_new(j, "weir", json_pack("{s:o}", "loop", varz_loop(ctx)));
     json_object_set_new(j, "config_load_time", monitor_time_json(ctx->start_ns));
+    varz_tags(ctx, j);
     set_str(j, "system_account", "$SYS");
     http_respond_json(req, 200, j);
 }

@@ -263,6 +263,9 @@ static void reload(struct node *n)
         return;
     }
     clients_recheck_auth(n->ctx.clients);
+    if (n->ctx.peers != NULL) {
+        peers_announce_tags(n->ctx.peers);
+    }
     log_inf("Reloaded server configuration");
 }
 

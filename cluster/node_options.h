@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "broker/tags.h"
+
 struct node_user {
     char *user;
     char *pass; /* Clear or bcrypt. */
@@ -17,6 +19,7 @@ struct node_options {
     char *host;
     int port; /* -1: any free one. */
     char *server_name;
+    struct tag_list tags; /* server_tags */
     char *client_advertise;
     char *http_host;
     int http_port; /* 0: none. */
@@ -56,6 +59,7 @@ struct node_options {
 
     bool has_jetstream;
     char *store_dir;
+    char *unique_tag;         /* Prefix of tags, in lower case; NULL: none. */
     int64_t max_memory_bytes; /* Of streams with this storage, on this node; -1: no limit. */
     int64_t max_file_bytes;
     int64_t disk_reserve_bytes;  /* -1: a share of the disk. */

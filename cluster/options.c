@@ -187,6 +187,7 @@ static const struct change {
     CHANGE("cluster authorization timeout", DURATION, cluster_auth_timeout_ms, false),
     CHANGE("jetstream", BOOL, has_jetstream, false),
     CHANGE("jetstream storage directory", STRING, store_dir, false),
+    CHANGE("JetStreamUniqueTag", STRING, unique_tag, false),
     CHANGE("jetstream max_memory", INT64, max_memory_bytes, true),
     CHANGE("jetstream max_store", INT64, max_file_bytes, true),
     CHANGE("jetstream disk_reserve", INT64, disk_reserve_bytes, false),
@@ -323,6 +324,10 @@ static void take_changes(struct node_options *now, struct node_options *fresh)
         log_inf("Reloaded: authorization users");
         swap_bytes(&now->users, &fresh->users, sizeof now->users);
         swap_bytes(&now->users_count, &fresh->users_count, sizeof now->users_count);
+    }
+    if (!tags_eq(&now->tags, &fresh->tags)) {
+        log_inf("Reloaded: tags");
+        swap_bytes(&now->tags, &fresh->tags, sizeof now->tags);
     }
 }
 

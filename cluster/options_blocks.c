@@ -105,6 +105,21 @@ static void read_strict(struct config_reader *r, const struct conf_value *v)
     }
 }
 
+/* A prefix of tags, and kept as they are. */
+static void read_unique_tag(struct config_reader *r, const struct conf_value *v)
+{
+    struct tag_list list = {0};
+    if (!config_is_text(r, v)) {
+        return;
+    }
+    if (tags_add(&list, v->string) != 0) {
+        config_fault(r, v, "unique_tag must be text in UTF-8 of at most %d bytes", TAG_BYTES_MAX);
+        return;
+    }
+    options_set_string(&r->o->unique_tag, list.count == 0 ? SLICE_EMPTY : slice_str(list.items[0]));
+    tags_close(&list);
+}
+
 #define TUNING "it tunes what weir does in another way"
 
 static const struct key jetstream_keys[] = {
@@ -118,11 +133,11 @@ static const struct key jetstream_keys[] = {
     SPECIAL("scrub_rate", read_scrub_rate),
     SPECIAL("scrub_interval", read_scrub_interval),
     SPECIAL("strict", read_strict),
+    SPECIAL("unique_tag", read_unique_tag),
     MISSING("domain"),
     MISSING("key ek encryption_key"),
     MISSING("prev_key prev_ek prev_encryption_key"),
     MISSING("cipher"),
-    MISSING("unique_tag"),
     MISSING("extension_hint"),
     MISSING("limits"),
     MISSING("tpm"),

@@ -2,6 +2,7 @@
 #include <assert.h>
 
 #include "cluster/options_reader.h"
+#include "storage/base/err.h"
 
 /* ---- The top ---- */
 
@@ -18,6 +19,41 @@ static void read_http(struct config_reader *r, const struct conf_value *v)
 static void read_server_name(struct config_reader *r, const struct conf_value *v)
 {
     config_read_name(r, v, "server", &r->o->server_name);
+}
+
+static void add_tag(struct config_reader *r, const struct conf_value *v)
+{
+    if (v->type != CONF_STRING) {
+        config_fault(r, v, "error parsing tags: unsupported type %s where string is expected",
+                     conf_type_name(v->type));
+        return;
+    }
+    switch (tags_add(&r->o->tags, v->string)) {
+    case 0:
+        break;
+    case ERR_TOOBIG:
+        config_fault(r, v, "a tag is longer than %d bytes", TAG_BYTES_MAX);
+        break;
+    case ERR_FULL:
+        config_fault(r, v, "there are more than %d tags", TAGS_MAX);
+        break;
+    default:
+        config_fault(r, v, "a tag must be text in UTF-8");
+        break;
+    }
+}
+
+static void read_server_tags(struct config_reader *r, const struct conf_value *v)
+{
+    if (v->type != CONF_ARRAY && v->type != CONF_STRING) {
+        config_fault(r, v, "error parsing tags: unsupported type %s", conf_type_name(v->type));
+    } else if (v->type == CONF_STRING) {
+        add_tag(r, v);
+    } else {
+        for (const struct conf_value *t = conf_first(v); t != NULL; t = conf_next(t)) {
+            add_tag(r, t);
+        }
+    }
 }
 
 static void read_client_advertise(struct config_reader *r, const struct conf_value *v)
@@ -76,6 +112,7 @@ static const struct key top_keys[] = {
     PORT("port", port),
     STRING("host net", host),
     SPECIAL("server_name", read_server_name),
+    SPECIAL("server_tags", read_server_tags),
     SPECIAL("client_advertise", read_client_advertise),
     SPECIAL("http", read_http),
     PORT("http_port monitor_port", http_port),
@@ -139,7 +176,6 @@ static const struct key top_keys[] = {
     MISSING("websocket ws"),
     MISSING("mqtt"),
     MISSING("default_js_domain"),
-    MISSING("server_tags"),
     MISSING("server_metadata"),
     MISSING("feature_flags"),
     MISSING("no_header_support"),

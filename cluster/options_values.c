@@ -40,6 +40,7 @@ void options_clear(struct node_options *o)
                        o->cluster_user,
                        o->cluster_pass,
                        o->store_dir,
+                       o->unique_tag,
                        o->pid_file,
                        o->ports_file_dir,
                        o->log_file};
@@ -51,6 +52,7 @@ void options_clear(struct node_options *o)
         free(o->users[i].pass);
     }
     free(o->users);
+    tags_close(&o->tags);
     free_list(o->routes, o->routes_count);
     free_list(o->notes, o->notes_count);
     *o = (struct node_options){0};

@@ -120,6 +120,8 @@ void peer_frame_hello(struct buf *out, const struct peer_hello *h)
     put_list(out, &h->client_urls);
     put_list(out, &h->routes);
     put_list(out, &h->known);
+    buf_append_u16(out, h->meta_version_max);
+    put_list(out, &h->tags);
 }
 
 int peer_frame_read_hello(struct slice body, struct peer_hello *h)
@@ -142,6 +144,12 @@ int peer_frame_read_hello(struct slice body, struct peer_hello *h)
     read_list(&r, &h->client_urls);
     read_list(&r, &h->routes);
     read_list(&r, &h->known);
+    h->meta_version_max = 1;
+    h->tags.count = 0;
+    if (r.len > 0) {
+        h->meta_version_max = reader_u16(&r);
+        read_list(&r, &h->tags);
+    }
     return r.failed || h->lane >= PEERS_LANE_COUNT ? ERR_PROTO : 0;
 }
 
@@ -149,6 +157,7 @@ void peer_frame_update(struct buf *out, const struct peer_update *u)
 {
     buf_append(out, u->cluster_uuid, 16);
     put_list(out, &u->client_urls);
+    put_list(out, &u->tags);
 }
 
 int peer_frame_read_update(struct slice body, struct peer_update *u)
@@ -156,6 +165,10 @@ int peer_frame_read_update(struct slice body, struct peer_update *u)
     struct reader r = reader_of(body);
     read_uuid(&r, u->cluster_uuid);
     read_list(&r, &u->client_urls);
+    u->tags.count = 0;
+    if (r.len > 0) {
+        read_list(&r, &u->tags);
+    }
     return r.failed ? ERR_PROTO : 0;
 }
 

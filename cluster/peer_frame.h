@@ -67,11 +67,15 @@ struct peer_hello {
     struct slice cluster_name, server_name, server_id, version;
     struct slice cluster_url; /* `host:port`, or `:port` for where the connection comes from. */
     struct peer_list client_urls, routes, known;
+    /* From here on older nodes send nothing: version 1 and no tags. */
+    uint16_t meta_version_max;
+    struct peer_list tags;
 };
 
 struct peer_update {
     uint8_t cluster_uuid[16];
     struct peer_list client_urls;
+    struct peer_list tags;
 };
 
 struct peer_heartbeat {

@@ -199,6 +199,7 @@ static int take_update(struct peer *peer, struct slice body)
     if (rv == 0) {
         memcpy(peer->info.cluster_uuid, u->cluster_uuid, 16);
         peers_set_client_urls(peer, &u->client_urls);
+        peers_set_tags(peer, &u->tags);
         tell_clients(peer->peers);
     }
     free(u);
@@ -598,6 +599,7 @@ static void send_update(struct peers *p)
     struct peer_update *u = xcalloc(1, sizeof *u);
     memcpy(u->cluster_uuid, p->cluster_uuid, 16);
     peers_fill_client_urls(p, &u->client_urls);
+    peers_fill_tags(p, &u->tags);
     struct peer *peer, *tmp;
     HASH_ITER(hh, p->table, peer, tmp)
     {
@@ -616,6 +618,11 @@ static void send_update(struct peers *p)
 void peers_announce_cluster_uuid(struct peers *p, const uint8_t uuid[16])
 {
     memcpy(p->cluster_uuid, uuid, 16);
+    send_update(p);
+}
+
+void peers_announce_tags(struct peers *p)
+{
     send_update(p);
 }
 

@@ -13,6 +13,7 @@
 
 #include <jansson.h>
 
+#include "broker/tags.h"
 #include "storage/base/buf.h"
 #include "storage/base/slice.h"
 
@@ -124,6 +125,8 @@ struct peers_info {
     int64_t clock_base_ns; /* broker/log_time.h; while has_clock. */
     int64_t active_ns;     /* Since its last heartbeat, never 0; by peers_get only. */
     uint16_t machine_version_max;
+    uint16_t meta_version_max;
+    struct tag_list tags; /* server_tags, as last heard. */
     bool is_jetstream;
     bool is_up;
     uint64_t sync_us; /* This and what follows: as it said of itself last. */
@@ -156,6 +159,8 @@ void peers_each_route(struct peers *p, peers_route_cb cb, void *ctx);
 void peers_announce_cluster_uuid(struct peers *p, const uint8_t uuid[16]);
 /* Send heartbeats now: what this node says of itself has changed. */
 void peers_announce_health(struct peers *p);
+/* Tell them the tags that this node has from now on. */
+void peers_announce_tags(struct peers *p);
 /* Tell them that clients should not come here any more; ctx->is_lame_duck is set before. */
 void peers_announce_lame_duck(struct peers *p);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "broker/entry.h"
+#include "broker/meta.h"
 #include "cluster/peers_internal.h"
 #include "storage/base/log.h"
 
@@ -55,8 +56,18 @@ void peers_set_client_urls(struct peer *peer, const struct peer_list *list)
     peer->info.client_urls_count = list->count;
 }
 
+/* Those that could not be a server's are left out. */
+void peers_set_tags(struct peer *peer, const struct peer_list *list)
+{
+    tags_close(&peer->info.tags);
+    for (uint32_t i = 0; i < list->count; i++) {
+        (void)tags_add(&peer->info.tags, list->items[i]);
+    }
+}
+
 void peers_free_strings(struct peer *peer)
 {
+    tags_close(&peer->info.tags);
     free((char *)peer->info.name);
     free((char *)peer->info.server_id);
     free((char *)peer->info.version);
@@ -110,12 +121,14 @@ static void fill_info(struct peer *peer, const struct peer_hello *h)
         .has_clock = heard_clock_base(&peer->clock, &base_ns),
         .clock_base_ns = base_ns,
         .machine_version_max = h->machine_version_max,
+        .meta_version_max = h->meta_version_max,
         .is_jetstream = h->is_jetstream,
         .is_up = is_up,
         .is_disk_stuck = is_disk_stuck,
     };
     memcpy(peer->info.uuid, h->uuid, 16);
     memcpy(peer->info.cluster_uuid, h->cluster_uuid, 16);
+    peers_set_tags(peer, &h->tags);
 }
 
 /* ---- HELLO ---- */
@@ -137,6 +150,14 @@ void peers_fill_client_urls(const struct peers *p, struct peer_list *list)
     }
 }
 
+void peers_fill_tags(const struct peers *p, struct peer_list *list)
+{
+    const struct tag_list *tags = &p->ctx->options->tags;
+    for (size_t i = 0; i < tags->count; i++) {
+        add_item(list, tags->items[i]);
+    }
+}
+
 void peers_fill_hello(struct peers *p, enum peers_lane lane, struct peer_hello *h)
 {
     const struct node_context *ctx = p->ctx;
@@ -149,12 +170,14 @@ void peers_fill_hello(struct peers *p, enum peers_lane lane, struct peer_hello *
     h->boot_count = ctx->boot_count;
     h->start_lsn = peers_health(p).start_lsn;
     h->machine_version_max = ENTRY_MACHINE_VERSION;
+    h->meta_version_max = META_MACHINE_VERSION;
     h->cluster_name = slice_str(ctx->cluster_name);
     h->server_name = slice_str(ctx->server_name);
     h->server_id = slice_str(ctx->server_id);
     h->version = slice_str(NODE_VERSION);
     h->cluster_url = slice_str(p->cluster_url);
     peers_fill_client_urls(p, &h->client_urls);
+    peers_fill_tags(p, &h->tags);
     LIST_FOR(it, &p->routes)
     {
         const struct peers_route_entry *r = container_of(it, struct peers_route_entry, link);

@@ -174,8 +174,10 @@ void peers_mark_down(struct peer *peer, const char *why);
 void peers_free_list(char **items, uint32_t count);
 void peers_free_strings(struct peer *peer);
 void peers_set_client_urls(struct peer *peer, const struct peer_list *list);
+void peers_set_tags(struct peer *peer, const struct peer_list *list);
 /* This node's, as it tells the others. */
 void peers_fill_client_urls(const struct peers *p, struct peer_list *list);
+void peers_fill_tags(const struct peers *p, struct peer_list *list);
 
 /* ---- called by uv_peer.c ---- */
 /* This node's HELLO on @lane. Slices point into the peers. */

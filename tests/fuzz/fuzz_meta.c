@@ -115,12 +115,17 @@ static void make_entry(struct reader *r, struct buf *out)
                                  .boot_count = script_number(r),
                                  .has_jetstream = (op & 16) != 0,
                                  .raft_id = script_number(r)};
-        meta_encode_node(out, op, &node, (op & 8) != 0 ? script_number(r) : 0);
+        for (unsigned i = reader_u8(r) % 3; i > 0; i--) {
+            (void)tags_add(&node.tags, script_bytes(r));
+        }
+        meta_encode_node(out, op, 1 + (op >> 7), &node, (op & 8) != 0 ? script_number(r) : 0);
+        tags_close(&node.tags);
         break;
     }
     case 1:
     case 2:
         c.max_msgs = (int64_t)script_number(r);
+        c.placement.cluster = (c.max_msgs & 1) != 0 ? xslicedup(name) : NULL;
         meta_encode_create(out, op, &c, nodes, count, &asker);
         break;
     case 3:

@@ -106,6 +106,8 @@ static void put_hello(struct reader *r, struct buf *out)
     fill_list(r, &h->client_urls);
     fill_list(r, &h->routes);
     fill_list(r, &h->known);
+    h->meta_version_max = 1 + how % 3;
+    fill_list(r, &h->tags);
     peer_frame_hello(out, h);
     free(h);
 }

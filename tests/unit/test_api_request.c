@@ -59,6 +59,10 @@ Test(api_request, stream_creation_is_refused_in_the_words_of_the_reference)
          "subjects that overlap with system api require no-ack to be true"},
         {"{\"name\":\"A\",\"retention\":\"interest\"}", 10052, NULL},
         {"{\"name\":\"A\",\"mirror\":{\"name\":\"B\"}}", 10052, NULL},
+        {"{\"name\":\"A\",\"placement\":{\"preferred\":\"n\"}}", 10052,
+         "preferred server not permitted in placement"},
+        {"{\"name\":\"A\",\"placement\":{\"x\":1}}", 10025,
+         "invalid JSON: json: unknown field \"x\""},
         {"{\"name\":\"A\",\"max_msgs\":9223372036854775808}", 10025, NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -243,7 +247,7 @@ Test(api_request, small_requests_are_read_and_checked)
 Test(api_request, a_step_down_says_where_to)
 {
     struct api_error e = {0};
-    struct api_stepdown s;
+    struct placement s;
     static const char *const anywhere[] = {
         "", "  ", "{}", "nonsense", "{\"placement\":null}", "null", "{\"placement\":{}}"};
     for (size_t i = 0; i < sizeof anywhere / sizeof anywhere[0]; i++) {
@@ -251,7 +255,7 @@ Test(api_request, a_step_down_says_where_to)
         cr_expect_null(s.preferred);
         cr_expect_null(s.cluster);
         cr_expect_eq(s.tags_count, 0);
-        api_stepdown_close(&s);
+        placement_close(&s);
     }
     cr_assert_eq(
         api_read_stepdown(SLICE_LIT("{\"Placement\":{\"preferred\":\"n1\",\"cluster\":\"C\","
@@ -262,7 +266,7 @@ Test(api_request, a_step_down_says_where_to)
     cr_expect_str_eq(s.cluster, "C");
     cr_assert_eq(s.tags_count, 2);
     cr_expect_str_eq(s.tags[1], "!b");
-    api_stepdown_close(&s);
+    placement_close(&s);
     static const char *const wrong[] = {"{bad",
                                         "[]",
                                         "{\"x\":1}",

@@ -137,17 +137,25 @@ Test(peer_frame, a_hello_comes_back_as_it_was_and_every_cut_is_refused)
     h->cluster_url = SLICE_LIT(":6222");
     h->client_urls.items[h->client_urls.count++] = SLICE_LIT("10.0.0.1:4222");
     h->known.items[h->known.count++] = SLICE_LIT("10.0.0.2:6222");
+    h->meta_version_max = 9;
+    h->tags.items[h->tags.count++] = SLICE_LIT("ssd");
     struct buf out = BUF_EMPTY;
     peer_frame_hello(&out, h);
     cr_assert_eq(peer_frame_read_hello(buf_slice(&out), got), 0);
+    cr_assert_eq(got->meta_version_max, 9);
+    cr_assert_eq(got->tags.count, 1);
+    cr_assert(slice_eq_str(got->tags.items[0], "ssd"));
     cr_assert_eq(got->incarnation, 77);
     cr_assert_eq(got->boot_count, 3);
     cr_assert(slice_eq_str(got->server_name, "n1"));
     cr_assert(slice_eq_str(got->known.items[0], "10.0.0.2:6222"));
+    size_t older = sizeof h->meta_version_max + strlen("12ssd");
     for (size_t len = 0; len < out.len; len++) {
         uint8_t *copy = malloc(len + 1); /* So that a read past the end is seen. */
         memcpy(copy, out.ptr, len);
-        cr_assert_eq(peer_frame_read_hello(slice_of(copy, len), got), ERR_PROTO);
+        bool is_older = len == out.len - older; /* Nodes of before sent no more than that. */
+        cr_assert_eq(peer_frame_read_hello(slice_of(copy, len), got), is_older ? 0 : ERR_PROTO);
+        cr_assert(!is_older || (got->meta_version_max == 1 && got->tags.count == 0));
         free(copy);
     }
     buf_close(&out);

@@ -34,6 +34,35 @@ Test(stream_config, survives_a_round_trip_through_its_json)
     buf_close(&b);
 }
 
+Test(stream_config, a_placement_is_there_or_not)
+{
+    static const char text[] =
+        "{\"name\":\"S\",\"placement\":{\"cluster\":\"C\",\"tags\":[\"a\",\"!B\"]}}";
+    struct stream_config c, d, e;
+    struct buf b = BUF_EMPTY;
+    cr_assert_eq(stream_config_parse(&c, slice_str(text)), 0);
+    stream_config_print(&c, &b);
+    cr_assert_eq(stream_config_parse(&d, buf_slice(&b)), 0);
+    buf_append_u8(&b, 0);
+    cr_expect_not_null(
+        strstr((char *)b.ptr, "\"placement\":{\"cluster\":\"C\",\"tags\":[\"a\",\"!B\"]}"));
+    cr_expect(stream_config_eq(&c, &d));
+    stream_config_copy(&e, &d);
+    stream_config_close(&d);
+    cr_expect(placement_eq(&c.placement, &e.placement));
+    cr_assert_eq(stream_config_parse(&d, SLICE_LIT("{\"name\":\"S\",\"placement\":{}}")), 0);
+    cr_expect(placement_is_empty(&d.placement));
+    cr_expect_not(stream_config_eq(&c, &d));
+    buf_clear(&b);
+    stream_config_print(&d, &b);
+    buf_append_u8(&b, 0);
+    cr_expect_null(strstr((char *)b.ptr, "placement"));
+    stream_config_close(&c);
+    stream_config_close(&d);
+    stream_config_close(&e);
+    buf_close(&b);
+}
+
 Test(stream_config, what_is_unknown_or_later_is_refused)
 {
     struct stream_config c;

@@ -176,13 +176,17 @@ Test(meta, a_restored_machine_is_equal_and_goes_on_alike)
     create(m, 2, "{\"name\":\"B\"}", 1);
     struct meta_node n1 = {
         .node_id = UINT64_MAX, .name = "n1", .boot_count = 4, .has_jetstream = true, .raft_id = 1};
-    meta_encode_node(&b, 3000, &n1, 0);
+    cr_assert_eq(tags_add(&n1.tags, SLICE_LIT("ssd")), 0);
+    meta_encode_node(&b, 3000, META_MACHINE_VERSION, &n1, 0);
     cr_assert_eq(meta_apply(m, 3, buf_slice(&b)), 0);
     meta_checkpoint_all(m, put_back, n);
     cr_expect_eq(meta_restore_end(n), 0);
     cr_expect_eq(meta_hash(m), meta_hash(n));
     cr_expect_eq(meta_applied(n), 3);
     cr_expect_eq(meta_node_find(n, UINT64_MAX)->boot_count, 4);
+    cr_expect(tags_eq(&meta_node_find(n, UINT64_MAX)->tags, &n1.tags));
+    cr_expect_eq(meta_machine_version(n), 2);
+    tags_close(&n1.tags);
     create(m, 4, "{\"name\":\"C\"}", 1);
     create(n, 4, "{\"name\":\"C\"}", 1);
     cr_expect_eq(meta_hash(m), meta_hash(n));
@@ -203,7 +207,7 @@ Test(meta, what_is_no_entry_is_never_guessed_at)
     struct meta *m = new_meta(&seen);
     cr_expect_eq(meta_apply(m, 1, SLICE_LIT("")), ERR_CORRUPT);
     cr_expect_eq(meta_apply(m, 1, SLICE_LIT("{\"v\":1}")), ERR_CORRUPT);
-    cr_expect_eq(meta_apply(m, 1, SLICE_LIT("{\"v\":2,\"op\":\"create\"}")), ERR_VERSION);
+    cr_expect_eq(meta_apply(m, 1, SLICE_LIT("{\"v\":3,\"op\":\"create\"}")), ERR_VERSION);
     cr_expect_eq(meta_apply(m, 1, SLICE_LIT("{\"v\":1,\"op\":\"create\",\"nodes\":[]}")),
                  ERR_CORRUPT);
     static const char *const unsound[] = {
@@ -267,20 +271,199 @@ Test(meta, a_checkpoint_that_contradicts_itself_is_refused)
     }
 }
 
+/* ---- Choosing nodes ---- */
+
+static bool choose(const struct meta *m, struct meta_choice *c, const char *placement,
+                   const uint64_t *nodes, size_t nodes_count, size_t wanted, char why[200])
+{
+    static const struct placement anywhere;
+    struct meta_candidate list[8];
+    struct stream_config config = {0};
+    struct buf text = BUF_EMPTY;
+    if (placement != NULL) {
+        buf_printf(&text, "{\"name\":\"S\",\"placement\":%s}", placement);
+        cr_assert_eq(stream_config_parse(&config, buf_slice(&text)), 0);
+    }
+    for (size_t i = 0; i < nodes_count; i++) {
+        list[i] = (struct meta_candidate){nodes[i], false};
+    }
+    c->placement = placement == NULL ? &anywhere : &config.placement;
+    c->cluster_name = "C";
+    bool is_done = meta_choose(m, c, list, nodes_count, wanted);
+    buf_clear(&text);
+    meta_choice_print(c, &text);
+    snprintf(why, 200, "%.*s", SLICE_ARG(buf_slice(&text)));
+    buf_close(&text);
+    meta_choice_close(c);
+    stream_config_close(&config);
+    return is_done;
+}
+
 Test(meta, placement_spreads_replicas_and_leaders)
 {
     struct seen seen;
     struct meta *m = new_meta(&seen);
     uint64_t all[3] = {UINT64_MAX, 2, 3};
-    uint64_t chosen[3];
-    cr_expect_eq(meta_place(m, all, 2, 3, chosen), ERR_FULL);
+    char why[200];
+    struct meta_choice c = {0};
+    cr_expect_not(choose(m, &c, NULL, all, 2, 3, why));
     create(m, 1, "{\"name\":\"A\"}", 3); /* Preferred: UINT64_MAX. */
-    cr_assert_eq(meta_place(m, all, 3, 3, chosen), 0);
-    cr_expect_neq(chosen[0], UINT64_MAX);
+    c = (struct meta_choice){0};
+    cr_assert(choose(m, &c, NULL, all, 3, 3, why));
+    cr_expect_neq(c.nodes[0], UINT64_MAX);
     create(m, 2, "{\"name\":\"B\"}", 1); /* One more on UINT64_MAX. */
-    cr_assert_eq(meta_place(m, all, 3, 1, chosen), 0);
-    cr_expect_neq(chosen[0], UINT64_MAX);
+    c = (struct meta_choice){0};
+    cr_assert(choose(m, &c, NULL, all, 3, 1, why));
+    cr_expect_neq(c.nodes[0], UINT64_MAX);
     meta_free(m);
+}
+
+static void tag(struct meta *m, uint64_t index, uint64_t node_id, unsigned version,
+                const char *words)
+{
+    struct buf b = BUF_EMPTY;
+    char copy[100];
+    char *rest = copy;
+    struct meta_node n = {.node_id = node_id, .name = "n", .has_jetstream = true, .raft_id = 1};
+    snprintf(copy, sizeof copy, "%s", words);
+    for (char *word; (word = strsep(&rest, ",")) != NULL;) {
+        cr_assert_eq(tags_add(&n.tags, slice_str(word)), 0);
+    }
+    meta_encode_node(&b, 1000, version, &n, 0);
+    cr_assert_eq(meta_apply(m, index, buf_slice(&b)), 0);
+    buf_close(&b);
+    tags_close(&n.tags);
+}
+
+Test(meta, a_stream_lives_where_its_tags_are)
+{
+    struct seen seen;
+    struct meta *m = new_meta(&seen);
+    uint64_t all[4] = {1, 2, 3, 4};
+    static const struct {
+        const char *placement;
+        size_t wanted;
+        const char *nodes; /* Sorted; else why not. */
+    } cases[] = {
+        {"{\"tags\":[\"ssd\"]}", 2, "12"},
+        {"{\"tags\":[\" SSD \",\"Zone:A\"]}", 1, "1"},
+        {"{\"tags\":[\"!ssd\"]}", 1, "3"},
+        {"{\"tags\":[\"all\"],\"cluster\":\"C\"}", 3, "123"},
+        {"{\"tags\":[\"!\"]}", 3, "123"},
+        {"{\"cluster\":\"X\"}", 1, "no suitable peers for placement"},
+        {"{\"tags\":[\"Ssd\"]}", 3,
+         "no suitable peers for placement, exclude tag set, tags not matched ['Ssd']"},
+        {"{\"tags\":[\"ssd\",\"!zone:b\"]}", 2,
+         "no suitable peers for placement, exclude tag set, tags not matched ['ssd'], tags "
+         "excluded "
+         "['zone:b']"},
+        {NULL, 4, "no suitable peers for placement, exclude tag set"},
+    };
+    tag(m, 1, 1, 2, "ssd,zone:a,all");
+    tag(m, 2, 2, 2, "ssd,zone:b,all");
+    tag(m, 3, 3, 2, "hdd,zone:b,all");
+    tag(m, 4, 4, 2, "ssd,all,!JetStream");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct meta_choice c = {0};
+        char text[8] = "";
+        char why[200];
+        bool is_done = choose(m, &c, cases[i].placement, all, 4, cases[i].wanted, why);
+        for (size_t k = 0, at = 0; k < 4; k++) {
+            for (size_t n = 0; n < c.count; n++) {
+                if (c.nodes[n] == all[k]) {
+                    text[at++] = (char)('0' + all[k]);
+                }
+            }
+        }
+        cr_expect_str_eq(is_done ? text : why, cases[i].nodes, "case %zu", i);
+    }
+    meta_free(m);
+}
+
+Test(meta, of_a_unique_tag_each_replica_has_another)
+{
+    struct seen seen;
+    struct meta *m = new_meta(&seen);
+    uint64_t all[4] = {1, 2, 3, 4};
+    char why[200];
+    tag(m, 1, 1, 2, "az:a");
+    tag(m, 2, 2, 2, "az:b");
+    tag(m, 3, 3, 2, "az:b");
+    tag(m, 4, 4, 2, "x");
+    struct meta_choice c = {.unique_tag = "az:"};
+    cr_assert(choose(m, &c, NULL, all, 4, 2, why));
+    cr_expect(c.nodes[0] == 1 || c.nodes[1] == 1);
+    c = (struct meta_choice){.unique_tag = "az:"};
+    cr_expect_not(choose(m, &c, NULL, all, 4, 3, why));
+    cr_expect_str_eq(why, "no suitable peers for placement, server tag not unique");
+    /* What has a replica keeps it, and its tag counts. */
+    c = (struct meta_choice){.unique_tag = "az:"};
+    meta_choice_keep(&c, 3);
+    cr_assert(choose(m, &c, NULL, all, 4, 2, why));
+    cr_expect_eq(c.nodes[0], 3);
+    cr_expect_eq(c.nodes[1], 1);
+    /* Who asks for such a tag means it. */
+    c = (struct meta_choice){.unique_tag = "az:"};
+    cr_assert(choose(m, &c, "{\"tags\":[\"az:b\"]}", all, 4, 2, why));
+    c = (struct meta_choice){.unique_tag = "az:"};
+    cr_expect_not(choose(m, &c, "{\"tags\":[\"AZ:b\"]}", all, 4, 2, why));
+    cr_expect_str_eq(why,
+                     "no suitable peers for placement, server tag not unique, tags not matched "
+                     "['AZ:b']");
+    meta_free(m);
+}
+
+/* An older build would leave them out without a word, and place streams otherwise. */
+Test(meta, what_older_builds_do_not_know_is_said_as_such)
+{
+    struct seen seen;
+    struct meta *m = new_meta(&seen);
+    struct buf b = BUF_EMPTY;
+    uint64_t nodes[1] = {7};
+    struct stream_config c;
+    tag(m, 1, 7, 1, "ssd");
+    cr_expect_eq(meta_node_find(m, 7)->tags.count, 0);
+    create(m, 2, "{\"name\":\"A\"}", 1);
+    cr_expect_eq(meta_machine_version(m), 1);
+    cr_assert_eq(
+        stream_config_parse(&c, SLICE_LIT("{\"name\":\"B\",\"placement\":{\"tags\":[\"x\"]}}")), 0);
+    meta_encode_create(&b, 1000, &c, nodes, 1, NULL);
+    cr_expect(memcmp(b.ptr, "{\"v\":2,", 7) == 0);
+    cr_assert_eq(meta_apply(m, 3, buf_slice(&b)), 0);
+    cr_expect_eq(meta_machine_version(m), 2);
+    cr_expect_eq(meta_restore_item(m, SLICE_LIT("counters"), SLICE_LIT("{\"version\":3}")),
+                 ERR_VERSION);
+    stream_config_close(&c);
+    buf_close(&b);
+    meta_free(m);
+}
+
+Test(tags, are_kept_as_the_reference_keeps_them)
+{
+    struct tag_list list = {0};
+    struct tag_list copy;
+    char name[TAG_BYTES_MAX + 2];
+    cr_expect_eq(tags_add(&list, SLICE_LIT(" Zone:A\t")), 0);
+    cr_expect_eq(tags_add(&list, SLICE_LIT("zone:a")), 0);
+    cr_expect_eq(tags_add(&list, SLICE_LIT("  ")), 0);
+    cr_expect_eq(list.count, 1);
+    cr_expect_str_eq(list.items[0], "zone:a");
+    cr_expect(tags_have(&list, SLICE_LIT("ZONE:a ")));
+    cr_expect_not(tags_have(&list, SLICE_LIT("zone:")));
+    cr_expect_eq(tags_add(&list, SLICE_LIT("\xff")), ERR_INVALID);
+    cr_expect_eq(tags_add(&list, SLICE_LIT("a\0b")), ERR_INVALID);
+    memset(name, 'x', sizeof name);
+    cr_expect_eq(tags_add(&list, slice_of(name, TAG_BYTES_MAX + 1)), ERR_TOOBIG);
+    cr_expect_eq(tags_add(&list, slice_of(name, TAG_BYTES_MAX)), 0);
+    for (size_t i = list.count; i < TAGS_MAX; i++) {
+        cr_assert_eq(tags_add(&list, slice_of(name, i)), 0);
+    }
+    cr_expect_eq(tags_add(&list, SLICE_LIT("more")), ERR_FULL);
+    tags_copy(&copy, &list);
+    cr_expect(tags_eq(&copy, &list));
+    tags_close(&list);
+    cr_expect_not(tags_eq(&copy, &list));
+    tags_close(&copy);
 }
 
 static void place(struct meta *m, uint64_t index, const uint64_t *nodes, size_t count)
@@ -411,7 +594,7 @@ static void node(struct meta *m, uint64_t index, uint64_t node_id, char *name, u
 {
     struct buf b = BUF_EMPTY;
     struct meta_node n = {.node_id = node_id, .name = name, .boot_count = 1, .has_jetstream = true};
-    meta_encode_node(&b, 1000, &n, replaces);
+    meta_encode_node(&b, 1000, META_MACHINE_VERSION, &n, replaces);
     cr_assert_eq(meta_apply(m, index, buf_slice(&b)), 0);
     buf_close(&b);
 }

@@ -563,6 +563,27 @@ Test(options, numbers_of_flags_know_their_bounds)
                  "range");
 }
 
+Test(options, tags_are_words_in_lower_case)
+{
+    struct world w;
+    begin(&w, "-c t.conf",
+          "server_tags: [ \"Zone:A\", ssd, SSD ]\njetstream { unique_tag: \" Zone: \" }");
+    cr_assert_not_null(w.o, "%s", w.error);
+    const struct node_options *o = options_node(w.o);
+    cr_assert_eq(o->tags.count, 2);
+    cr_expect_str_eq(o->tags.items[0], "zone:a");
+    cr_expect_str_eq(o->unique_tag, "zone:");
+    end(&w);
+    begin(&w, "-c t.conf", "server_tags: one");
+    cr_assert_eq(options_node(w.o)->tags.count, 1);
+    cr_expect_null(options_node(w.o)->unique_tag);
+    end(&w);
+    expect_config("server_tags: 5", "t.conf:1:0: error parsing tags: unsupported type int64");
+    expect_config("server_tags: [a, true]",
+                  "t.conf:1:17: error parsing tags: unsupported type bool "
+                  "where string is expected");
+}
+
 /* ---- Reload ---- */
 
 static int reload(struct world *w, const char *text, char error[256])
@@ -592,8 +613,11 @@ Test(options_reload, takes_over_what_may_change_and_nothing_else)
     cr_expect_eq(o->max_connections, 3);
     cr_expect_eq(o->port, 7);
     cr_expect_str_eq(o->server_name, "n");
-    cr_expect_eq(reload(&w, "server_name: n", error), 0, "%s", error);
+    cr_expect_eq(reload(&w, "server_name: n, server_tags: [a, b]", error), 0, "%s", error);
     cr_expect_eq(o->users_count, 0);
+    cr_expect_eq(o->tags.count, 2);
+    cr_expect_neq(reload(&w, "server_name: n, jetstream { unique_tag: x }", error), 0);
+    cr_expect_eq(o->tags.count, 2);
     end(&w);
 }
 
