@@ -90,8 +90,8 @@ class Player:
                     item = {a: b for a, b in item.items() if not a.startswith("_nats.")}
                     if not item:
                         continue
-                if k == "cluster":
-                    if not isinstance(item, dict) or self.replicas == 1:
+                if k == "cluster" and isinstance(item, dict):
+                    if self.replicas == 1:
                         continue
                     item = {"leader": "<node>", "name": item.get("name"),
                             "replicas": len(item.get("replicas") or [])}

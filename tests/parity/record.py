@@ -7,9 +7,9 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "system"))
 
-from test_parity import CONVERSATIONS, golden_path, names, wait_for_streams  # noqa: E402
+from test_parity import CONVERSATIONS, golden_path, names, tagged_cluster, wait_for_streams  # noqa: E402
 from player import Player, read_cases, render  # noqa: E402
-from weir_cluster import Cluster, Single  # noqa: E402
+from weir_cluster import Single  # noqa: E402
 
 
 def record(port, replicas, wanted):
@@ -32,8 +32,7 @@ def main(args):
             with Single("-js", "-sd", store) as node:
                 record(node.port, 1, wanted)
     if "--r1" not in args:
-        with Cluster(3, node_args=lambda i, c: ["-js", "-sd", os.path.join(c.folder, "sd%d" % i)],
-                     name="C") as cluster:
+        with tagged_cluster() as cluster:
             wait_for_streams(cluster.nodes[1])
             record(cluster.nodes[1].port, 3, wanted)
 

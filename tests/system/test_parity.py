@@ -25,7 +25,8 @@ def names(wanted, replicas):
     if wanted:
         return [n for n in found if n in wanted]
     # On three nodes: what goes through a stream's log. Core protocol is the same everywhere.
-    return [n for n in found if replicas == 1 or not n.startswith("core")]
+    # Placement is about several nodes.
+    return [n for n in found if not n.startswith("core" if replicas == 3 else "placement")]
 
 
 def golden_path(name, replicas):
@@ -110,11 +111,23 @@ def main(args):
         with tempfile.TemporaryDirectory(prefix="weir-") as store:
             with Single("-js", "-sd", store) as node:
                 return play_all([node], 1, wanted)
-    with Cluster(3, node_args=lambda i, c: ["-js", "-sd", os.path.join(c.folder, "sd%d" % i)],
-                 name="C") as cluster:
+    with tagged_cluster() as cluster:
         cluster.wait_mesh()
         wait_for_streams(cluster.nodes[1])
         return play_all(cluster.nodes, 3, wanted)
+
+
+TAGS = (["SSD", " zone:a ", "all"], ["ssd", "zone:b", "all"], ["hdd", "zone:b", "all", "Mixed Case"])
+
+
+def tagged_cluster():
+    """Three nodes with the tags that placement.txt is about."""
+    def args(i, cluster):
+        path = os.path.join(cluster.folder, "tags%d" % i)
+        with open(path, "w") as f:
+            f.write("server_tags: %s\n" % json.dumps(TAGS[i]))
+        return ["-js", "-sd", os.path.join(cluster.folder, "sd%d" % i), "-c", path]
+    return Cluster(3, node_args=args, name="C")
 
 
 def wait_for_streams(node):
