@@ -32,6 +32,7 @@ NEMESES = {**nemeses.ALL, **disk_nemeses.ALL, **wire_nemeses.ALL, **clock_nemese
 PLANTS = {"no-sync": "lost: |a leader of " + STREAM, "lying-disks": "lost: "}
 WORKLOADS = {**workloads.ALL, **readers.ALL, **stream_workloads.ALL}
 LEDGER = os.path.join(HERE, "ledger.tsv")
+HELD_S = 6  # A node refuses a publish after 5 s without a leader.
 
 
 class Run:
@@ -79,8 +80,15 @@ class Run:
                     self.counts["gap ms most"] = round(waits[-1] * 1000)
             nemeses.wait_healthy(c)
             self.js = ApiOfLiving(c)
+            self.wait_given_up()
             self.load.drain()
             self.judge(c)
+
+    def wait_given_up(self):
+        """What a client left without an answer a node holds for so long: it may still come to pass."""
+        left = [when for when in (c.gave_up for c in self.load.connections()) if when is not None]
+        if left:
+            time.sleep(max(0.0, max(left) + HELD_S - time.monotonic()))
 
     def judge(self, c):
         """Of each replica as it is, and once more after all were killed and came back."""
@@ -105,11 +113,23 @@ class Run:
             nodes = [n for n, _ in nemeses.holders(c, stream)]
             if len(nodes) != 3:
                 self.complaints.append("%s has %d replicas: %s" % (stream, len(nodes), [n.name for n in nodes]))
-            c.same(stream, nodes, 60)
-            dumps = {n.name: dump(n, stream) for n in nodes}
+            dumps = self.dumps(c, stream, nodes)
             self.complaints += checks.check_replicas(dumps)
             stored[stream] = dumps[nodes[0].name]
         return stored
+
+
+    def dumps(self, c, stream, nodes):
+        """{node: {sequence: payload}}, all of one state: a publish for whose answer nobody waits any more may come to
+        pass between two."""
+        for _ in range(5):
+            before = c.same(stream, nodes, 60)
+            got = {n.name: dump(n, stream) for n in nodes}
+            after = c.same(stream, nodes, 60)
+            if (before["hash"], before["last_seq"]) == (after["hash"], after["last_seq"]):
+                return got
+            self.counts["late publishes"] = self.counts.get("late publishes", 0) + 1
+        raise AssertionError("%s does not come to rest" % stream)
 
 
 class ApiOfLiving:

@@ -138,8 +138,9 @@ def check_replicas(dumps):
             continue
         for seq in sorted(set(first) | set(other)):
             if first.get(seq) != other.get(seq):
-                bad.append("replicas differ at %d: %s has %r, %s has %r"
-                           % (seq, names[0], first.get(seq, b"")[:40], name, other.get(seq, b"")[:40]))
+                bad.append("replicas differ at %d: %s has %r, %s has %r; they end with %d and %d"
+                           % (seq, names[0], first.get(seq, b"")[:40], name, other.get(seq, b"")[:40],
+                              max(first, default=0), max(other, default=0)))
                 break
     return bad
 

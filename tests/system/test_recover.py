@@ -72,6 +72,11 @@ def test_one_of_three_goes_on_alone_and_grows_again():
         assert left.http("/healthz")[0] != 200
         left.kill()
 
+        # Nor does its disk start that was set back, as the lost ones knew; what is recovered is what it has.
+        open(os.path.join(left.folder, "js", "weir", "set-back"), "w").close()
+        left.start(ready=False)
+        assert left.wait_exit(20) != 0 and "disk was set back" in left.log(), left.log()
+
         status, out, err = recover(left, "--confirm")
         assert status == 0 and "Done" in out, (status, out, err)
         left.start()
