@@ -136,7 +136,7 @@ class Rot(StoreNemesis):
     def look(self, node, before):
         log = node.log()
         for what, text in (("damaged logs", "The write-ahead log is damaged in"), ("damage", "Damage in "),
-                           ("mended blocks", " is mended, with "), ("rebuilt replicas", "is set aside")):
+                           ("mended blocks", " is mended, with "), ("rebuilt replicas", " is to be built anew: ")):
             count = log.count(text)
             self.counts[what] += count
             self.counts["found"] += what.startswith("damage") and count
