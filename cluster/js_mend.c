@@ -126,7 +126,10 @@ static void walk_end(struct js_stream *st)
     st->is_mend_due = st->is_mend_failed || st->is_mend_new;
     st->is_mend_new = false;
     bool is_state_known = store_stream_is_whole(st->store);
-    if (st->state == JS_STREAM_MENDING && is_state_known) {
+    if (st->state == JS_STREAM_MENDING && is_state_known && st->js->flush != NULL) {
+        st->is_mend_due = true; /* A pass has the store: the state is read after it. */
+        st->mend_ms = now + BUSY_MS;
+    } else if (st->state == JS_STREAM_MENDING && is_state_known) {
         js_stream_mended(st);
     } else if (st->state == JS_STREAM_MENDING && now - st->mending_since_ms >= REBUILD_MS &&
                !st->is_mend_open && js_lane_leader_of(st->js, st->gid) != 0) {

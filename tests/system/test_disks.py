@@ -1,12 +1,14 @@
 """A disk that is stuck or slow: the node's leaderships go to nodes whose disks are fine, its clients go on through
 it, and when the disk is well again the node is a full member."""
 
+import glob
 import os
 import sys
 import time
 
 from weir_cluster import binary, run, wait_until
-from weir_js import Js, JsCluster
+from damage import COUNT, fill, payload
+from weir_js import Js, JsCluster, dump
 from weir_load import Load
 from test_stops import STREAMS, finish_load, led_by, meta_leader, start_load
 
@@ -122,6 +124,34 @@ def test_all_disks_stuck_for_a_while():
         c.wait_ready(timeout=30)
         wait_until("acks again", lambda: all(len(x.acks) > a for x, a in zip(loads, at)), 20)
         finish_load(c, loads, "all stuck for 3 s")
+
+
+def test_a_replica_is_mended_before_it_starts_beside_a_slow_flush():
+    """Its state is read in one go once its blocks are whole, which is not the time of a flush pass."""
+    with DiskCluster(3) as c:
+        expected = fill(c)
+        js = Js(c.nodes[0])
+        js.create("T", ["t"], 3)
+        for seq in range(COUNT + 1, COUNT + 9):
+            assert js.publish("s.x", payload(seq))["seq"] == seq
+            expected[seq] = payload(seq)
+            c.same("S")
+            c.nodes[1].stop()  # One more block.
+            c.nodes[1].start()
+            c.wait_ready(timeout=30)
+        for n in range(2):
+            c.nodes[1].stop()
+            for path in glob.glob(os.path.join(c.nodes[1].folder, "js", "weir", "store", "data-*.wblk")):
+                os.truncate(path, 100)
+            for k in range(200):
+                assert js.publish("t", b"t")  # What the node gets when it is back, and flushes.
+            c.disk(c.nodes[1], "store 300")
+            c.nodes[1].start(timeout=30)
+            c.wait_ready(timeout=60)
+            c.disk(c.nodes[1], 0)
+            assert "is mended, and starts" in c.nodes[1].log(), c.nodes[1].log()
+            c.same("S", timeout=60)
+            assert dump(c.nodes[1], "S") == expected
 
 
 if __name__ == "__main__":
