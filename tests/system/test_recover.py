@@ -123,6 +123,7 @@ def test_one_of_three_goes_on_alone_and_grows_again():
         left.kill()
         js = Js(c.nodes[1])
         wait_until("a publish", lambda: js.publish("s", b"401", timeout=9), 20)
+        c.same("S", c.nodes[1:3])  # A follower applies it a moment after the ack.
         assert sorted(dump(c.nodes[1], "S").items()) == [(i + 1, b"%d" % i) for i in range(402)]
         acked(js, "S", "C", 100)
         assert js.ok("CONSUMER.INFO.S.C")["ack_floor"]["stream_seq"] == 200
