@@ -106,6 +106,24 @@ def test_a_fetch_that_was_cut_short_goes_on():
         assert "Damage" not in log
 
 
+def test_catch_up_keeps_to_its_rate():
+    """The limit of who sends and who takes; and it does get there."""
+    with JsCluster(3, config="jetstream { catchup_rate: 16M }\n") as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s.>"], 2)
+        fall = Publisher(c.nodes[0])
+        for i in range(1200):  # 75 MiB.
+            fall.send("s.big", b"%d" % i + b"z" * 65536)
+        fall.drain(60)
+        node = next(n for n in c.nodes if n.http("/replicaz?stream=S")[0] != 200)
+        began = time.monotonic()
+        js.ok("STREAM.UPDATE.S", {"name": "S", "subjects": ["s.>"], "num_replicas": 3})
+        node.wait_log("S: caught up by image", 120)
+        took = time.monotonic() - began
+        assert took > 4, "%.2f s" % took
+        c.same("S", timeout=60)
+
+
 def test_replicas_compare_their_states():
     """The leader hears the others' hashes at an index of the log; idle streams are left alone."""
     with JsCluster(3) as c:
