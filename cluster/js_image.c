@@ -376,12 +376,12 @@ static void try_switch(void *arg)
         done(j);
         return;
     }
-    if (j->js->flush == NULL && !store_stage_is_whole(j->stage)) {
+    if (!js_flush_is_busy(j->js) && !store_stage_is_whole(j->stage)) {
         /* A block that counted as here was found damaged since. The next start fetches it. */
         const char *name = j->gid == META_GID ? "meta" : js_stream_find(j->js, j->gid)->name;
         js_die(j->js, "Switching to a fetched state", ERR_CORRUPT, 0, name);
     }
-    if (j->gid == META_GID && j->js->flush == NULL) {
+    if (j->gid == META_GID && !js_flush_is_busy(j->js)) {
         js_meta_image_begin(j->js);
     }
     if (!js_flush_stage(j->js, j->gid, j->stage, on_switched, j)) {

@@ -49,28 +49,45 @@ bool bitset_set(struct bitset *b, uint32_t i)
     return true;
 }
 
+static void set_in_word(struct bitset *b, size_t i, uint64_t bits)
+{
+    b->count += (uint32_t)__builtin_popcountll(bits & ~b->words[i]);
+    b->words[i] |= bits;
+}
+
+void bitset_set_word(struct bitset *b, uint32_t at, uint64_t word)
+{
+    if (word == 0) {
+        return;
+    }
+    assert(at < b->bits);
+    assert(63u - (uint32_t)__builtin_clzll(word) < b->bits - at);
+    if (b->words == NULL) {
+        b->words = xcalloc(words_of(b->bits), 8);
+    }
+    uint32_t shift = at % 64;
+    set_in_word(b, at / 64, word << shift);
+    if (shift > 0 && word >> (64 - shift) != 0) {
+        set_in_word(b, at / 64 + 1, word >> (64 - shift));
+    }
+}
+
 uint32_t bitset_set_range(struct bitset *b, uint32_t first, uint32_t last)
 {
     assert(first <= last);
+    assert(last < b->bits);
     uint32_t before = b->count;
-    for (uint32_t i = first;; i++) {
-        bitset_set(b, i);
-        if (i == last) {
-            break;
-        }
+    for (uint64_t i = first; i <= last; i += 64) {
+        uint64_t left = last - i + 1;
+        bitset_set_word(b, (uint32_t)i, left >= 64 ? UINT64_MAX : (UINT64_C(1) << left) - 1);
     }
     return b->count - before;
 }
 
 void bitset_merge(struct bitset *b, const struct bitset *from, uint32_t shift)
 {
-    if (from->words == NULL) {
-        return;
-    }
-    for (uint32_t i = 0; i < from->bits; i++) {
-        if (bitset_has(from, i)) {
-            bitset_set(b, i + shift);
-        }
+    for (size_t i = 0; from->words != NULL && i < words_of(from->bits); i++) {
+        bitset_set_word(b, (uint32_t)(i * 64) + shift, from->words[i]);
     }
 }
 

@@ -19,6 +19,8 @@ void bitset_copy(struct bitset *to, const struct bitset *from);
 bool bitset_set(struct bitset *b, uint32_t i);
 /* Returns how many were clear. */
 uint32_t bitset_set_range(struct bitset *b, uint32_t first, uint32_t last);
+/* Set the bits of @word, the lowest at @at. */
+void bitset_set_word(struct bitset *b, uint32_t at, uint64_t word);
 /* Set @from's bits, moved up by @shift; they must fit. */
 void bitset_merge(struct bitset *b, const struct bitset *from, uint32_t shift);
 /* Grow or set the number of bits; none beyond it may be set. */
@@ -27,6 +29,18 @@ void bitset_resize(struct bitset *b, uint32_t bits);
 static inline bool bitset_has(const struct bitset *b, uint32_t i)
 {
     return b->words != NULL && i < b->bits && (b->words[i / 64] >> (i % 64) & 1) != 0;
+}
+
+/* The 64 bits from @at on; clear beyond the last. */
+static inline uint64_t bitset_word(const struct bitset *b, uint32_t at)
+{
+    if (b->words == NULL || at >= b->bits) {
+        return 0;
+    }
+    uint32_t shift = at % 64;
+    uint64_t word = b->words[at / 64] >> shift;
+    bool has_next = shift > 0 && b->bits - at > 64 - shift;
+    return has_next ? word | b->words[at / 64 + 1] << (64 - shift) : word;
 }
 
 /* Nothing is appended for an empty set. */

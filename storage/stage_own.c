@@ -20,6 +20,29 @@ static bool is_sound(const struct block *b)
     return b->state == BLOCK_DISK && !b->is_unreadable && !b->is_reported && !b->is_fixed;
 }
 
+/* Of @count sequences from @seq on, those of the first 64 that are in @set; the lowest bit is
+ * @seq's. */
+static uint64_t some_of(const struct bitset *set, uint64_t first_seq, uint64_t seq, uint64_t count)
+{
+    uint64_t word = bitset_word(set, (uint32_t)(seq - first_seq));
+    return count >= 64 ? word : word & ((UINT64_C(1) << count) - 1);
+}
+
+/* Is each sequence from @seq to @last_seq dead, or live in @b? NULL: in none. */
+static bool are_dead_or_in(const struct block *want, const struct bitset *dead, uint64_t seq,
+                           uint64_t last_seq, const struct block *b)
+{
+    for (; seq <= last_seq; seq += 64) {
+        uint64_t count = last_seq - seq + 1;
+        uint64_t all = count >= 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1;
+        uint64_t missing = b == NULL ? all : some_of(&b->gone, b->first_seq, seq, count);
+        if ((missing & ~some_of(dead, want->first_seq, seq, count)) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Do the durable blocks of @s hold each live sequence of @want? */
 static bool is_here(const struct store_stream *s, const struct block *want,
                     const struct bitset *dead)
@@ -32,28 +55,19 @@ static bool is_here(const struct store_stream *s, const struct block *want,
         const struct block *b = s->blocks[i];
         uint64_t end = blocks_end(s, i);
         end = end < want->last_seq ? end : want->last_seq;
-        for (; seq < b->first_seq && seq <= want->last_seq; seq++) {
-            if (!bitset_has(dead, (uint32_t)(seq - want->first_seq))) {
+        if (seq < b->first_seq) {
+            uint64_t last = b->first_seq - 1 < want->last_seq ? b->first_seq - 1 : want->last_seq;
+            if (!are_dead_or_in(want, dead, seq, last, NULL)) {
                 return false;
             }
+            seq = last + 1;
         }
-        if (is_sound(b) && b->gone.count == 0) {
-            seq = end >= seq ? end + 1 : seq;
-            continue;
-        }
-        for (; seq <= end; seq++) {
-            bool is_gone = !is_sound(b) || bitset_has(&b->gone, (uint32_t)(seq - b->first_seq));
-            if (is_gone && !bitset_has(dead, (uint32_t)(seq - want->first_seq))) {
-                return false;
-            }
-        }
-    }
-    for (; seq <= want->last_seq; seq++) {
-        if (!bitset_has(dead, (uint32_t)(seq - want->first_seq))) {
+        if (seq <= end && !are_dead_or_in(want, dead, seq, end, is_sound(b) ? b : NULL)) {
             return false;
         }
+        seq = end >= seq ? end + 1 : seq;
     }
-    return true;
+    return are_dead_or_in(want, dead, seq, want->last_seq, NULL);
 }
 
 /* The own blocks are the image's first: so the own and the fetched ones meet at one place only. */
@@ -174,10 +188,9 @@ static void gone_after(const struct block *b, const struct own_range *ranges, si
             seq = r->first;
         }
         uint64_t end = r->last < b->last_seq ? r->last : b->last_seq;
-        for (uint64_t k = seq; r->dead->count > 0 && k <= end; k++) {
-            if (bitset_has(r->dead, (uint32_t)(k - r->first))) {
-                bitset_set(gone, (uint32_t)(k - b->first_seq));
-            }
+        for (uint64_t k = seq; r->dead->count > 0 && k <= end; k += 64) {
+            bitset_set_word(gone, (uint32_t)(k - b->first_seq),
+                            some_of(r->dead, r->first, k, end - k + 1));
         }
         seq = end + 1;
     }
