@@ -28,13 +28,13 @@ class Silence(Exception):
 
 
 class Worker(threading.Thread):
-    """Talks to one node, and when that one does not let it in or does not answer to the next."""
+    """Talks to one node, and when that one does not let it in or does not answer to the next, and back."""
 
     def __init__(self, run, name, at):
         super().__init__(daemon=True, name=name)
         self.nodes = run.nodes
         self.rng = random.Random("%s/%s" % (run.seed, name))
-        self.at = at % len(self.nodes)
+        self.home = self.at = at % len(self.nodes)
         self.is_ending = threading.Event()
         self.error = None
 
@@ -54,7 +54,9 @@ class Worker(threading.Thread):
         return None
 
     def move(self):
-        self.at = (self.at + 1) % len(self.nodes)
+        """To the next node, or from there home again: else all would be at one node after some faults, and those
+        of others would hit nobody."""
+        self.at = self.home if self.at != self.home else (self.home + 1) % len(self.nodes)
         time.sleep(0.05)
 
     def stop(self):
