@@ -246,8 +246,10 @@ void elect_node_down(struct raft_group *g, uint64_t node_id)
     forget_leader(g);
     g->voted_ms = 0; /* Whoever was voted for is the one that is down, or will ask again. */
     if (compat_role(g->r, g->raft_id) == RAFT_VOTER) {
+        /* Who has not noticed yet refuses the first: asked again before the next in rank begins,
+         * or both ask at once, both get pre-votes, and neither the votes. */
         elect_campaign_at(g, h->now_ms + (uint64_t)rank_of(g) * h->opt.successor_ms,
-                          h->opt.successor_ms, UINT64_MAX);
+                          h->opt.successor_ms / 2, UINT64_MAX);
     }
     guard_post(g);
 }

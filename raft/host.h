@@ -115,7 +115,7 @@ struct host_options {
     uint32_t heartbeat_ms;           /* (1000) */
     uint32_t install_timeout_ms;     /* (30000) */
     uint32_t groups_per_s;           /* Campaigns begun by the host (2000). */
-    uint32_t successor_ms;           /* Rank k waits k times this; repeat interval (100). */
+    uint32_t successor_ms;           /* Rank k waits k times this (100); see elect.c. */
     uint32_t pipeline_max;           /* Batches in flight per group, 1 to 4: above 1 with held
                                       * completions, G10 phase 2 (1). */
     uint32_t log_entries_max;        /* In-memory log of a group, before it is trimmed (8192). */

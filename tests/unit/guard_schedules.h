@@ -25,20 +25,21 @@ bool a_slow_follower_that_answers_needs_no_image(uint64_t off);               /*
 bool a_base_has_the_configuration_of_its_index(uint64_t off);                 /* T4 */
 
 /* guard_vote.c: terms, votes, campaigns. */
-bool a_vote_is_durable_before_it_leaves(uint64_t off);                   /* FENCE */
-bool a_stalled_disk_wins_no_election_without_its_log(uint64_t off);      /* G6 */
-bool a_transferee_gets_no_second_vote(uint64_t off);                     /* G7 */
-bool a_replica_that_lost_synced_entries_does_not_vote(uint64_t off);     /* G11 */
-bool a_suspect_helps_no_leader_that_it_may_have_left(uint64_t off);      /* G11 */
-bool a_suspect_gives_no_vote_that_it_may_have_given(uint64_t off);       /* G11 */
-bool a_suspect_confirms_no_leader_that_it_may_have_left(uint64_t off);   /* G11 */
-bool an_index_and_term_name_one_entry_of_a_sole_voter(uint64_t off);     /* G13 */
-bool a_promoted_standby_that_does_not_know_it_votes(uint64_t off);       /* G16 */
-bool a_refused_pre_vote_tells_the_term(uint64_t off);                    /* G17 */
-bool a_standby_with_a_longer_log_does_not_block_elections(uint64_t off); /* G18 */
-bool a_survivor_campaigns_at_once(uint64_t off);                         /* SUCCESSOR */
-bool a_deposed_leader_campaigns_at_once(uint64_t off);                   /* SUCCESSOR */
-bool a_leader_that_asks_for_votes_leads_no_more(uint64_t off);           /* SUCCESSOR */
+bool a_vote_is_durable_before_it_leaves(uint64_t off);                    /* FENCE */
+bool a_stalled_disk_wins_no_election_without_its_log(uint64_t off);       /* G6 */
+bool a_transferee_gets_no_second_vote(uint64_t off);                      /* G7 */
+bool a_replica_that_lost_synced_entries_does_not_vote(uint64_t off);      /* G11 */
+bool a_suspect_helps_no_leader_that_it_may_have_left(uint64_t off);       /* G11 */
+bool a_suspect_gives_no_vote_that_it_may_have_given(uint64_t off);        /* G11 */
+bool a_suspect_confirms_no_leader_that_it_may_have_left(uint64_t off);    /* G11 */
+bool an_index_and_term_name_one_entry_of_a_sole_voter(uint64_t off);      /* G13 */
+bool a_promoted_standby_that_does_not_know_it_votes(uint64_t off);        /* G16 */
+bool a_refused_pre_vote_tells_the_term(uint64_t off);                     /* G17 */
+bool a_standby_with_a_longer_log_does_not_block_elections(uint64_t off);  /* G18 */
+bool a_survivor_campaigns_at_once(uint64_t off);                          /* SUCCESSOR */
+bool a_refused_survivor_asks_again_before_the_next_in_rank(uint64_t off); /* SUCCESSOR */
+bool a_deposed_leader_campaigns_at_once(uint64_t off);                    /* SUCCESSOR */
+bool a_leader_that_asks_for_votes_leads_no_more(uint64_t off);            /* SUCCESSOR */
 
 /* guard_member.c: changes of members. */
 bool members_wait_for_the_barrier_of_the_leader(uint64_t off);               /* M1 */

@@ -263,6 +263,25 @@ bool a_survivor_campaigns_at_once(uint64_t off)
     return puppet_heard(&p, FRAME_VOTE, 3) != NULL;
 }
 
+/* Node 3 has not noticed yet that node 2 is down; when it has, it begins itself 100 ms later. */
+bool a_refused_survivor_asks_again_before_the_next_in_rank(uint64_t off)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 1, "x");
+    puppet_forget(&p);
+    host_peer_down(p.host, 2);
+    for (unsigned ms = 0; puppet_heard(&p, FRAME_VOTE, 3) == NULL; ms += 10) {
+        if (ms > 150) {
+            return false;
+        }
+        puppet_run(&p, 10);
+    }
+    puppet_vote_result(&p, 3, 2, false, true);
+    puppet_forget(&p);
+    puppet_run(&p, 80);
+    return puppet_heard(&p, FRAME_VOTE, 3) != NULL;
+}
+
 /* A leader that slept wakes while node 2 asks for votes in the next term. Node 3 knows a leader
  * again and refuses, node 2 has less of the log: only the old leader can win, and it waited for its
  * timer, up to six seconds. */

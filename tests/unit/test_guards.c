@@ -48,6 +48,7 @@ static const struct guard_check checks[] = {
     {HOST_GUARD_C8, an_abandoned_pull_makes_room_for_the_next, 0, false},
     {HOST_GUARD_C8, a_new_leaders_image_replaces_the_old_ones_at_once, 0, false},
     {HOST_GUARD_SUCCESSOR, a_survivor_campaigns_at_once, 0, false},
+    {HOST_GUARD_SUCCESSOR, a_refused_survivor_asks_again_before_the_next_in_rank, 0, false},
     {HOST_GUARD_SUCCESSOR, a_deposed_leader_campaigns_at_once, 0, false},
     {HOST_GUARD_SUCCESSOR, a_leader_that_asks_for_votes_leads_no_more, 0, false},
     {HOST_GUARD_M1, members_wait_for_the_barrier_of_the_leader, 0, false},
