@@ -1,21 +1,25 @@
 #include "cluster/identity.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "storage/base/buf.h"
 #include "storage/base/crc32c.h"
 #include "storage/base/err.h"
+#include "storage/base/log.h"
+#include "storage/small_file.h"
 
+#define FILE_NAME "identity"
 #define MAGIC "WEIRID01"
+#define HOW_TO_JOIN                                                                                \
+    "If other nodes of the cluster live: move %s aside and start again; the node then joins as a " \
+    "new one and gets its replicas from the others"
 #define PATH_BYTES_MAX 4096
 #define NAMES_BYTES_MAX 200
 
@@ -67,121 +71,196 @@ static void encode(const struct identity *id, struct buf *out)
     assert(out->len == IDENTITY_BYTES);
 }
 
-/* Append the stream names in @streams_path to @names, as many as fit. */
-static void list_streams(const char *streams_path, struct buf *names)
+struct names {
+    struct buf text;
+    bool is_found;
+};
+
+static void add_stream(void *arg, const char *name)
 {
-    DIR *d = opendir(streams_path);
-    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
-        if (e->d_name[0] != '.' && names->len < NAMES_BYTES_MAX) {
-            buf_append_str(names, names->len == 0 ? ", streams " : ", ");
-            buf_append_str(names, e->d_name);
-        }
-    }
-    if (d != NULL) {
-        closedir(d);
+    struct names *n = arg;
+    if (name[0] != '.' && n->text.len < NAMES_BYTES_MAX) {
+        buf_append_str(&n->text, n->text.len == 0 ? ", streams " : ", ");
+        buf_append_str(&n->text, name);
     }
 }
 
-/* What a nats-server keeps streams in. */
-static bool is_nats_store(const char *store_dir, struct buf *names)
+struct accounts {
+    const struct file_ops *ops;
+    const char *path;
+    struct names names;
+};
+
+static void add_account(void *arg, const char *name)
+{
+    struct accounts *a = arg;
+    char path[PATH_BYTES_MAX + 300];
+    if (name[0] == '.') {
+        return;
+    }
+    a->names.is_found = true;
+    snprintf(path, sizeof path, "%s/%s/streams", a->path, name);
+    (void)a->ops->list(a->ops->ctx, path, add_stream, &a->names); /* Not all have some. */
+}
+
+/* What a nats-server keeps streams in. ERR_EXISTS with a sentence when it is there. */
+static int refuse_nats_store(const struct file_ops *ops, const char *store_dir, char *error,
+                             size_t error_size)
 {
     char path[PATH_BYTES_MAX];
+    struct accounts a = {.ops = ops, .path = path};
     snprintf(path, sizeof path, "%s/jetstream", store_dir);
-    DIR *d = opendir(path);
-    bool is_found = false;
-    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
-        if (e->d_name[0] == '.') {
-            continue;
-        }
-        is_found = true;
-        struct buf streams_path = BUF_EMPTY;
-        buf_printf(&streams_path, "%s/%s/streams", path, e->d_name);
-        buf_append_u8(&streams_path, 0);
-        list_streams((const char *)streams_path.ptr, names);
-        buf_close(&streams_path);
-    }
-    if (d != NULL) {
-        closedir(d);
-    }
-    return is_found;
-}
-
-/* ERR_EXISTS with a sentence when the directory belongs to a nats-server. */
-static int refuse_nats_store(const char *store_dir, char *error, size_t error_size)
-{
-    struct buf names = BUF_EMPTY;
-    int rv = 0;
-    if (is_nats_store(store_dir, &names)) {
+    (void)ops->list(ops->ctx, path, add_account, &a);
+    if (a.names.is_found) {
         snprintf(
             error, error_size,
             "store directory \"%s\" holds data of a nats-server%.*s and none of weir; nothing "
             "was touched: start weir with an empty store directory, then move the streams with "
             "`nats stream backup` and `nats stream restore`",
-            store_dir, SLICE_ARG(buf_slice(&names)));
-        rv = ERR_EXISTS;
+            store_dir, SLICE_ARG(buf_slice(&a.names.text)));
     }
-    buf_close(&names);
-    return rv;
+    buf_close(&a.names.text);
+    return a.names.is_found ? ERR_EXISTS : 0;
 }
 
-static int make_dirs(const char *path)
+static int make_dirs(const struct file_ops *ops, const char *path)
 {
     char partial[PATH_BYTES_MAX];
     snprintf(partial, sizeof partial, "%s", path);
-    for (char *s = partial + 1; *s != '\0'; s++) {
+    int rv = 0;
+    for (char *s = partial + 1; *s != '\0' && (rv == 0 || rv == ERR_EXISTS); s++) {
         if (*s == '/') {
             *s = '\0';
-            if (mkdir(partial, 0750) != 0 && errno != EEXIST) {
-                return ERR_IO;
-            }
+            rv = ops->mkdir(ops->ctx, partial);
             *s = '/';
         }
     }
-    return mkdir(partial, 0750) != 0 && errno != EEXIST ? ERR_IO : 0;
+    rv = rv == 0 || rv == ERR_EXISTS ? ops->mkdir(ops->ctx, partial) : rv;
+    return rv == ERR_EXISTS ? 0 : rv;
 }
 
-static int sync_dir(const char *path)
+/* ---- Its two copies ---- */
+
+static int read_copy(const struct file_ops *ops, const char *dir, const char *name,
+                     struct identity *ret_id)
 {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) {
-        return ERR_IO;
+    uint8_t raw[IDENTITY_BYTES + 1];
+    size_t n = 0;
+    int rv = small_file_read(ops, dir, name, raw, sizeof raw, &n);
+    return rv == 0 ? decode(slice_of(raw, n), ret_id) : rv;
+}
+
+/* The identity as far as one of the copies has it. The start that was counted last counts: a write
+ * that was cut off was in the copy only, and nobody was told. */
+static int look(const struct file_ops *ops, const char *dir, struct identity *ret_id,
+                const char **ret_damaged)
+{
+    static const char *const names[2] = {FILE_NAME, FILE_NAME SMALL_FILE_COPY};
+    struct identity ids[2];
+    int rv[2];
+    *ret_damaged = NULL;
+    for (unsigned i = 0; i < 2; i++) {
+        rv[i] = read_copy(ops, dir, names[i], &ids[i]);
+        if (rv[i] != 0 && rv[i] != ERR_NOTFOUND && rv[i] != ERR_CORRUPT) {
+            return rv[i];
+        }
     }
-    int rv = fsync(fd) == 0 ? 0 : ERR_IO;
-    close(fd);
-    return rv;
+    if (rv[0] != 0 && rv[1] != 0) {
+        return rv[0] == ERR_NOTFOUND && rv[1] == ERR_NOTFOUND ? ERR_NOTFOUND : ERR_CORRUPT;
+    }
+    if (rv[0] == 0 && rv[1] == 0 && memcmp(ids[0].uuid, ids[1].uuid, sizeof ids[0].uuid) != 0) {
+        return ERR_CORRUPT; /* Of two nodes. */
+    }
+    bool is_copy = rv[0] != 0 || (rv[1] == 0 && ids[1].boot_count > ids[0].boot_count);
+    if (rv[0] != 0 || rv[1] == ERR_CORRUPT) { /* Earlier builds wrote no copy. */
+        *ret_damaged = names[rv[0] != 0 ? 0 : 1];
+    }
+    *ret_id = ids[is_copy];
+    return 0;
 }
 
-int identity_save(const char *store_dir, const struct identity *id)
+static int save(const struct file_ops *ops, const char *dir, const struct identity *id)
 {
-    char dir[PATH_BYTES_MAX], path[PATH_BYTES_MAX + 16], tmp[PATH_BYTES_MAX + 16];
-    snprintf(dir, sizeof dir, "%s/weir", store_dir);
-    snprintf(path, sizeof path, "%s/identity", dir);
-    snprintf(tmp, sizeof tmp, "%s/identity.new", dir);
     struct buf out = BUF_EMPTY;
     encode(id, &out);
-    int rv = ERR_IO;
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-    if (fd >= 0) {
-        bool is_written = write(fd, out.ptr, out.len) == (ssize_t)out.len && fsync(fd) == 0;
-        bool is_closed = close(fd) == 0;
-        rv = is_written && is_closed && rename(tmp, path) == 0 ? sync_dir(dir) : ERR_IO;
-    }
+    int rv = small_file_write_twice(ops, dir, FILE_NAME, buf_slice(&out));
     buf_close(&out);
     return rv;
 }
 
-int identity_look(const char *store_dir, struct identity *ret_id)
+static void note_data(void *arg, const char *name)
 {
-    char path[PATH_BYTES_MAX + 16];
-    uint8_t raw[IDENTITY_BYTES + 1];
-    snprintf(path, sizeof path, "%s/weir/identity", store_dir);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND : ERR_IO;
+    bool *is_there = arg;
+    *is_there = *is_there || strcmp(name, "wal") == 0 || strcmp(name, "store") == 0 ||
+                strcmp(name, "birth") == 0 || strcmp(name, "birth" SMALL_FILE_COPY) == 0;
+}
+
+/* No identity: a new node, unless something of an old one is there. */
+static int make_new(const struct file_ops *ops, const char *store_dir, const char *dir,
+                    struct identity *ret_id, char *error, size_t error_size)
+{
+    bool has_data = false;
+    int rv = ops->list(ops->ctx, dir, note_data, &has_data);
+    if (rv == ERR_NOTFOUND) {
+        rv = refuse_nats_store(ops, store_dir, error, error_size);
+        if (rv != 0) {
+            return rv;
+        }
+    } else if (rv == 0 && has_data) {
+        snprintf(error, error_size, "%s/" FILE_NAME " and its copy are missing. " HOW_TO_JOIN, dir,
+                 dir);
+        return ERR_CORRUPT;
     }
-    ssize_t n = read(fd, raw, sizeof raw);
-    close(fd);
-    return n < 0 ? ERR_IO : decode(slice_of(raw, (size_t)n), ret_id);
+    identity_random(ret_id);
+    ret_id->boot_count = 0;
+    rv = rv == 0 || rv == ERR_NOTFOUND ? make_dirs(ops, dir) : rv;
+    rv = rv == 0 ? ops->sync_dir(ops->ctx, store_dir) : rv;
+    if (rv != 0) {
+        snprintf(error, error_size, "could not create storage directory - %s: %s", dir,
+                 strerror(ops->last_errno(ops->ctx)));
+    }
+    return rv;
+}
+
+int identity_look(const struct file_ops *ops, const char *store_dir, struct identity *ret_id)
+{
+    char dir[PATH_BYTES_MAX];
+    const char *damaged;
+    snprintf(dir, sizeof dir, "%s/weir", store_dir);
+    return look(ops, dir, ret_id, &damaged);
+}
+
+int identity_open(const struct file_ops *ops, const char *store_dir, struct identity *ret_id,
+                  char *error, size_t error_size)
+{
+    char dir[PATH_BYTES_MAX];
+    struct identity id;
+    const char *damaged;
+    snprintf(dir, sizeof dir, "%s/weir", store_dir);
+    int rv = look(ops, dir, &id, &damaged);
+    if (rv == ERR_NOTFOUND) {
+        rv = make_new(ops, store_dir, dir, &id, error, error_size);
+        if (rv != 0) {
+            return rv;
+        }
+    } else if (rv == ERR_CORRUPT) {
+        snprintf(error, error_size,
+                 "%s/" FILE_NAME
+                 " is corrupt, and so is its copy; they are left as they are. " HOW_TO_JOIN,
+                 dir, dir);
+        return ERR_CORRUPT;
+    } else if (rv == 0 && damaged != NULL) {
+        log_err("Damage in %s/%s: it is written anew from its other copy", dir, damaged);
+    }
+    id.boot_count++;
+    rv = rv == 0 ? save(ops, dir, &id) : rv;
+    if (rv != 0) {
+        snprintf(error, error_size, "%s/" FILE_NAME ": %s", dir,
+                 strerror(ops->last_errno(ops->ctx)));
+        return rv;
+    }
+    *ret_id = id;
+    return 0;
 }
 
 int identity_lock(const char *store_dir)
@@ -197,42 +276,5 @@ int identity_lock(const char *store_dir)
         close(fd);
         return rv;
     }
-    return 0;
-}
-
-int identity_open(const char *store_dir, struct identity *ret_id, char *error, size_t error_size)
-{
-    char dir[PATH_BYTES_MAX], path[PATH_BYTES_MAX + 16];
-    snprintf(dir, sizeof dir, "%s/weir", store_dir);
-    snprintf(path, sizeof path, "%s/identity", dir);
-    struct identity id;
-    uint8_t raw[IDENTITY_BYTES + 1];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        ssize_t n = read(fd, raw, sizeof raw);
-        close(fd);
-        if (n < 0 || decode(slice_of(raw, (size_t)n), &id) != 0) {
-            snprintf(error, error_size, "%s is corrupt; it is left as it is", path);
-            return ERR_CORRUPT;
-        }
-        id.boot_count++;
-    } else if (errno != ENOENT && errno != ENOTDIR) {
-        snprintf(error, error_size, "%s: %s", path, strerror(errno));
-        return ERR_IO;
-    } else if (access(dir, F_OK) != 0 && refuse_nats_store(store_dir, error, error_size) != 0) {
-        return ERR_EXISTS;
-    } else {
-        identity_random(&id);
-        if (make_dirs(dir) != 0 || sync_dir(store_dir) != 0) {
-            snprintf(error, error_size, "could not create storage directory - %s: %s", dir,
-                     strerror(errno));
-            return ERR_IO;
-        }
-    }
-    if (identity_save(store_dir, &id) != 0) {
-        snprintf(error, error_size, "%s: %s", path, strerror(errno));
-        return ERR_IO;
-    }
-    *ret_id = id;
     return 0;
 }

@@ -9,7 +9,7 @@
  *
  * The census: magic "WEIRCS01", number of ids u8, ids u64 ascending.
  *
- * The record, <store_dir>/weir/birth:
+ * The record, <store_dir>/weir/birth and birth.copy, one of which will do:
  *
  *    0  8  magic "WEIRBR01"
  *    8  1  1: the meta group's CREATE may be missing from the WAL (adopted); 2: it is there (born);
@@ -24,7 +24,7 @@
  * given it a raft id: magic "WEIRJN01", cluster uuid, raft id u64. It joins empty, and gives birth
  * to nothing: wiped nodes that start first wait for those that have something.
  *
- * Replaced as a whole: new file, sync, rename, directory sync. */
+ * Each is replaced as a whole (storage/small_file.h). */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +33,9 @@
 #include "storage/base/crc32c.h"
 #include "storage/base/err.h"
 #include "storage/base/log.h"
+#include "storage/small_file.h"
 
+#define FILE_NAME "birth"
 #define MEMBERS_MAX 5 /* Largest odd number of voters (design 6). */
 #define CENSUS_MAGIC "WEIRCS01"
 #define JOIN_MAGIC "WEIRJN01"
@@ -117,31 +119,80 @@ static int decode(struct slice bytes, struct js_birth *b)
     return 0;
 }
 
-static void write_record(struct js *js, const struct js_birth *birth)
+static int save_record(const struct js *js, const struct js_birth *birth)
 {
     struct buf bytes = BUF_EMPTY;
     encode(birth, &bytes);
-    int rv = js_file_write(js, "birth", buf_slice(&bytes));
+    int rv = small_file_write_twice(file_ops_posix(), js->dir, FILE_NAME, buf_slice(&bytes));
     buf_close(&bytes);
+    return rv;
+}
+
+static void write_record(struct js *js, const struct js_birth *birth)
+{
+    int rv = save_record(js, birth);
     if (rv != 0) {
         const struct file_ops *ops = file_ops_posix();
         js_die(js, "Writing the birth record", rv, ops->last_errno(ops->ctx), js->dir);
     }
 }
 
-static int read_record(const struct js *js, struct js_birth *birth)
+static int read_copy(const struct js *js, const char *name, struct js_birth *birth)
 {
     uint8_t bytes[256];
     size_t n = 0;
-    int rv = js_file_read(js, "birth", bytes, sizeof bytes, &n);
-    if (rv == ERR_NOTFOUND) {
-        return 0; /* Pristine. */
+    int rv = small_file_read(file_ops_posix(), js->dir, name, bytes, sizeof bytes, &n);
+    return rv == 0 ? decode(slice_of(bytes, n), birth) : rv;
+}
+
+static bool is_same(const struct js_birth *a, const struct js_birth *b)
+{
+    return a->state == b->state && a->members_count == b->members_count &&
+           memcmp(a->cluster_uuid, b->cluster_uuid, sizeof a->cluster_uuid) == 0 &&
+           memcmp(a->members, b->members, a->members_count * sizeof a->members[0]) == 0;
+}
+
+/* The record as one of its copies has it; 0 and no state if there is none. @ret_is_single: they are
+ * not alike, and both are to be written. */
+static int look_at_record(const struct js *js, struct js_birth *birth, bool *ret_is_single)
+{
+    struct js_birth copy = {0};
+    int rv = read_copy(js, FILE_NAME, birth);
+    int copy_rv = read_copy(js, FILE_NAME SMALL_FILE_COPY, &copy);
+    *ret_is_single = rv != 0 || copy_rv != 0 || !is_same(birth, &copy);
+    if (rv == ERR_NOTFOUND && copy_rv == ERR_NOTFOUND) {
+        *ret_is_single = false; /* Pristine. */
+        return 0;
     }
-    rv = rv == 0 ? decode(slice_of(bytes, n), birth) : rv;
-    if (rv != 0) {
-        log_err("The birth record %s/birth cannot be read: %s. Remove %s to let the node join as a "
-                "new one",
-                js->dir, err_text(rv), js->dir);
+    if (rv == 0) {
+        if (copy_rv == ERR_CORRUPT) {
+            log_err("Damage in %s/" FILE_NAME SMALL_FILE_COPY
+                    ": it is written anew from its other copy",
+                    js->dir);
+        }
+        return 0;
+    }
+    if ((rv == ERR_CORRUPT || rv == ERR_NOTFOUND) && copy_rv == 0) {
+        log_err("Damage in %s/" FILE_NAME ": it is written anew from its other copy", js->dir);
+        *birth = copy;
+        return 0;
+    }
+    rv = rv == ERR_NOTFOUND ? copy_rv : rv;
+    log_err("The birth record %s/" FILE_NAME " cannot be read, nor can its copy: %s", js->dir,
+            err_text(rv));
+    return rv;
+}
+
+static int read_record(const struct js *js, struct js_birth *birth)
+{
+    bool is_single;
+    int rv = look_at_record(js, birth, &is_single);
+    if (rv == 0 && is_single) {
+        rv = save_record(js, birth);
+        if (rv != 0) {
+            log_err("The birth record %s/" FILE_NAME " cannot be written: %s", js->dir,
+                    err_text(rv));
+        }
     }
     return rv;
 }
@@ -291,7 +342,7 @@ static bool is_set_back(const struct js *js)
 {
     uint8_t byte;
     size_t n;
-    return js_file_read(js, SET_BACK_FILE, &byte, 1, &n) != ERR_NOTFOUND;
+    return small_file_read(file_ops_posix(), js->dir, SET_BACK_FILE, &byte, 1, &n) != ERR_NOTFOUND;
 }
 
 static int take_rolled_back(struct js *js, uint64_t node_id, struct reader *r)
@@ -306,7 +357,7 @@ static int take_rolled_back(struct js *js, uint64_t node_id, struct reader *r)
                 "that it has to be start %llu and record %llu at least",
                 (unsigned long long)js->ctx->boot_count, (unsigned long long)js->start_lsn,
                 js_node_name(js, node_id), (unsigned long long)boot_count, (unsigned long long)lsn);
-        int rv = js_file_write(js, SET_BACK_FILE, SLICE_EMPTY);
+        int rv = small_file_write(file_ops_posix(), js->dir, SET_BACK_FILE, SLICE_EMPTY);
         if (rv != 0) {
             log_err("%s/%s cannot be written: %s", js->dir, SET_BACK_FILE, err_text(rv));
         }
@@ -578,24 +629,22 @@ const char *js_birth_missing(const struct js *js)
 int js_birth_look(struct js *js)
 {
     struct js_birth b = {0};
-    int rv = read_record(js, &b);
+    bool is_single;
+    int rv = look_at_record(js, &b, &is_single);
     return rv == 0 && b.state != RECORD_BORN && b.state != RECORD_JOINED ? ERR_NOTFOUND : rv;
 }
 
 int js_birth_renew(struct js *js)
 {
     struct js_birth b = {0};
-    struct buf bytes = BUF_EMPTY;
     int rv = read_record(js, &b);
     for (unsigned i = 0; i < 16; i += 8) {
         uint64_t r = node_random();
         memcpy(b.cluster_uuid + i, &r, 8);
     }
-    encode(&b, &bytes);
-    rv = rv == 0 ? js_file_write(js, "birth", buf_slice(&bytes)) : rv;
-    rv = rv == 0 ? js_file_remove(js, SET_BACK_FILE) : rv; /* Nobody knows more any longer. */
-    buf_close(&bytes);
-    return rv;
+    rv = rv == 0 ? save_record(js, &b) : rv;
+    /* Nobody knows more any longer. */
+    return rv == 0 ? small_file_remove(file_ops_posix(), js->dir, SET_BACK_FILE) : rv;
 }
 
 int js_birth_start(struct js *js)
@@ -617,14 +666,23 @@ int js_birth_start(struct js *js)
     if (b->state != RECORD_NONE) {
         peers_announce_cluster_uuid(js->ctx->peers, b->cluster_uuid);
     }
+    if (js->meta_group != NULL && b->state == RECORD_NONE) {
+        /* The record is written first. Without it this node could not tell its cluster from another
+         * one that took its place (js_recover.c). */
+        log_err("The write-ahead log in %s knows the meta group of a cluster, and the birth record "
+                "%s/" FILE_NAME " is missing, with its copy. A store of a node that ran without a "
+                "cluster cannot join one either",
+                js->dir, js->dir);
+        return ERR_CORRUPT;
+    }
     if (js->meta_group != NULL || b->state == RECORD_NONE) {
         return 0;
     }
     if (b->state == RECORD_BORN || b->state == RECORD_JOINED) {
         log_err(
             "This node belongs to a cluster, but the write-ahead log in %s does not know its meta "
-            "group: this disk has lost data. Remove %s to let the node join as a new one",
-            js->dir, js->dir);
+            "group: this disk has lost data",
+            js->dir);
         return ERR_CORRUPT;
     }
     return start_group(js, b);

@@ -379,9 +379,10 @@ static void on_damage(void *arg, const struct store_damage *damage)
     if (st != NULL) {
         js_mend_wanted(st);
     }
-    log_err("Damage in %s: %s (stream group %llu, sequences %llu to %llu)", damage->path,
-            what[damage->type], (unsigned long long)damage->gid,
-            (unsigned long long)damage->first_seq, (unsigned long long)damage->last_seq);
+    log_err("Damage in %s: %s (stream %s, group %llu, sequences %llu to %llu)", damage->path,
+            what[damage->type], st == NULL ? "that is not started" : st->name,
+            (unsigned long long)damage->gid, (unsigned long long)damage->first_seq,
+            (unsigned long long)damage->last_seq);
 }
 
 static int open_store(struct js *js, const struct file_ops *ops)
@@ -398,7 +399,8 @@ static int open_store(struct js *js, const struct file_ops *ops)
         rv = store_open(&options, &recovery, &js->store);
     }
     if (rv != 0) {
-        log_err("Could not open the store in %s: %s%s%s", dir, err_text(rv),
+        log_err("Could not open the store in %s: %s%s%s", dir,
+                rv == ERR_CORRUPT ? "its checkpoints cannot be read in any copy" : err_text(rv),
                 rv == ERR_CORRUPT ? "" : ": ", rv == ERR_CORRUPT ? "" : strerror(errno));
     }
     free(dir);
@@ -440,6 +442,13 @@ static void attach_peers(struct js *js)
  * not forget that by itself: on a bad day all nodes would. */
 static void tell_how_to_join(const struct js *js)
 {
+    if (js->ctx->peers == NULL) {
+        log_err("What this node has acknowledged cannot be read, and it has no cluster to get it "
+                "from. Bring %s back from a backup; or move it aside and start again, without what "
+                "it held",
+                js->dir);
+        return;
+    }
     log_err(
         "What this node has acknowledged cannot be read. If other nodes of the cluster live: move "
         "%s aside and start again; it then joins as a new node under its name, and gets its "

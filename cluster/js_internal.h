@@ -22,7 +22,6 @@
  *   js_reserve.c  whether there is room on it
  *   js_clock.c    which time it is
  *   js_version.c  machine versions raised
- *   js_file.c     small files beside WAL and store
  *   js_lane.c     publishes from this node to the leaders, numbered and resent
  *   js_pull.c     pull requests passed on, and what their clients hear when the leader goes
  *   js_batch.c    items to and from other nodes, one frame per node and turn
@@ -498,13 +497,6 @@ void js_stream_time_applied(struct js_stream *st);
 void js_clock_tell_stream(struct js_stream *st);
 json_t *js_clock_json(struct js *js);
 
-/* ---- js_file.c ---- */
-/* In js->dir; durable when it returns. */
-int js_file_write(const struct js *js, const char *name, struct slice bytes);
-/* ERR_NOTFOUND: there is none. */
-int js_file_read(const struct js *js, const char *name, uint8_t *buf, size_t cap, size_t *ret_len);
-int js_file_remove(const struct js *js, const char *name);
-
 /* ---- js_flush.c ---- */
 void js_flush_tick(struct js *js);
 /* A pass is under way, or a machine is made of what one put in place: no stream may end. */
@@ -738,6 +730,8 @@ void js_mend_wanted(struct js_stream *st);
 void js_mend_tick(struct js *js);
 /* No replica has this message undamaged. */
 bool js_mend_is_lost(const struct js_stream *st, uint64_t seq);
+/* The first such sequence from @seq on; 0: none. */
+uint64_t js_mend_next_lost(const struct js_stream *st, uint64_t seq);
 void js_mend_close(struct js_stream *st);
 void js_mend_stop(struct js *js);
 /* Items: a question of @node_id, an answer of it. */

@@ -445,9 +445,10 @@ int js_meta_join(struct js *js, uint64_t raft_id)
 
 static int tell_unknown(const struct js *js)
 {
-    log_err("The write-ahead log in %s does not know the meta group of this node any more: this "
-            "disk has lost data. Remove %s to let the node join as a new one",
-            js->dir, js->dir);
+    log_err(
+        "The write-ahead log in %s/wal does not know the meta group of this node any more: this "
+        "disk has lost data",
+        js->dir);
     return ERR_CORRUPT;
 }
 
@@ -457,6 +458,11 @@ static int open_group(struct js *js)
     if (js_group_found(js, META_GID, &found)) {
         struct group_options options = group_options(js, found.raft_id);
         int rv = group_open(js->host, &options, &js->meta_group);
+        if (rv == ERR_CORRUPT) {
+            log_err("The checkpoints in %s/store hold less of the meta group than the write-ahead "
+                    "log in %s/wal builds on: this disk has lost data",
+                    js->dir, js->dir);
+        }
         if (rv != ERR_NOTFOUND) {
             return rv;
         }
@@ -581,9 +587,7 @@ int js_meta_start(struct js *js)
         return rv;
     }
     if (rv != 0) {
-        log_err("The meta state in %s/store cannot be read. Remove %s to let the node join as a "
-                "new one",
-                js->dir, js->dir);
+        log_err("The meta state in %s/store cannot be read", js->dir);
         return ERR_CORRUPT;
     }
     rv = js_meta_image_start(js);

@@ -12,6 +12,7 @@
 #include "storage/base/crc32c.h"
 #include "storage/base/err.h"
 #include "storage/base/log.h"
+#include "storage/small_file.h"
 
 #define FILE_NAME "meta_new_ids"
 
@@ -25,7 +26,7 @@ void js_meta_image_begin(struct js *js)
     js->meta_new_from = meta_next_raft_id(js->meta);
     buf_append_u64(&b, js->meta_new_from);
     buf_append_u32(&b, crc32c(0, b.ptr, b.len));
-    int rv = js_file_write(js, FILE_NAME, buf_slice(&b));
+    int rv = small_file_write(file_ops_posix(), js->dir, FILE_NAME, buf_slice(&b));
     buf_close(&b);
     if (rv != 0) {
         const struct file_ops *ops = file_ops_posix();
@@ -37,7 +38,7 @@ int js_meta_image_start(struct js *js)
 {
     uint8_t bytes[16];
     size_t n = 0;
-    int rv = js_file_read(js, FILE_NAME, bytes, sizeof bytes, &n);
+    int rv = small_file_read(file_ops_posix(), js->dir, FILE_NAME, bytes, sizeof bytes, &n);
     if (rv == ERR_NOTFOUND) {
         return 0;
     }
@@ -45,7 +46,8 @@ int js_meta_image_start(struct js *js)
     uint64_t raft_id = reader_u64(&r);
     uint32_t crc = reader_u32(&r);
     if (rv != 0 || r.failed || r.len != 0 || raft_id == 0 || crc != crc32c(0, bytes, 8)) {
-        log_err("%s/" FILE_NAME " cannot be read", js->dir);
+        log_err("%s/" FILE_NAME " cannot be read: which replicas are new here is not known",
+                js->dir);
         return ERR_CORRUPT;
     }
     js->meta_new_from = raft_id;
@@ -57,7 +59,7 @@ void js_meta_image_tick(struct js *js)
     if (js->meta_new_from == 0 || js->is_meta_switching || !js_meta_is_born(js)) {
         return;
     }
-    int rv = js_file_remove(js, FILE_NAME);
+    int rv = small_file_remove(file_ops_posix(), js->dir, FILE_NAME);
     if (rv != 0) {
         const struct file_ops *ops = file_ops_posix();
         js_die(js, "Removing " FILE_NAME, rv, ops->last_errno(ops->ctx), js->dir);

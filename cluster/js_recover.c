@@ -308,7 +308,7 @@ int recover_main(int args_count, char **args)
     if (rv == ERR_EXISTS) {
         return refuse(r.store_dir, "a node runs on it: stop it first");
     }
-    rv = rv == 0 ? identity_look(r.store_dir, &id) : rv;
+    rv = rv == 0 ? identity_look(file_ops_posix(), r.store_dir, &id) : rv;
     if (rv != 0) {
         return refuse(r.store_dir, rv == ERR_NOTFOUND ? "there is no store of weir" : err_text(rv));
     }

@@ -321,7 +321,9 @@ static void load_identity(struct node *n)
         if (locked != ERR_EXISTS) {
             js_make_room(dir);
         }
-        int rv = locked == ERR_EXISTS ? 0 : identity_open(dir, &id, error, sizeof error);
+        int rv = locked == ERR_EXISTS
+                     ? 0
+                     : identity_open(file_ops_posix(), dir, &id, error, sizeof error);
         if (rv != 0) {
             log_fatal("Can't start JetStream: %s", error);
         }
