@@ -334,6 +334,19 @@ static uint64_t find_message(const struct stream *s, const struct api_msg_get *g
     return stream_get_message(s, from, &info) ? from : 0;
 }
 
+/* The one by its number that no index knows any more, while the block that had it is damaged: a
+ * replica that stands alone runs without (js_stream.c). */
+static bool is_unreadable(const struct js_stream *st, const struct api_msg_get *g)
+{
+    struct store_view v;
+    if (g->seq == 0 || g->last_by_subj != NULL || g->next_by_subj != NULL ||
+        g->start_time_ns != INT64_MIN) {
+        return false;
+    }
+    int rv = store_read(st->store, g->seq, &v);
+    return rv == ERR_CORRUPT || rv == ERR_AGAIN;
+}
+
 static void read_message(struct js_stream *st, const struct js_api_call *call,
                          const struct api_msg_get *g)
 {
@@ -343,8 +356,10 @@ static void read_message(struct js_stream *st, const struct js_api_call *call,
     wait->no_hdr = g->no_hdr;
     buf_append_slice(&wait->inbox, call->inbox);
     uint64_t seq = find_message(st->machine, g);
-    if (seq == 0) {
+    if (seq == 0 && !is_unreadable(st, g)) {
         on_message(st, wait, ERR_NOTFOUND, NULL);
+    } else if (seq == 0) {
+        js_send_read(st, g->seq, on_message, wait);
     } else {
         js_send_read(st, seq, on_message, wait);
     }

@@ -80,6 +80,18 @@ bool js_mend_is_lost(const struct js_stream *st, uint64_t seq)
     return false;
 }
 
+uint64_t js_mend_next_lost(const struct js_stream *st, uint64_t seq)
+{
+    uint64_t best = 0;
+    for (size_t i = 0; i < st->lost_count; i++) {
+        uint64_t first = st->lost[i].first_seq > seq ? st->lost[i].first_seq : seq;
+        if (first <= st->lost[i].last_seq && (best == 0 || first < best)) {
+            best = first;
+        }
+    }
+    return best;
+}
+
 /* Forget what was said of the block. */
 static void lost_clear(struct js_stream *st, uint64_t first_seq, uint64_t last_seq)
 {
@@ -171,8 +183,9 @@ static void block_end(struct js_mend *m)
 {
     struct js_stream *st = m->st;
     uint64_t next_seq = m->last_seq + 1;
+    /* A replica that stands alone runs without knowing what it lost (js_stream.c). */
     if (store_mend_missing(st->store, m->first_seq, &(uint64_t){0}, &(uint64_t){0}) &&
-        store_stream_is_whole(st->store)) {
+        (store_stream_is_whole(st->store) || st->state == JS_STREAM_OK)) {
         block_failed(m); /* Before it goes back to the cache. */
     }
     if (store_mend_end(st->store, m->last_seq) == 0) {

@@ -186,6 +186,16 @@ static bool dump_more(void *arg)
         struct store_view view;
         uint64_t seq =
             st == NULL ? 0 : msg_index_at_or_above(stream_index(st->machine), d->next_seq);
+        uint64_t lost = st == NULL ? 0 : js_mend_next_lost(st, d->next_seq);
+        if (lost != 0 && (seq == 0 || lost < seq)) { /* Not even the index knows of it. */
+            d->next_seq = lost;
+            if (write_damaged(d) != 0) {
+                dump_end(d);
+                return false;
+            }
+            d->next_seq = lost + 1;
+            continue;
+        }
         if (seq == 0) {
             dump_end(d);
             return false;
