@@ -334,7 +334,10 @@ static void started(struct js_stream *st, int rv)
         if (rv == ERR_CORRUPT || rv == ERR_INVALID) {
             js_rebuild_wanted(st, "its state and its log do not fit together");
         }
-        if (rv != ERR_NOTFOUND) {
+        if (rv == ERR_IO) {
+            log_err("Stream %s: the replica on this node does not start: %s: %s", st->name,
+                    store_error_path(st->js->store), err_text(rv));
+        } else if (rv != ERR_NOTFOUND) {
             log_err("Stream %s: the replica on this node does not start: %s", st->name,
                     js_version_error_text(rv));
         } /* Lost or deleted: meta will know, see js_meta_tick. */

@@ -294,11 +294,7 @@ int checkpoint_files_open(const struct file_ops *ops, const char *dir, uint64_t 
         char path[PATH_BYTES];
         checkpoint_path(dir, generation, i, path, sizeof path);
         int got = ops->open(ops->ctx, path, FILE_READ, &files.copies[i]);
-        if (got != 0 && got != ERR_NOTFOUND) {
-            checkpoint_files_close(ops, &files);
-            return got;
-        }
-        rv = got == 0 ? 0 : rv;
+        rv = got == 0 || rv == ERR_NOTFOUND ? got : rv;
     }
     if (rv == 0) {
         *ret_files = files;
@@ -343,9 +339,10 @@ int checkpoint_read_place(const struct file_ops *ops, const struct checkpoint_fi
                           struct buf *out)
 {
     int rv = ERR_CORRUPT;
-    for (unsigned i = 0; i < CHECKPOINT_COPIES && rv == ERR_CORRUPT; i++) {
+    for (unsigned i = 0; i < CHECKPOINT_COPIES && rv != 0; i++) {
         if (files->copies[i] != NULL) {
-            rv = read_item(ops, files->copies[i], gid, place, key, out);
+            int got = read_item(ops, files->copies[i], gid, place, key, out);
+            rv = got == 0 || rv == ERR_CORRUPT ? got : rv;
         }
     }
     return rv;

@@ -146,10 +146,10 @@ static int load_damaged(struct block *b, struct load_block *found, store_info_cb
         found->state = LOAD_READ;
         return 0;
     }
-    if (rv == ERR_IO) {
+    if (rv == ERR_NOMEM) {
         return rv;
     }
-    found->state = LOAD_LOST;
+    found->state = LOAD_LOST; /* A sector that cannot be read, twice, is damage like any other. */
     return 0;
 }
 
@@ -187,9 +187,6 @@ static int load_block(struct block *b, struct store_load *ld, struct load_block 
         return 0;
     }
     int rv = read_tail(b, scratch);
-    if (rv == ERR_IO) {
-        return rv;
-    }
     struct block_owner owner = {.gid = b->s->gid, .sid = b->s->sid};
     struct block_meta meta = block_meta_of(b);
     struct block_index ix;
@@ -272,6 +269,9 @@ int store_load_end(struct store_load *ld)
 {
     struct store_stream *s = ld->s;
     int rv = ld->status;
+    if (rv == ERR_IO) {
+        store_fail(s->store, s->store->dir); /* No copy of the journal can be read. */
+    }
     for (size_t i = s->head; i < s->end && ld->info != NULL; i++) {
         settle(s->blocks[i], &ld->blocks[i - s->head]);
     }

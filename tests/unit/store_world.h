@@ -56,6 +56,8 @@ void world_remove(struct world *w, uint64_t gid, uint64_t first, uint64_t last);
 int world_read(struct world *w, struct store_stream *s, uint64_t seq, struct store_view *v);
 bool view_is(const struct store_view *v, const struct store_message *m);
 void world_check_reads(struct world *w, uint64_t gid, const struct model *m);
+/* Load the stream, and compare what is handed out. Returns as store_stream_load(). */
+int world_load(struct world *w, uint64_t gid, const struct model *m);
 void world_check_stream(struct world *w, uint64_t gid, const struct model *m);
 struct store_flush *world_flush_begin(struct world *w, unsigned gids, uint64_t *rng);
 void world_flush(struct world *w, unsigned gids, uint64_t *rng);
