@@ -107,12 +107,14 @@ static void spans_drop_below(struct raft_group *g, uint64_t index)
 }
 
 /* Entries that were appended during the run are behind it by index, and in the middle of it by LSN.
- * What is needed is asked of the span in front: none behind it may be older. */
+ * What is needed is asked of the span in front: none behind it may be older.
+ * A broken group appends nothing: behind what it carried is what could not be read. */
 void log_spans_replace(struct raft_group *g, const struct span *spans, unsigned count)
 {
     uint64_t last = count == 0 ? 0 : spans[count - 1].last;
     unsigned behind = 0;
-    while (behind < g->spans_count && span_at(g, g->spans_count - 1 - behind)->last > last) {
+    while (!g->is_broken && behind < g->spans_count &&
+           span_at(g, g->spans_count - 1 - behind)->last > last) {
         behind++;
     }
     struct span *kept = xcalloc(behind + 1u, sizeof *kept);
