@@ -299,6 +299,18 @@ void entry_rebase_time(struct entry_builder *b, int64_t time_ns)
     msgpack_pack_int64(&pk, time_ns);
 }
 
+void entry_time_unsure(struct entry_builder *b, int64_t lag_ns)
+{
+    begin_op(b, OP_TIME_UNSURE, 1);
+    put_u64(b, (uint64_t)lag_ns);
+}
+
+void entry_time_sure(struct entry_builder *b, int64_t shift_ns)
+{
+    begin_op(b, OP_TIME_SURE, 1);
+    put_u64(b, (uint64_t)shift_ns);
+}
+
 /* ---- Decoding: a bounded cursor over the few msgpack types that occur ---- */
 
 static uint64_t get_be(struct reader *r, size_t width)
@@ -588,6 +600,8 @@ static int op_fields(uint64_t type)
     case OP_CLOCK:
     case OP_DIGEST:
         return 0;
+    case OP_TIME_UNSURE:
+    case OP_TIME_SURE:
     case OP_SEAL:
     case OP_VERSION:
     case OP_REBASE_TIME:
@@ -658,6 +672,15 @@ static int get_op(struct reader *r, uint32_t fields, struct op *op)
     case OP_REBASE_TIME:
         op->u.time_ns = get_i64(r);
         break;
+    case OP_TIME_UNSURE:
+    case OP_TIME_SURE: {
+        uint64_t shift_ns = get_u64(r);
+        if (shift_ns > INT64_MAX) {
+            return ERR_INVALID;
+        }
+        op->u.shift_ns = (int64_t)shift_ns;
+        break;
+    }
     case OP_JOB_STEP:
     case OP_CLOCK:
     case OP_DIGEST:

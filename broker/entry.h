@@ -21,6 +21,8 @@
  *   DIGEST             [15]
  *   VERSION            [16, version]
  *   REBASE_TIME        [17, time_ns]
+ *   TIME_UNSURE        [21, lag_ns]     from machine version 2 on
+ *   TIME_SURE          [22, shift_ns]
  *
  *   message            [subject, headers | nil, payload]
  *                      [subject, headers | nil, payload, {option: value}]
@@ -42,10 +44,11 @@
 #define ENTRY_FORMAT 1u
 #define ENTRY_MACHINE_VERSION_FIRST 1u /* The oldest rules this build knows: of new streams. */
 #ifdef WEIR_NEXT_MACHINE               /* Only in tests/system/test_upgrade.py. */
-#define ENTRY_MACHINE_VERSION 2u
+#define ENTRY_MACHINE_VERSION 3u
 #else
-#define ENTRY_MACHINE_VERSION 1u /* The newest. */
+#define ENTRY_MACHINE_VERSION 2u /* The newest. */
 #endif
+#define ENTRY_MACHINE_VERSION_SHIFTS 2u /* Stamps can be unsure: stream_shift.c. */
 #define ENTRY_OPS_MAX 65536u
 
 enum op_type {
@@ -69,6 +72,8 @@ enum op_type {
     OP_BATCH_ABORT = 18,   /* Reserved. */
     OP_RESTORE_BEGIN = 19, /* Reserved. */
     OP_RESTORE_END = 20,   /* Reserved. */
+    OP_TIME_UNSURE = 21,
+    OP_TIME_SURE = 22,
 };
 
 /* Keys of a message's option map. */
@@ -156,6 +161,7 @@ struct op {
         struct slice config; /* CONFIG */
         uint32_t version;    /* VERSION */
         int64_t time_ns;     /* REBASE_TIME */
+        int64_t shift_ns;    /* TIME_UNSURE, TIME_SURE: not negative */
     } u;
 };
 
@@ -226,4 +232,8 @@ void entry_clock(struct entry_builder *b);
 void entry_digest(struct entry_builder *b);
 void entry_version(struct entry_builder *b, uint32_t version);
 void entry_rebase_time(struct entry_builder *b, int64_t time_ns);
+/* From here on stamps may be too early, by @lag_ns if that is right, 0: nobody knows. Until here
+ * they were, by @shift_ns. */
+void entry_time_unsure(struct entry_builder *b, int64_t lag_ns);
+void entry_time_sure(struct entry_builder *b, int64_t shift_ns);
 #endif

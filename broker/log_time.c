@@ -205,3 +205,29 @@ int64_t log_time_now(struct log_time *t, const struct agreed_time *a, int64_t mo
     int64_t agreed_ns = a->base_ns + mono_ns;
     return agreed_ns > ns ? agreed_ns : ns;
 }
+
+int64_t log_time_run_on(struct log_time *t, const struct agreed_time *a, int64_t mono_ns)
+{
+    return run_on(t, a, mono_ns);
+}
+
+/* Is the agreed clock known and believed? And by how much it is ahead of what runs on. */
+static bool is_sure_of(struct log_time *t, const struct agreed_time *a, int64_t mono_ns,
+                       int64_t *ret_shift_ns)
+{
+    int64_t ahead_ns = a->is_known ? a->base_ns + mono_ns - run_on(t, a, mono_ns) : 0;
+    *ret_shift_ns = ahead_ns > 0 ? ahead_ns : 0;
+    return a->is_known && log_time_doubt(t, a, mono_ns) == 0;
+}
+
+enum log_time_news log_time_news(struct log_time *t, const struct agreed_time *a, int64_t mono_ns,
+                                 bool is_told_unsure, int64_t told_lag_ns, int64_t *ret_ns)
+{
+    bool is_sure = is_sure_of(t, a, mono_ns, ret_ns);
+    if (is_sure) {
+        *ret_ns = *ret_ns < TIME_SHIFT_MIN_NS ? 0 : *ret_ns;
+        return is_told_unsure ? LOG_TIME_SURE : LOG_TIME_NO_NEWS;
+    }
+    bool is_news = !is_told_unsure || (a->is_known && !is_near(*ret_ns, told_lag_ns));
+    return is_news ? LOG_TIME_UNSURE : LOG_TIME_NO_NEWS;
+}

@@ -15,7 +15,8 @@
  * Log time is that of the last entry applied and what has passed since. The agreed clock moves it
  * forward: by up to TIME_JUMP_NS at once, by more only when it has stood for TIME_STAND_NS, so that
  * nothing expires by a clock that is about to be put right. It never goes back: ahead of the agreed
- * clock it runs 1 ms a second slower, so ages are kept to a thousandth.
+ * clock it runs 1 ms a second slower, so ages are kept to a thousandth. What is stamped while it is
+ * not known or not believed is told in the log (stream_shift.h).
  *
  * All times in ns; mono_ns is of a monotonic clock of this node that also counts while the machine
  * sleeps. A clock's base is what it shows less mono_ns, at the same moment. */
@@ -28,6 +29,7 @@
 #define TIME_SKEW_NS 1000000000ll
 #define TIME_JUMP_NS (3600 * 1000000000ll)
 #define TIME_STAND_NS (60 * 1000000000ll)
+#define TIME_SHIFT_MIN_NS 100000000ll
 #define TIME_SLEW_DIVISOR 1000
 #define TIME_VERDICT_NS 1000000000ll /* So long skew must last to count, or to be over. */
 #define TIME_CLOCKS_MAX 65u          /* PEERS_MAX and this node. */
@@ -114,6 +116,17 @@ void log_time_start(struct log_time *t, int64_t ns, int64_t mono_ns);
 void log_time_applied(struct log_time *t, int64_t ns, const struct agreed_time *a, int64_t mono_ns);
 /* The time to stamp an entry with now, and to compare due times with. */
 int64_t log_time_now(struct log_time *t, const struct agreed_time *a, int64_t mono_ns);
+/* The log's time by what passed alone: to stamp with while its stamps are unsure. */
+int64_t log_time_run_on(struct log_time *t, const struct agreed_time *a, int64_t mono_ns);
+/* What a leader is to tell of its stamps (stream_shift.h), given what was told last. It has applied
+ * all that came before. Less than TIME_SHIFT_MIN_NS is no shift. */
+enum log_time_news {
+    LOG_TIME_NO_NEWS,
+    LOG_TIME_UNSURE, /* With *ret_ns: the lag; also when it is another one. */
+    LOG_TIME_SURE,   /* With *ret_ns: the shift. */
+};
+enum log_time_news log_time_news(struct log_time *t, const struct agreed_time *a, int64_t mono_ns,
+                                 bool is_told_unsure, int64_t told_lag_ns, int64_t *ret_ns);
 /* By how much the agreed clock is ahead of the log's time while that is not believed; 0: it is. */
 int64_t log_time_doubt(struct log_time *t, const struct agreed_time *a, int64_t mono_ns);
 #endif

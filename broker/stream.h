@@ -126,7 +126,9 @@ struct stream_effects {
     struct effect_digest digest;
     bool is_leader_changed; /* The entry holds a LEAD op. */
     bool is_config_changed;
-    uint8_t **texts; /* Private. */
+    bool is_unsure_told; /* It holds TIME_UNSURE, */
+    bool is_sure_told;   /* or TIME_SURE. */
+    uint8_t **texts;     /* Private. */
     size_t texts_count, texts_cap;
 };
 void stream_effects_clear(struct stream_effects *e);
@@ -208,6 +210,9 @@ int stream_step(struct stream *s, uint64_t index, uint64_t term, struct slice en
 /* Log time at which a CLOCK would change something visible (expiry, consumers); STREAM_DUE_NEVER. A
  * leader waits at least STREAM_DUE_SHARED_NS between two. */
 int64_t stream_next_due(const struct stream *s);
+/* Its stamps are known to be unsure: TIME_UNSURE is applied, and TIME_SURE not yet. With the lag
+ * that was told last, 0: none. */
+bool stream_is_unsure(const struct stream *s, int64_t *ret_lag_ns);
 /* Work is left for a JOB_STEP: propose one, one at a time. */
 bool stream_wants_job_step(const struct stream *s);
 

@@ -1,14 +1,18 @@
 /* Checkpoint items of a stream; all numbers little-endian.
  *
- *   "m"                          configuration: canonical JSON
- *   "v"                          its version u64; only if there is one
- *   "s"                          format u8, machine version u32, applied index u64, term u64,
- * created, time, last time i64, last seq, payload chain, next consumer id, messages, bytes, index
- * hash, dedup head, dedup tail u64, last message id (the rest) "j"                          jobs:
- * count u32; each type u8, request, cursor, upper, left, done u64, filter length u32, filter "o"
- * node u64 origin u64      an origin lane: stream_lane.c "d" chunk u64                ids at
- * positions [first, ..): first u64, count u32; each seq u64, time i64, length u32, text "c"...
- * consumers: consumer.c */
+ * - "m": configuration, canonical JSON
+ * - "v": its version u64; only if there is one
+ * - "s": format u8, machine version u32, applied index u64, term u64, created, time, last time i64,
+ *   last seq, payload chain, next consumer id, messages, bytes, index hash, dedup head, dedup tail
+ *   u64, last message id (the rest)
+ * - "j": jobs: count u32; each type u8, request, cursor, upper, left, done u64, filter length u32,
+ *   filter
+ * - "t": stamps that were too early (stream_shift.h), only if there were any: open until u64, count
+ *   u32; each first seq, last seq, shift u64, is unsure u8
+ * - "o" node u64 origin u64: an origin lane (stream_lane.c)
+ * - "d" chunk u64: ids at positions [first, ..): first u64, count u32; each seq u64, time i64,
+ * length u32, text
+ * - "c"...: consumers (consumer.c) */
 #include <assert.h>
 #include <stdlib.h>
 #define XXH_INLINE_ALL
@@ -64,6 +68,9 @@ uint64_t stream_hash(const struct stream *s)
     buf_append_slice(&b, buf_slice(&s->config_json));
     if (s->config_version != 0) {
         buf_append_u64(&b, s->config_version);
+    }
+    if (s->shifts.count > 0) {
+        shifts_save(&s->shifts, &b);
     }
     buf_append_u64(&b, s->dedup.sum);
     for (size_t i = 0; i < s->lanes.count; i++) {
@@ -150,8 +157,10 @@ static void save_dedup(struct stream *s, bool is_full, stream_item_cb cb, void *
             cb(arg, buf_slice(&key), SLICE_EMPTY, true);
         }
     }
-    uint64_t from = is_full ? first : d->saved_tail / DEDUP_CHUNK;
-    bool is_changed = is_full || d->tail != d->saved_tail;
+    uint64_t from_pos = d->saved_tail;
+    from_pos = d->is_shifted && d->shifted_from < from_pos ? d->shifted_from : from_pos;
+    uint64_t from = is_full ? first : from_pos / DEDUP_CHUNK;
+    bool is_changed = is_full || d->tail != d->saved_tail || d->is_shifted;
     for (uint64_t chunk = from > first ? from : first; is_changed && !is_empty && chunk < end;
          chunk++) {
         chunk_key(&key, chunk);
@@ -161,6 +170,7 @@ static void save_dedup(struct stream *s, bool is_full, stream_item_cb cb, void *
     /* An empty ring has no chunk; the one its positions point into must not be deleted twice. */
     d->saved_head = is_empty ? d->tail : d->head;
     d->saved_tail = d->tail;
+    d->is_shifted = false;
     buf_close(&key);
     buf_close(&value);
 }
@@ -185,6 +195,12 @@ void stream_checkpoint(struct stream *s, bool is_full, stream_item_cb cb, void *
         save_jobs(s, &value);
         cb(arg, SLICE_LIT("j"), buf_slice(&value), false);
         s->is_jobs_dirty = false;
+    }
+    if (s->shifts.is_dirty || (is_full && s->shifts.count > 0)) {
+        buf_clear(&value);
+        shifts_save(&s->shifts, &value);
+        cb(arg, SLICE_LIT("t"), buf_slice(&value), false);
+        s->shifts.is_dirty = false;
     }
     buf_close(&value);
     save_lanes(s, is_full, cb, arg);
@@ -341,7 +357,7 @@ static int load_chunk(struct stream *s, struct slice value)
 /* The order in which items must be loaded. */
 static int item_rank(struct slice key)
 {
-    static const char order[] = "smvjodc";
+    static const char order[] = "smvjtodc";
     const char *at = key.len == 0 ? NULL : strchr(order, key.ptr[0]);
     return at == NULL || key.ptr[0] == 0 ? (int)sizeof order : (int)(at - order);
 }
@@ -380,6 +396,8 @@ static int load_item(struct stream_restore *r, const struct restore_item *item)
         return load_config_version(s, item->value);
     case 'j':
         return load_jobs(s, item->value);
+    case 't':
+        return shifts_load(&s->shifts, item->value);
     case 'o':
         return load_lane(s, item->key, item->value);
     case 'd':

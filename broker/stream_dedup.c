@@ -130,6 +130,22 @@ void dedup_drop(struct dedup *d, int64_t time_ns, uint64_t max)
     }
 }
 
+void dedup_shift(struct dedup *d, uint64_t first_seq, uint64_t last_seq, int64_t shift_ns)
+{
+    uint64_t pos = d->tail;
+    for (; pos > d->head && dedup_at(d, pos - 1)->seq >= first_seq; pos--) {
+        struct dedup_id *id = &d->ids[(pos - 1) & (d->cap - 1)];
+        if (id->seq > last_seq) {
+            continue;
+        }
+        d->sum -= id_sum(id);
+        id->time_ns = id->time_ns > INT64_MAX - shift_ns ? INT64_MAX : id->time_ns + shift_ns;
+        d->sum += id_sum(id);
+    }
+    d->shifted_from = d->is_shifted && d->shifted_from < pos ? d->shifted_from : pos;
+    d->is_shifted = true;
+}
+
 void dedup_check(const struct dedup *d)
 {
     uint64_t sum = 0;

@@ -4,6 +4,8 @@
  * still here. Positions count on for ever, so that checkpoints can write the ids in chunks. */
 #ifndef BROKER_STREAM_DEDUP_H
 #define BROKER_STREAM_DEDUP_H
+#include <stdbool.h>
+
 #include "storage/base/buf.h"
 
 #define DEDUP_IDS_MAX (8u * 1024 * 1024) /* The oldest gives way. */
@@ -29,6 +31,8 @@ struct dedup {
     uint64_t sum;        /* Of the hashes of what is held. */
     uint64_t saved_head; /* As of the last checkpoint. */
     uint64_t saved_tail;
+    bool is_shifted; /* Since then, from this position on. */
+    uint64_t shifted_from;
 };
 
 void dedup_close(struct dedup *d);
@@ -37,6 +41,8 @@ const struct dedup_id *dedup_find(const struct dedup *d, struct slice id);
 void dedup_add(struct dedup *d, struct slice id, uint64_t seq, int64_t time_ns);
 /* Drop up to @max ids from before or at @time_ns. */
 void dedup_drop(struct dedup *d, int64_t time_ns, uint64_t max);
+/* Those of messages in [first_seq, last_seq] are younger than was thought. */
+void dedup_shift(struct dedup *d, uint64_t first_seq, uint64_t last_seq, int64_t shift_ns);
 void dedup_clear(struct dedup *d);
 const struct dedup_id *dedup_at(const struct dedup *d, uint64_t pos);
 struct slice dedup_text(const struct dedup *d, const struct dedup_id *id);

@@ -30,6 +30,8 @@ void stream_effects_clear(struct stream_effects *e)
     e->has_digest = false;
     e->is_leader_changed = false;
     e->is_config_changed = false;
+    e->is_unsure_told = false;
+    e->is_sure_told = false;
 }
 
 void stream_effects_close(struct stream_effects *e)

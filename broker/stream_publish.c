@@ -170,6 +170,7 @@ static uint64_t store(struct stream *s, const struct publish_message *m, uint64_
     }
     s->budget += 2; /* Each message may push out one of its subject and one of the stream. */
     uint64_t seq = ++s->last_seq;
+    int64_t shift_ns = shifts_stored(&s->shifts, seq);
     uint32_t id = subject_table_add(&s->index.subjects, m->subject, hash);
     msg_index_add(&s->index, seq, s->time_ns, id, size);
     s->last_time_ns = s->time_ns;
@@ -184,7 +185,7 @@ static uint64_t store(struct stream *s, const struct publish_message *m, uint64_
         buf_append_slice(&s->last_msg_id, m->msg_id);
     }
     if (m->msg_id.len > 0 && s->config.duplicate_window_ns > 0) {
-        dedup_add(&s->dedup, m->msg_id, seq, s->time_ns);
+        dedup_add(&s->dedup, m->msg_id, seq, s->time_ns + shift_ns);
     }
     if (s->consumers != NULL) {
         s->ops->stored(s->consumers, seq, id);

@@ -4,6 +4,7 @@
 #include "broker/stream.h"
 #include "broker/stream_dedup.h"
 #include "broker/stream_lane.h"
+#include "broker/stream_shift.h"
 
 /* Numbers of api_error_map.h. */
 enum {
@@ -54,6 +55,7 @@ struct stream {
     struct msg_index index;
     struct dedup dedup;
     struct lanes lanes;
+    struct shifts shifts;
     struct stream_job jobs[STREAM_JOBS_MAX];
     size_t jobs_count;
     const struct stream_consumer_ops *ops; /* NULL: no consumers. */

@@ -129,6 +129,10 @@ int64_t js_now_ns(const struct js *js)
 
 int64_t js_stream_now_ns(struct js_stream *st)
 {
+    int64_t lag_ns;
+    if (st->is_unsure_pending || (st->machine != NULL && stream_is_unsure(st->machine, &lag_ns))) {
+        return log_time_run_on(&st->time, &st->js->clock.agreed, loop_mono_ns(st->js->loop));
+    }
     return log_time_now(&st->time, &st->js->clock.agreed, loop_mono_ns(st->js->loop));
 }
 
@@ -136,6 +140,49 @@ void js_stream_time_applied(struct js_stream *st)
 {
     log_time_applied(&st->time, stream_time_ns(st->machine), &st->js->clock.agreed,
                      loop_mono_ns(st->js->loop));
+}
+
+/* ---- What a leader does not know yet (broker/stream_shift.h) ---- */
+
+void js_clock_lead(struct js_stream *st)
+{
+    st->is_sure_pending = false;
+    st->is_unsure_pending = stream_machine_version(st->machine) >= ENTRY_MACHINE_VERSION_SHIFTS;
+    if (st->is_unsure_pending) { /* Stamps run on from here, whatever the clock says. */
+        entry_time_unsure(&st->batch, 0);
+    }
+}
+
+void js_clock_applied(struct js_stream *st)
+{
+    const struct stream_effects *e = &st->effects;
+    st->is_unsure_pending = st->is_unsure_pending && !e->is_unsure_told;
+    st->is_sure_pending = st->is_sure_pending && !e->is_sure_told;
+}
+
+bool js_clock_leads(struct js_stream *st)
+{
+    int64_t ns;
+    int64_t told_ns;
+    bool is_unsure = stream_is_unsure(st->machine, &told_ns);
+    if (stream_machine_version(st->machine) < ENTRY_MACHINE_VERSION_SHIFTS ||
+        st->is_unsure_pending || st->is_sure_pending) {
+        return false;
+    }
+    switch (log_time_news(&st->time, &st->js->clock.agreed, loop_mono_ns(st->js->loop), is_unsure,
+                          told_ns, &ns)) {
+    case LOG_TIME_UNSURE:
+        st->is_unsure_pending = true;
+        entry_time_unsure(&st->batch, ns);
+        return true;
+    case LOG_TIME_SURE:
+        st->is_sure_pending = true;
+        entry_time_sure(&st->batch, ns);
+        return true;
+    case LOG_TIME_NO_NEWS:
+    default:
+        return false;
+    }
 }
 
 void js_clock_tell_stream(struct js_stream *st)

@@ -228,6 +228,8 @@ struct js_stream {
     bool is_member_lagging;
     bool is_job_proposed;
     bool is_clock_proposed;
+    bool is_unsure_pending; /* TIME_UNSURE is on its way: stamps run on already. */
+    bool is_sure_pending;
     struct js_request *requests;
     /* Who waits for the first leader to answer the creation. */
     struct list created_for;
@@ -495,6 +497,12 @@ int64_t js_stream_now_ns(struct js_stream *st);
 void js_stream_time_applied(struct js_stream *st);
 /* Of a new leader: log what its clients should know. */
 void js_clock_tell_stream(struct js_stream *st);
+/* Behind LEAD in the open batch: whether the time is known is seen when that is applied. */
+void js_clock_lead(struct js_stream *st);
+/* The leader has applied an entry of its own. */
+void js_clock_applied(struct js_stream *st);
+/* Looks whether what is known of the time has changed; true: there is an op in the open batch. */
+bool js_clock_leads(struct js_stream *st);
 json_t *js_clock_json(struct js *js);
 
 /* ---- js_flush.c ---- */

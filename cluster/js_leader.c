@@ -379,6 +379,10 @@ void js_leader_tick(struct js *js)
         }
         propose_digest(st);
         js_version_tick(st);
+        if (js_clock_leads(st)) {
+            js_propose_grown(st);
+            js_leader_turn_wanted(st);
+        }
         int64_t now = js_stream_now_ns(st);
         bool is_due = st->closed_bytes > 0 || stream_wants_job_step(st->machine) ||
                       stream_next_due(st->machine) <= now || delivery_next_due(st->delivery) <= now;
@@ -500,6 +504,7 @@ void js_leader_effects(struct js_stream *st, uint64_t token)
     }
     st->is_job_proposed = false;
     st->is_clock_proposed = false;
+    js_clock_applied(st);
     if (e->is_leader_changed && token == st->lead_token && !st->is_led) {
         begin_serving(st);
     }

@@ -75,6 +75,7 @@ void js_propose_begin(struct js_stream *st)
     st->timed_token = 0;
     entry_begin(&st->batch, stream_machine_version(st->machine));
     entry_lead(&st->batch, st->js->ctx->node_id, ENTRY_MACHINE_VERSION);
+    js_clock_lead(st);
 }
 
 /* ERR_FULL and the like: it is tried again. */

@@ -69,6 +69,10 @@ bool script_entry(struct reader *r, struct entry_builder *b, uint64_t index)
             entry_job_step(b);
             entry_clock(b);
             entry_digest(b);
+            if (x >= 128) {
+                entry_time_sure(b, (int64_t)(x % 8) * 1000);
+                entry_time_unsure(b, (int64_t)(x % 16) * 1000);
+            }
         } else if (x >= 250) {
             entry_seal(b, 1);
         } else {

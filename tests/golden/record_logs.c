@@ -433,6 +433,31 @@ static void config_changes(struct recorder *w)
     finish(w);
 }
 
+/* Version 2: all nodes are down, and time is not known at first. */
+static void shifts(struct recorder *w)
+{
+    begin(w);
+    entry_version(&w->b, ENTRY_MACHINE_VERSION_SHIFTS);
+    end(w);
+    set_consumers(w);
+    for (unsigned i = 0; i < 40; i++) {
+        int64_t lag_ns = (int64_t)(1 + draw(w, 30)) * SECOND;
+        begin(w);
+        entry_time_unsure(&w->b, draw(w, 3) == 0 ? 0 : lag_ns);
+        end(w);
+        draw_entries(w, (unsigned)draw(w, 10));
+        if (draw(w, 3) != 0) {
+            begin(w);
+            entry_time_sure(&w->b, draw(w, 4) == 0 ? 0 : lag_ns);
+            end(w);
+            draw_entries(w, (unsigned)draw(w, 4));
+            w->now_ns += draw(w, 5) == 0 ? 0 : lag_ns;
+        }
+        draw_entries(w, (unsigned)draw(w, 10));
+    }
+    finish(w);
+}
+
 /* ---- Recipes ---- */
 
 #define COMMON "\"name\":\"G\",\"subjects\":[\"a.*\",\"b.>\"]"
@@ -441,27 +466,29 @@ static const struct recipe {
     const char *name;
     const char *config;
     void (*record)(struct recorder *w);
+    uint32_t version; /* That brought it; 0: the first. */
 } recipes[] = {
     {"limits",
      "{" COMMON ",\"max_msgs_per_subject\":12,\"max_msgs\":90,\"max_bytes\":9000,"
      "\"duplicate_window\":2000000000,\"allow_rollup_hdrs\":true}",
-     all_sorts},
+     all_sorts, 0},
     {"discard_new",
      "{" COMMON ",\"discard\":\"new\",\"discard_new_per_subject\":true,\"max_msgs_per_subject\":10,"
      "\"max_msgs\":70,\"max_bytes\":7000,\"duplicate_window\":2000000000,\"max_msg_size\":60,"
      "\"allow_rollup_hdrs\":true}",
-     all_sorts},
+     all_sorts, 0},
     {"age",
      "{" COMMON ",\"max_age\":3000000000,\"duplicate_window\":1000000000,\"max_consumers\":4,"
      "\"allow_rollup_hdrs\":true}",
-     all_sorts},
+     all_sorts, 0},
     {"workqueue", "{" COMMON ",\"retention\":\"workqueue\",\"duplicate_window\":2000000000}",
-     all_sorts},
+     all_sorts, 0},
     {"interest",
      "{" COMMON ",\"retention\":\"interest\",\"max_msgs\":80,\"duplicate_window\":2000000000}",
-     all_sorts},
-    {"config", "{" COMMON ",\"first_seq\":100}", config_changes},
-    {"jobs", "{" COMMON ",\"duplicate_window\":2000000000}", jobs},
+     all_sorts, 0},
+    {"shifts", "{" COMMON ",\"max_age\":20000000000,\"duplicate_window\":5000000000}", shifts, 2},
+    {"config", "{" COMMON ",\"first_seq\":100}", config_changes, 0},
+    {"jobs", "{" COMMON ",\"duplicate_window\":2000000000}", jobs, 0},
 };
 
 static void record(const struct recipe *recipe, const char *path)
@@ -497,7 +524,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof recipes / sizeof recipes[0]; i++) {
         char path[512];
         (void)snprintf(path, sizeof path, "%s/%s_v%u.log", argv[1], recipes[i].name,
-                       ENTRY_MACHINE_VERSION_FIRST);
+                       recipes[i].version == 0 ? 1 : recipes[i].version);
         if (access(path, F_OK) == 0) {
             printf("%s is there already\n", path);
         } else {

@@ -16,7 +16,7 @@
 #define SELF_ROUNDS_MAX 8
 #define BYTES_MAX 8192u
 
-enum { ITEM_PUBLISH = 1, ITEM_ANSWER = 2, ITEM_LEADER = 3 };
+enum { ITEM_PUBLISH = 1, ITEM_ANSWER = 2, ITEM_LEADER = 3, ITEM_CLOCK = 4 };
 
 typedef unsigned long long ull;
 
@@ -272,6 +272,9 @@ void sim_client_role(struct sim_replica *r, const struct group_role *role)
         l->closed = closed;
         entry_begin(&l->batch, ENTRY_MACHINE_VERSION);
         entry_lead(&l->batch, r->node->number + 1, ENTRY_MACHINE_VERSION);
+        if (sim_time_is_on(r->node->run)) {
+            sim_time_lead(r);
+        }
     }
 }
 
@@ -279,7 +282,9 @@ static int propose_closed(struct sim_replica *r)
 {
     struct sim_lead *l = &r->lead;
     uint64_t token = ++r->node->run->next_token;
-    struct slice entry = entry_end(&l->closed, sim_node_now_ns(r->node));
+    bool is_timed = sim_time_is_on(r->node->run);
+    struct slice entry =
+        entry_end(&l->closed, is_timed ? sim_time_stamp(r) : sim_node_now_ns(r->node));
     int rv = group_propose(r->g, entry, token);
     if (rv == 0) {
         l->has_closed = false;
@@ -392,6 +397,7 @@ void sim_client_effects(struct sim_replica *r, uint64_t index, uint64_t token)
     }
     l->is_clock_proposed = false;
     l->is_job_proposed = false;
+    sim_time_lead_applied(r);
     if (r->effects.is_leader_changed && token == l->lead_token && !l->is_led) {
         l->is_led = true;
         lane_leader(r, r->node->number, l->term);
@@ -430,7 +436,7 @@ static void stored_first(struct sim_replica *r, const struct effect_store *e, ui
                  (ull)h->last_seq);
     }
     h->last_seq = e->seq;
-    if (c->stored_seq != 0) {
+    if (c->stored_seq != 0 && !h->stored[c->stored_seq].is_excused) {
         sim_fail(run, "TWICE", "group %u: message %llu is stored as %llu and %llu", r->group,
                  (ull)uid, (ull)c->stored_seq, (ull)e->seq);
     }
@@ -467,6 +473,9 @@ void sim_client_stores(struct sim_replica *r, uint64_t index)
                      (ull)e->seq);
         } else if (e->seq > h->last_seq) {
             stored_first(r, e, index, uid);
+            if (sim_time_is_on(run)) {
+                sim_time_stored(r, e->seq);
+            }
         } else if (h->stored[e->seq].uid != uid || h->stored[e->seq].index != index ||
                    h->stored[e->seq].time_ns != e->time_ns) {
             sim_fail(run, "STORED", "node %u group %u: sequence %llu is another message",
@@ -488,6 +497,8 @@ static void take_items(struct sim_node *n, unsigned from, struct slice items)
             take_publish(r, from, &in);
         } else if (type == ITEM_ANSWER) {
             take_answer(r, &in);
+        } else if (type == ITEM_CLOCK) {
+            sim_time_heard(n, from, &in);
         } else {
             lane_leader(r, from, reader_u64(&in));
         }
@@ -501,6 +512,7 @@ void sim_client_frame(struct sim_node *n, unsigned from, struct slice frame)
 
 void sim_client_peer(struct sim_node *n, unsigned peer, bool is_up)
 {
+    sim_time_peer(n, peer, is_up);
     for (unsigned g = 0; g < n->run->plan->groups_count; g++) {
         struct sim_replica *r = &n->replicas[g];
         if (!r->is_stream) {
@@ -516,6 +528,13 @@ void sim_client_peer(struct sim_node *n, unsigned peer, bool is_up)
 
 void sim_client_tick(struct sim_node *n)
 {
+    if (sim_time_is_on(n->run) && sim_time_tick(n)) {
+        for (unsigned i = 0; i < n->run->plan->nodes_count; i++) {
+            if (n->time.is_up[i] && i != n->number) {
+                sim_time_say(n, item_begin(n, i, ITEM_CLOCK, 0));
+            }
+        }
+    }
     for (unsigned g = 0; g < n->run->plan->groups_count; g++) {
         struct sim_replica *r = &n->replicas[g];
         struct sim_lane *l = &r->lane;
@@ -529,7 +548,10 @@ void sim_client_tick(struct sim_node *n)
 static void lead_turn(struct sim_replica *r)
 {
     struct sim_lead *l = &r->lead;
-    int64_t now_ns = sim_node_now_ns(r->node);
+    int64_t now_ns = sim_time_is_on(r->node->run) ? sim_time_now(r) : sim_node_now_ns(r->node);
+    if (l->is_led && sim_time_is_on(r->node->run)) {
+        sim_time_leads(r);
+    }
     if (l->is_led) {
         if (stream_wants_job_step(r->stream) && !l->is_job_proposed) {
             l->is_job_proposed = true;
@@ -625,11 +647,13 @@ static void client_event(void *arg, uint64_t a, uint64_t b)
     if (run->is_stopped) {
         return;
     }
-    if (run->clock.now_us >= run->quiet_until_us) {
+    int64_t now_us = run->clock.now_us;
+    if (now_us >= run->quiet_until_us && now_us >= run->rest_until_us) {
         burst(run);
     }
+    int64_t from_us = now_us < run->rest_until_us ? run->rest_until_us : now_us;
     sim_clock_at(&run->clock,
-                 run->clock.now_us + sim_rng_range(&run->rng_client, 1, run->plan->client_max_us),
+                 from_us + sim_rng_range(&run->rng_client, 1, run->plan->client_max_us),
                  client_event, run, 0, 0);
 }
 

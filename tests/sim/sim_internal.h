@@ -7,12 +7,14 @@
  *   sim_members.c  who is to replicate the groups, as meta would decide it
  *   sim_replica.c  one group's state machine, flushes and images
  *   sim_state.c    its state: the stream machine, or the small one; encoded and back
+ *   sim_time.c     wall clocks that are wrong, and what is true
  *   sim_client.c   what is published, the origin lanes and the leader's open batch
  *
  * A process that ended leaves events behind: each carries the node's life number, and does nothing
  * if that has moved on. */
 #ifndef TESTS_SIM_INTERNAL_H
 #define TESTS_SIM_INTERNAL_H
+#include "broker/log_time.h"
 #include "broker/stream.h"
 #include "raft/host.h"
 #include "tests/lib/sim_disk.h"
@@ -98,6 +100,8 @@ struct sim_lead {
     bool has_closed;
     bool is_clock_proposed;
     bool is_job_proposed;
+    bool is_unsure_pending;
+    bool is_sure_pending;
     int64_t clock_ns;
 };
 /* A content, published once or more often under the same id. */
@@ -118,6 +122,9 @@ struct sim_stored {
     int64_t time_ns;
     uint32_t payload_bytes;
     uint32_t header_bytes;
+    int64_t true_us; /* When the first replica stored it. */
+    bool is_excused; /* Nobody could know that its stamp is older than it is. */
+    bool is_gone;
 };
 /* All that was ever published to a stream, and stored in it. */
 struct sim_history {
@@ -129,6 +136,7 @@ struct sim_history {
     uint64_t last_seq;
     uint64_t last_n[SIM_NODES_MAX]; /* Of the origin stored last, per node. */
     uint64_t last_origin[SIM_NODES_MAX];
+    int64_t wrong_us; /* Clocks: when a leader last believed an agreed clock that was behind. */
 };
 
 /* ---- Replicas ---- */
@@ -165,11 +173,22 @@ struct sim_replica {
     bool is_flushing;
     uint64_t state_life; /* Moves when an image replaces the state. */
     struct sim_state_image flushing;
+    struct log_time time;
     struct sim_lead lead;
     struct sim_lane lane;
 };
 
 /* ---- Nodes ---- */
+
+struct sim_time {
+    int64_t wall_off_ns; /* Survives. */
+    struct node_clock clock;
+    struct heard_clock heard[SIM_NODES_MAX];
+    bool is_up[SIM_NODES_MAX];
+    bool is_sure[SIM_NODES_MAX];
+    struct agreed_time agreed;
+    int64_t looked_us;
+};
 
 struct sim_node {
     struct sim_run *run;
@@ -197,6 +216,7 @@ struct sim_node {
     bool has_idle_event;
     bool has_turn;
     struct buf outs[SIM_NODES_MAX]; /* Client lane, of this turn. */
+    struct sim_time time;
     struct sim_replica replicas[SIM_GROUPS_MAX];
 };
 
@@ -238,6 +258,7 @@ struct sim_run {
     uint64_t next_value;
     uint64_t calm_token; /* Later tokens were given after the faults. */
     int64_t quiet_until_us;
+    int64_t rest_until_us; /* No process begins, and no client publishes. */
     bool is_damage_planted;
     bool is_closing;
     bool is_calm;
@@ -318,6 +339,34 @@ void sim_state_save(struct sim_replica *r, struct sim_state_image *ret_image);
 int sim_state_load(struct sim_replica *r, struct slice bytes);
 /* Base and hash of an encoded image. */
 int sim_state_peek(struct slice bytes, struct sim_state_image *ret_image);
+
+/* ---- sim_time.c ---- */
+bool sim_time_is_on(const struct sim_run *run);
+int64_t sim_time_birth_ns(const struct sim_run *run);
+/* A process begins. */
+void sim_time_start(struct sim_node *n);
+/* True: it looked, and the others are to hear sim_time_say(). */
+bool sim_time_tick(struct sim_node *n);
+void sim_time_say(struct sim_node *n, struct buf *b);
+void sim_time_heard(struct sim_node *n, unsigned from, struct reader *in);
+void sim_time_peer(struct sim_node *n, unsigned peer, bool is_up);
+/* The stream's state is that of a start, or of an entry or image that came now. */
+void sim_time_loaded(struct sim_replica *r);
+void sim_time_applied(struct sim_replica *r);
+int64_t sim_time_now(struct sim_replica *r);
+/* As cluster/js_clock.c: behind LEAD, when an own entry is applied, and each turn of who leads. */
+void sim_time_lead(struct sim_replica *r);
+void sim_time_lead_applied(struct sim_replica *r);
+void sim_time_leads(struct sim_replica *r);
+int64_t sim_time_stamp(struct sim_replica *r);
+/* The first replica stored @seq; one removed what its effects say. */
+void sim_time_stored(struct sim_replica *r, uint64_t seq);
+void sim_time_removed(struct sim_replica *r);
+/* From here on nothing is to be late. */
+int64_t sim_time_settled_us(const struct sim_run *run);
+void sim_time_look(struct sim_run *run);
+/* Set the wall clock wrong; @which 0: right. */
+void sim_time_set_wall(struct sim_node *n, unsigned which);
 
 /* ---- sim_client.c ---- */
 void sim_client_start(struct sim_run *run);

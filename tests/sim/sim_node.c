@@ -439,6 +439,7 @@ void sim_node_start(struct sim_node *n)
     n->paused_until_us = n->sync_fails_for_us = 0;
     n->oldest_lsn = 0;
     sim_trace(&run->clock, "start node %llu boot %llu%s", n->number, n->boot, 0);
+    sim_time_start(n);
     for (unsigned g = 0; g < run->plan->groups_count; g++) {
         sim_replica_load(&n->replicas[g]);
     }

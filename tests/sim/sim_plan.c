@@ -306,6 +306,48 @@ static void draw_flaps(struct sim_plan *plan, struct sim_rng *rng)
     }
 }
 
+/* One node's wall clock is wrong now and then, also when it starts; or all nodes are down, for up
+ * to a working day. That a majority is wrong is another matter: then nobody knows. */
+static void draw_clocks(struct sim_plan *plan, struct sim_rng *rng)
+{
+    static const int64_t rests_us[] = {5 * SECOND, 50 * SECOND, 1200 * SECOND, 7200ll * SECOND,
+                                       28800ll * SECOND};
+    plan->groups_count = 1 + (unsigned)sim_rng_below(rng, 2);
+    plan->client_max_us = sim_rng_range(rng, 20, 200) * MS;
+    plan->faults_us = INT64_MAX;
+    bool has_liar = plan->nodes_count > 1 && sim_rng_one_in(rng, 2);
+    bool has_rests = !has_liar || sim_rng_one_in(rng, 2);
+    unsigned liar = any_node(plan, rng);
+    int64_t at_us = 3 * SECOND;
+    for (unsigned i = 0; i < SIM_NODES_MAX; i++) {
+        plan->drift_ppm[i] = (int32_t)sim_rng_range(rng, -100, 100);
+    }
+    for (unsigned i = 5 + (unsigned)sim_rng_below(rng, 10); i > 0; i--) {
+        unsigned dice = (unsigned)sim_rng_below(rng, 100);
+        struct sim_fault f = draw_fault(plan, rng, at_us);
+        if (has_liar && dice < 45) {
+            struct sim_fault clock = {.at_us = at_us, .kind = SIM_FAULT_CLOCK, .node = liar};
+            clock.arg = 1 + (unsigned)sim_rng_below(rng, SIM_CLOCK_OFFS - 1);
+            clock.duration_us = sim_rng_range(rng, 500, 20000) * MS;
+            add(plan, clock);
+            f = (struct sim_fault){
+                .at_us = at_us + 100 * MS, .kind = SIM_FAULT_CRASH, .node = liar};
+            f.duration_us = sim_rng_range(rng, 10, 2000) * MS;
+            if (dice < 20) {
+                f.kind = SIM_FAULT_CLOSE; /* It goes on running. */
+                f.peer = another_node(plan, rng, liar);
+            }
+        } else if (has_rests && dice < 75) {
+            f = (struct sim_fault){.at_us = at_us, .kind = SIM_FAULT_REST};
+            f.duration_us = rests_us[sim_rng_below(rng, sizeof rests_us / sizeof rests_us[0])];
+            at_us += f.duration_us + 2 * SECOND; /* A leader sees how long it was. */
+        }
+        add(plan, f);
+        at_us += sim_rng_range(rng, 200, sim_rng_one_in(rng, 5) ? 80000 : 8000) * MS;
+    }
+    plan->faults_us = at_us;
+}
+
 static int64_t log_range(struct sim_rng *rng, int64_t min, int64_t max)
 {
     int64_t v = min;
@@ -413,6 +455,9 @@ void sim_plan_draw(struct sim_plan *plan, uint64_t seed, int scenario)
         break;
     case SIM_FLAPS:
         draw_flaps(plan, &rng);
+        break;
+    case SIM_CLOCKS:
+        draw_clocks(plan, &rng);
         break;
     case SIM_SCENARIOS_COUNT:
         assert(false);

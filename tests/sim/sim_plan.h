@@ -13,6 +13,7 @@
 #define SIM_GROUPS_MAX 4u
 #define SIM_FAULTS_MAX 512u
 #define SIM_NODE_LEADER 255u
+#define SIM_CLOCK_OFFS 15u /* Ways a clock can be wrong, sim_time.c; 0: it is right. */
 
 #define SIM_SCENARIO_MAP(X)                                                                        \
     X(CHAOS, "chaos")     /* Everything below, at random. */                                       \
@@ -23,7 +24,8 @@
     X(ROTTEN, "rotten")   /* A node's last synced frame rots while it is down. */                  \
     X(SHORTER, "shorter") /* An idle follower loses its last synced frame. */                      \
     X(FLAPS, "flaps")     /* Each new leader is cut off or dies before long. */                    \
-    X(MEMBERS, "members") /* Members come and go, disks are lost; with all of chaos. */
+    X(MEMBERS, "members") /* Members come and go, disks are lost; with all of chaos. */            \
+    X(CLOCKS, "clocks")   /* A wall clock is wrong, all nodes are down for hours; with chaos. */
 
 enum sim_scenario {
 #define SIM_SCENARIO_ENUM(name, text) SIM_##name,
@@ -50,7 +52,9 @@ enum sim_scenario {
     X(SHORTEN)   /* `node` crashes, its newest WAL frame is gone, it is back. */                   \
     X(QUIET)     /* No client proposes anything. */                                                \
     X(GOAL)      /* Other members are wanted for group `arg`; `peer` says which. */                \
-    X(WIPE)      /* `node` loses its disk, and is back. */
+    X(WIPE)      /* `node` loses its disk, and is back. */                                         \
+    X(CLOCK)     /* The wall clock of `node` is wrong for duration_us; `arg` says how. */          \
+    X(REST)      /* All processes end, and all are back after duration_us. */
 
 enum sim_fault_kind {
 #define SIM_FAULT_ENUM(name) SIM_FAULT_##name,

@@ -45,6 +45,10 @@ static void step_stream(struct sim_replica *r, const struct sim_queued *q)
         return;
     }
     sim_client_stores(r, q->index);
+    if (sim_time_is_on(r->node->run)) {
+        sim_time_applied(r);
+        sim_time_removed(r);
+    }
     if (r->effects.is_leader_changed &&
         r->node->run->options->planted == SIM_PLANTED_DEDUP_AT_LEADER) {
         dedup_clear(&r->stream->dedup); /* It went with the leader. */
@@ -212,6 +216,7 @@ void sim_replica_load(struct sim_replica *r)
         sim_fail(r->node->run, "RESTORE", "node %u group %u: the durable state does not load",
                  r->node->number, r->group);
     }
+    sim_time_loaded(r);
     sim_client_open(r);
     sim_lane_open(r);
 }
@@ -249,6 +254,7 @@ void sim_replica_reset(struct sim_replica *r)
     r->incarnation++;
     r->state_life++;
     sim_state_birth(r);
+    sim_time_loaded(r);
     sim_client_open(r);
 }
 
@@ -379,6 +385,7 @@ static void stage_switch(struct sim_replica *r, struct parts *p)
         sim_fail(run, "IMAGE", "node %u group %u: the image does not load", r->node->number,
                  r->group);
     }
+    sim_time_applied(r);
     sim_client_open(r);
     sim_oracle_image(run->oracle, r->node->number, r->group, image.base.index, image.base.term,
                      image.hash);

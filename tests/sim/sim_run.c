@@ -86,6 +86,11 @@ static void restart_event(void *arg, uint64_t a, uint64_t b)
     struct sim_node *n = arg;
     (void)a;
     (void)b;
+    if (n->run->clock.now_us < n->run->rest_until_us) {
+        int64_t at_us = n->run->rest_until_us + sim_rng_range(&n->run->rng_fault, 0, 1500 * MS);
+        sim_clock_at(&n->run->clock, at_us, restart_event, n, 0, 0);
+        return;
+    }
     n->has_restart = false;
     sim_node_start(n);
 }
@@ -133,6 +138,22 @@ static void power(struct sim_run *run, const struct sim_fault *f)
             sim_restart_after(n, sim_rng_range(&run->rng_fault, 0, f->duration_us));
         }
     }
+}
+
+static void rest(struct sim_run *run, int64_t duration_us)
+{
+    run->rest_until_us = run->clock.now_us + duration_us;
+    for (unsigned i = 0; i < run->plan->nodes_count; i++) {
+        sim_node_crash(&run->nodes[i], false);
+        sim_restart_after(&run->nodes[i], duration_us);
+    }
+}
+
+static void right_event(void *arg, uint64_t a, uint64_t b)
+{
+    (void)a;
+    (void)b;
+    sim_time_set_wall(arg, 0);
 }
 
 static void damage(struct sim_run *run, struct sim_node *n, const struct sim_fault *f)
@@ -235,6 +256,13 @@ static void fault_event(void *arg, uint64_t at, uint64_t unused)
             sim_restart_after(n, f.duration_us);
         }
         break;
+    case SIM_FAULT_CLOCK:
+        sim_time_set_wall(n, f.arg);
+        sim_clock_at(&run->clock, until_us, right_event, n, 0, 0);
+        break;
+    case SIM_FAULT_REST:
+        rest(run, f.duration_us);
+        break;
     case SIM_FAULTS_COUNT:
         break;
     }
@@ -256,6 +284,7 @@ static void calm_event(void *arg, uint64_t a, uint64_t b)
     for (unsigned i = 0; i < run->plan->nodes_count; i++) {
         struct sim_node *n = &run->nodes[i];
         n->paused_until_us = n->stalled_until_us = n->slow_until_us = 0;
+        sim_time_set_wall(n, 0);
         if (!n->is_up && !n->is_off) {
             n->has_restart = true;
             sim_clock_at(&run->clock,
@@ -374,8 +403,12 @@ static void drive(struct sim_run *run)
             continue;
         }
         look_us = now_us + WATCH_US;
+        if (sim_time_is_on(run)) {
+            sim_time_look(run);
+        }
         if (stop_us == INT64_MAX && is_serving(run, &group)) {
-            stop_us = now_us + AFTER_US;
+            stop_us = sim_time_is_on(run) ? sim_time_settled_us(run) + 10 * SECOND : now_us;
+            stop_us += AFTER_US;
         } else if (stop_us == INT64_MAX && now_us > serve_until_us) {
             sim_fail(run, "SERVE", "group %u acks nothing for %d s after the faults", group,
                      (int)(SERVE_MAX_US / SECOND));

@@ -30,6 +30,9 @@
     X(joins)       /* Replicas that began empty. */                                                \
     X(wipes)       /* Disks lost. */                                                               \
     X(changes)     /* Of members, proposed. */                                                     \
+    X(expired)     /* Messages removed by their age, in clocks; */                                 \
+    X(behind)      /* stored with a stamp that is older than they are, */                          \
+    X(excused)     /* and of these by an agreed clock that was behind. */                          \
     X(level_ms)    /* From the end of the faults until all were level. */
 
 struct sim_stats {

@@ -8,6 +8,7 @@
 
 #include "broker/consumer.h"
 #include "broker/msg_index.h"
+#include "broker/stream_state.h"
 #include "storage/base/err.h"
 #include "tests/sim/sim_internal.h"
 
@@ -17,6 +18,11 @@ static void print_config(const struct sim_plan *plan, unsigned group, char *to, 
     long long max_msgs = dice % 3 == 0 ? -1 : (long long)(20 + dice / 8 % 200);
     long long max_age_ns = dice / 4 % 3 == 0 ? (long long)(dice / 16 % 5 + 1) * 1000000000 : 0;
     long long per_subject = dice / 4096 % 4 == 0 ? 5 : -1;
+    if (plan->scenario == SIM_CLOCKS) { /* What goes, goes by its age. */
+        static const long long ages_s[] = {3, 8, 30, 600, 5400, 36000};
+        max_msgs = per_subject = -1;
+        max_age_ns = ages_s[dice % (sizeof ages_s / sizeof ages_s[0])] * 1000000000;
+    }
     snprintf(to, len,
              "{\"name\":\"S\",\"subjects\":[\"s.>\"],\"retention\":\"limits\",\"max_consumers\":-1,"
              "\"max_msgs\":%lld,\"max_bytes\":-1,\"max_age\":%lld,\"max_msgs_per_subject\":%lld,"
@@ -31,9 +37,12 @@ void sim_state_birth(struct sim_replica *r)
     if (r->is_stream) {
         char config[600];
         print_config(r->node->run->plan, r->group, config, sizeof config);
-        int rv = stream_new(slice_str(config), 1, &consumer_ops, &r->stream);
+        int rv = stream_new(slice_str(config), sim_time_birth_ns(r->node->run), &consumer_ops,
+                            &r->stream);
         if (rv != 0) {
             sim_fail(r->node->run, "CONFIG", "the stream's configuration is refused");
+        } else if (sim_time_is_on(r->node->run)) { /* It takes minutes to come there. */
+            r->stream->machine_version = ENTRY_MACHINE_VERSION;
         }
     }
 }

@@ -15,6 +15,7 @@ from weir_js import Js, JsCluster
 
 LIBRARY = os.environ.get("WRONG_CLOCK_LIBRARY", os.path.join(os.path.dirname(os.path.dirname(binary())), "tests",
                                                              "system", "wrong_clock.so"))
+NEXT = os.environ.get("WEIR_NEXT", os.path.join(os.path.dirname(LIBRARY), "weir_next"))
 HOUR = 3600
 YEARS_10 = 10 * 365 * 24 * HOUR
 OFFS = (HOUR, -HOUR, YEARS_10, -YEARS_10)
@@ -51,6 +52,11 @@ class ClockCluster(JsCluster):
 
 def clock_of(node):
     return node.json("/varz")["jetstream"]["clock"]
+
+
+def version_of(node, stream):
+    status, body = node.http("/replicaz?stream=" + stream)
+    return json.loads(body).get("machine_version", 0) if status == 200 else 0
 
 
 def now():
@@ -286,6 +292,43 @@ def test_all_nodes_start_with_a_wrong_clock():
         assert ahead > (YEARS_10 - HOUR) * 1000, ahead
         c.leader("AGED").wait_log("clock_ahead: the time of stream 'AGED'")
         c.same("AGED")
+
+
+def test_what_is_published_while_a_jump_is_doubted():
+    """All nodes were down for a day, by their clocks: what is published before that is believed is young all the same,
+    and its id is known. By the rules of machine version 2, which weir_next has in force within seconds."""
+    with ClockCluster(3) as c:
+        for n in c.nodes:
+            n.stop()
+            n.binary = NEXT
+            n.start()
+        c.wait_ready(timeout=60)
+        js = Js(c.nodes[0], timeout=60)
+        js.create("HOURS", ["hours"], 3, max_age=int(2 * HOUR * 1e9), duplicate_window=int(HOUR * 1e9))
+        wait_until("version 2", lambda: all(version_of(n, "HOURS") >= 2 for n in c.nodes), 60)
+        before = js.publish("hours", b"before")["seq"]
+        c.restart(c.nodes, 24 * HOUR)
+        js = Js(c.nodes[0], timeout=60)
+        c.leader("HOURS", 60).wait_log("clock_doubt: the clock is")
+        header = "NATS/1.0\r\nNats-Msg-Id: doubted\r\n\r\n"
+        seq = js.publish("hours", b"doubted", header)["seq"]
+        assert "error" not in js.get("HOURS", before), "the jump is believed too soon to test anything"
+        wait_until("the jump to be believed", lambda: "error" in js.get("HOURS", before), 180, 0.5)
+        stored = js.ok("STREAM.MSG.GET.HOURS", {"seq": seq})["message"]["time"]
+        later = js.publish("hours", b"later")["seq"]
+        now_is = js.ok("STREAM.MSG.GET.HOURS", {"seq": later})["message"]["time"]
+        assert stored[:10] < now_is[:10], (stored, now_is)  # Its stamp is of the day before,
+        ack = js.publish("hours", b"doubted", header)       # and yet it is there, and its id known.
+        assert ack.get("duplicate") and ack["seq"] == seq, ack
+        c.same("HOURS", timeout=60)
+        for n in c.nodes:  # What is restored from a checkpoint knows it too.
+            n.stop()
+            n.start()
+        c.wait_ready(timeout=60)
+        js = Js(c.nodes[0], timeout=60)
+        wait_until("a leader", lambda: "error" not in js.api("STREAM.INFO.HOURS"), 60)
+        assert "error" not in js.get("HOURS", seq)
+        c.same("HOURS", timeout=60)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,8 @@ static struct slice sample(struct entry_builder *b)
     entry_digest(b);
     entry_version(b, 1);
     entry_rebase_time(b, -3);
+    entry_time_unsure(b, 17);
+    entry_time_sure(b, 18);
     return entry_end(b, 1234567890123456789);
 }
 
@@ -85,7 +87,8 @@ Test(entry, what_was_encoded_is_decoded)
     static const enum op_type rest[] = {OP_CONSUMER_SET, OP_CONSUMER_DELETE, OP_CONSUMER_PROGRESS,
                                         OP_PURGE,        OP_DELETE_MSG,      OP_CONFIG,
                                         OP_SEAL,         OP_JOB_STEP,        OP_CLOCK,
-                                        OP_DIGEST,       OP_VERSION,         OP_REBASE_TIME};
+                                        OP_DIGEST,       OP_VERSION,         OP_REBASE_TIME,
+                                        OP_TIME_UNSURE,  OP_TIME_SURE};
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) {
         cr_assert_eq(entry_next(&r, &op), 1);
         cr_assert_eq(op.type, rest[i]);
@@ -97,6 +100,8 @@ Test(entry, what_was_encoded_is_decoded)
             cr_assert(slice_eq_str(item.text, "_INBOX.1"));
         }
         cr_assert(op.type != OP_REBASE_TIME || op.u.time_ns == -3);
+        cr_assert(op.type != OP_TIME_UNSURE || op.u.shift_ns == 17);
+        cr_assert(op.type != OP_TIME_SURE || op.u.shift_ns == 18);
     }
     cr_assert_eq(entry_next(&r, &op), 0);
     entry_close(&b);
@@ -127,7 +132,7 @@ Test(entry, every_truncation_and_every_changed_byte_is_survived)
 Test(entry, reserved_and_unknown_numbers_are_refused_by_name)
 {
     struct entry_builder b = ENTRY_BUILDER_EMPTY;
-    static const uint8_t numbers[] = {0, 3, 4, 5, 18, 19, 20, 21, 127};
+    static const uint8_t numbers[] = {0, 3, 4, 5, 18, 19, 20, 23, 127};
     for (size_t i = 0; i < sizeof numbers; i++) {
         entry_begin(&b, 1);
         entry_clock(&b);

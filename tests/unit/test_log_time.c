@@ -309,6 +309,28 @@ Test(log_time, a_jump_of_more_than_an_hour_is_believed_when_it_has_stood)
     cr_expect_eq(log_time_doubt(&t, &a, 60 * S), 0);
 }
 
+Test(log_time, a_leader_tells_what_it_does_not_know_yet)
+{
+    struct agreed_time none = {0};
+    struct agreed_time a = agreed(0, false);
+    struct log_time t;
+    int64_t ns = -1;
+    log_time_start(&t, NOW - YEARS_10, 0);
+    cr_expect_eq(log_time_news(&t, &none, 0, false, 0, &ns), LOG_TIME_UNSURE);
+    cr_expect_eq(ns, 0, "by how much nobody knows");
+    cr_expect_eq(log_time_news(&t, &none, 0, true, 0, &ns), LOG_TIME_NO_NEWS);
+    cr_expect_eq(log_time_news(&t, &a, 1 * S, true, 0, &ns), LOG_TIME_UNSURE, "now it is known");
+    cr_expect_eq(ns, YEARS_10);
+    cr_expect_eq(log_time_news(&t, &a, 2 * S, true, YEARS_10, &ns), LOG_TIME_NO_NEWS);
+    cr_expect_eq(log_time_news(&t, &a, 2 * S, true, YEARS_10 - HOUR, &ns), LOG_TIME_UNSURE,
+                 "all were down once more");
+    a.is_settled = true;
+    cr_expect_eq(log_time_news(&t, &a, 60 * S, true, YEARS_10, &ns), LOG_TIME_SURE);
+    cr_expect_eq(ns, YEARS_10);
+    cr_expect_eq(log_time_news(&t, &a, 60 * S, false, 0, &ns), LOG_TIME_NO_NEWS);
+    cr_expect_eq(log_time_run_on(&t, &a, 60 * S), NOW - YEARS_10 + 60 * S);
+}
+
 Test(log_time, goes_on_where_it_was_when_the_clocks_are_behind)
 {
     struct agreed_time a = agreed(-YEARS_10, true);
