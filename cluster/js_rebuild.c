@@ -1,6 +1,6 @@
 /* A replica that is of no use any more is set aside and built anew from the others: one whose store
- * and log do not fit together (raft-guide 7.7), and one that differs from the majority (design 4,
- * Digests).
+ * and log do not fit together (raft-guide 7.7), one whose log lost a change of its members, and one
+ * that differs from the majority (design 4, Digests).
  *
  * It does not forget under its name: what it holds durably is copied to
  * <store_dir>/weir/quarantine first, then meta gives the node another raft id for the stream, and
@@ -166,16 +166,25 @@ void js_rebuild_wanted(struct js_stream *st, const char *why)
 }
 
 /* Libraft gave up, or its log makes no sense. Not where what was committed differs: which side is
- * right nobody here can tell. */
-static void look_at_group(struct js_stream *st)
+ * right nobody here can tell.
+ *
+ * Or the log lost a change of its members: a group whose store knew more than what was left of the
+ * log begins at the store's index, with the members that the rest of the log tells (raft/group.c).
+ * They would count another majority than everybody else. */
+static void look_at_group(struct js_stream *st, const struct meta_stream *s)
 {
     struct group_status status;
     if (st->group == NULL || st->is_broken) {
         return;
     }
     group_status(st->group, &status);
-    if (status.state == GROUP_FAILED && !status.is_divergent) {
-        js_rebuild_wanted(st, "its group stopped");
+    if (status.state == GROUP_FAILED) {
+        if (!status.is_divergent) {
+            js_rebuild_wanted(st, "its group stopped");
+        }
+    } else if (s != NULL && status.applied_index >= s->reported &&
+               status.members_index < s->reported) {
+        js_rebuild_wanted(st, "its log lost a change of its members");
     }
 }
 
@@ -188,7 +197,7 @@ void js_rebuild_tick(struct js *js)
     js->rebuild_ms = now;
     for (struct js_stream *st = js->streams; st != NULL; st = st->hh.next) {
         const struct meta_stream *s = meta_stream_by_gid(js->meta, st->gid);
-        look_at_group(st);
+        look_at_group(st, s);
         uint64_t leader = js_lane_leader_of(js, st->gid);
         if (!st->is_broken || s == NULL || s->peers_count < 2 || leader == 0 ||
             leader == js->ctx->node_id) {

@@ -614,11 +614,10 @@ void group_status(const struct raft_group *g, struct group_status *ret_status)
                              .is_divergent = g->is_divergent,
                              .is_level = g->is_level && g->pull == NULL};
     struct conf c = {0};
-    uint64_t at;
     if (g->r != NULL) {
         status_of_core(g, &s);
     }
-    if (conf_decode(log_conf_as_of(g, UINT64_MAX, &at), &c) != 0) {
+    if (conf_decode(log_conf_as_of(g, UINT64_MAX, &s.members_index), &c) != 0) {
         c.count = 0;
     }
     s.members_count = c.count;

@@ -441,6 +441,7 @@ struct group_status {
     bool is_catching_up;    /* Pulling an image. */
     bool is_level; /* It leads, or has once had, since it was opened or fetched an image, all that
                     * a leader had committed. Stays while it lags a little. */
+    uint64_t members_index; /* Of the entry that tells the members below: the log's newest such. */
     unsigned members_count;
     struct group_member_status members[HOST_MEMBERS_MAX];
 };
