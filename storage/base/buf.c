@@ -71,67 +71,21 @@ void buf_close(struct buf *b)
     *b = BUF_EMPTY;
 }
 
-uint8_t *buf_reserve(struct buf *b, size_t extra)
+void buf_grow(struct buf *b, size_t extra)
 {
     assert(extra <= SIZE_MAX - b->len);
     size_t need = b->len + extra;
-    if (need > b->cap) {
-        size_t cap = b->cap < 64 ? 64 : b->cap;
-        while (cap < need) {
-            cap = cap > SIZE_MAX / 2 ? need : cap * 2;
-        }
-        b->ptr = xrealloc(b->ptr, cap);
-        b->cap = cap;
+    size_t cap = b->cap < 64 ? 64 : b->cap;
+    while (cap < need) {
+        cap = cap > SIZE_MAX / 2 ? need : cap * 2;
     }
-    return b->ptr + b->len;
-}
-
-void buf_append(struct buf *b, const void *ptr, size_t len)
-{
-    if (len == 0) {
-        return;
-    }
-    memcpy(buf_reserve(b, len), ptr, len);
-    b->len += len;
-}
-
-void buf_append_slice(struct buf *b, struct slice s)
-{
-    buf_append(b, s.ptr, s.len);
+    b->ptr = xrealloc(b->ptr, cap);
+    b->cap = cap;
 }
 
 void buf_append_str(struct buf *b, const char *s)
 {
     buf_append(b, s, strlen(s));
-}
-
-static void append_le(struct buf *b, uint64_t v, size_t bytes)
-{
-    uint8_t *p = buf_reserve(b, bytes);
-    for (size_t i = 0; i < bytes; i++) {
-        p[i] = (uint8_t)(v >> (8 * i));
-    }
-    b->len += bytes;
-}
-
-void buf_append_u8(struct buf *b, uint8_t v)
-{
-    append_le(b, v, 1);
-}
-
-void buf_append_u16(struct buf *b, uint16_t v)
-{
-    append_le(b, v, 2);
-}
-
-void buf_append_u32(struct buf *b, uint32_t v)
-{
-    append_le(b, v, 4);
-}
-
-void buf_append_u64(struct buf *b, uint64_t v)
-{
-    append_le(b, v, 8);
 }
 
 void buf_append_varint(struct buf *b, uint64_t v)
@@ -168,31 +122,6 @@ void buf_consume(struct buf *b, size_t n)
         memmove(b->ptr, b->ptr + n, b->len - n);
     }
     b->len -= n;
-}
-
-static uint64_t read_le(struct reader *r, size_t bytes)
-{
-    struct slice s = reader_bytes(r, bytes);
-    uint64_t v = 0;
-    for (size_t i = 0; i < s.len; i++) {
-        v |= (uint64_t)s.ptr[i] << (8 * i);
-    }
-    return v;
-}
-
-uint16_t reader_u16(struct reader *r)
-{
-    return (uint16_t)read_le(r, 2);
-}
-
-uint32_t reader_u32(struct reader *r)
-{
-    return (uint32_t)read_le(r, 4);
-}
-
-uint64_t reader_u64(struct reader *r)
-{
-    return read_le(r, 8);
 }
 
 uint64_t reader_varint(struct reader *r)

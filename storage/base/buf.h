@@ -5,6 +5,9 @@
  * appending. */
 #ifndef STORAGE_BASE_BUF_H
 #define STORAGE_BASE_BUF_H
+#include <endian.h>
+#include <string.h>
+
 #include "storage/base/slice.h"
 
 struct buf {
@@ -18,17 +21,56 @@ struct buf {
 /* Free the memory; the buffer is empty and usable again. */
 void buf_close(struct buf *b);
 
-/* Make room for @extra more bytes and return where they begin; the length is unchanged. */
-uint8_t *buf_reserve(struct buf *b, size_t extra);
+void buf_grow(struct buf *b, size_t extra); /* Of buf_reserve(). */
 
-void buf_append(struct buf *b, const void *ptr, size_t len);
-void buf_append_slice(struct buf *b, struct slice s);
+/* Make room for @extra more bytes and return where they begin; the length is unchanged. */
+static inline uint8_t *buf_reserve(struct buf *b, size_t extra)
+{
+    if (extra > b->cap - b->len) {
+        buf_grow(b, extra);
+    }
+    return b->ptr + b->len;
+}
+
+static inline void buf_append(struct buf *b, const void *ptr, size_t len)
+{
+    if (len > 0) {
+        memcpy(buf_reserve(b, len), ptr, len);
+        b->len += len;
+    }
+}
+
+static inline void buf_append_slice(struct buf *b, struct slice s)
+{
+    buf_append(b, s.ptr, s.len);
+}
+
 void buf_append_str(struct buf *b, const char *s);
-void buf_append_u8(struct buf *b, uint8_t v);
+
+static inline void buf_append_u8(struct buf *b, uint8_t v)
+{
+    buf_append(b, &v, sizeof v);
+}
+
 /* Little-endian. */
-void buf_append_u16(struct buf *b, uint16_t v);
-void buf_append_u32(struct buf *b, uint32_t v);
-void buf_append_u64(struct buf *b, uint64_t v);
+static inline void buf_append_u16(struct buf *b, uint16_t v)
+{
+    v = htole16(v);
+    buf_append(b, &v, sizeof v);
+}
+
+static inline void buf_append_u32(struct buf *b, uint32_t v)
+{
+    v = htole32(v);
+    buf_append(b, &v, sizeof v);
+}
+
+static inline void buf_append_u64(struct buf *b, uint64_t v)
+{
+    v = htole64(v);
+    buf_append(b, &v, sizeof v);
+}
+
 /* LEB128, at most 10 bytes. */
 void buf_append_varint(struct buf *b, uint64_t v);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -78,9 +120,36 @@ static inline uint8_t reader_u8(struct reader *r)
     return s.len == 0 ? 0 : s.ptr[0];
 }
 
-uint16_t reader_u16(struct reader *r);
-uint32_t reader_u32(struct reader *r);
-uint64_t reader_u64(struct reader *r);
+/* Copy the next @len bytes; nothing if they are not there. */
+static inline void reader_take(struct reader *r, void *to, size_t len)
+{
+    struct slice s = reader_bytes(r, len);
+    if (s.len > 0) {
+        memcpy(to, s.ptr, s.len);
+    }
+}
+
+static inline uint16_t reader_u16(struct reader *r)
+{
+    uint16_t v = 0;
+    reader_take(r, &v, sizeof v);
+    return le16toh(v);
+}
+
+static inline uint32_t reader_u32(struct reader *r)
+{
+    uint32_t v = 0;
+    reader_take(r, &v, sizeof v);
+    return le32toh(v);
+}
+
+static inline uint64_t reader_u64(struct reader *r)
+{
+    uint64_t v = 0;
+    reader_take(r, &v, sizeof v);
+    return le64toh(v);
+}
+
 uint64_t reader_varint(struct reader *r);
 
 /* Memory is out: log it with the size that was asked for, and stop the process (SIGABRT). What is
