@@ -15,7 +15,9 @@ struct seen {
 static void note(struct seen *s, const struct meta_asker *asker)
 {
     s->asker = asker->node_id;
-    memcpy(s->inbox, asker->inbox.ptr, asker->inbox.len);
+    if (asker->inbox.len > 0) {
+        memcpy(s->inbox, asker->inbox.ptr, asker->inbox.len);
+    }
     s->inbox[asker->inbox.len] = 0;
 }
 
