@@ -162,6 +162,64 @@ def test_a_replica_whose_log_has_a_gap_is_built_anew():
         print("     it came back %s" % ("as another one" if replica(follower)["raft_id"] != old else "as the same"))
 
 
+def wal_of(c, i):
+    found = {}
+    for path in glob.glob(os.path.join(c.folder, "n%d" % i, "js", "weir", "wal", "wal-*.log")):
+        with open(path, "rb") as f:
+            found[path] = f.read()
+    return found
+
+
+def test_a_replica_whose_log_lost_a_change_of_members_is_built_anew():
+    """Its store knows more than what is left of its log, which tells of members of before."""
+    with JsCluster(4, config=NO_SCRUB) as c:
+        expected = fill(c)
+        leader = c.leader("S")
+        js = Js(leader)
+        js.create("T", ["t.>"], 4)
+        held = [n for n in c.nodes if n.http("/replicaz?stream=S")[0] == 200]
+        victim, gone = [n for n in held if n is not leader]
+        i = c.nodes.index(victim)
+
+        def is_flushed():
+            r = replica(victim)
+            return r["flushed"] == r["applied"]
+        wait_until("a flush", is_flushed, 20, 0.1)
+        before = wal_of(c, i)
+        js.ok("STREAM.PEER.REMOVE.S", {"peer": gone.name}, 10)
+        new = next(n for n in c.nodes if n not in held)
+
+        def is_moved():
+            return all(n.http("/replicaz?stream=S")[0] == 200 and
+                       sorted((m["server"], m["role"]) for m in replica(n)["members"]) ==
+                       sorted((m.name, "voter") for m in (leader, victim, new)) for n in (leader, victim, new))
+        wait_until("the move", is_moved, 30, 0.1)
+        for n in range(COUNT + 1, COUNT + 51):
+            assert js.publish("s.1", payload(n))["seq"] == n
+            expected[n] = payload(n)
+        wait_until("a flush", is_flushed, 20, 0.1)
+        lost = wal_of(c, i)
+        js.publish("t.1", b"behind what is lost")  # Or it would be a disk that was set back.
+        wait_until("T", lambda: b"behind what is lost" in b"".join(wal_of(c, i).values()), 10, 0.1)
+        old = replica(victim)["raft_id"]
+        victim.kill()
+        for path, data in lost.items():
+            was = before.get(path, bytes(len(data)))
+            changed = [at for at in range(4096, len(data), 4096) if data[at:at + 4096] != was[at:at + 4096]]
+            for at in changed:
+                overwrite(path, at, lambda b: b"\x5a" * len(b), 4096)
+        victim.start()
+        c.wait_ready(timeout=60)
+        victim.wait_log(r"its log lost a change of its members", 30)
+        wait_until("another replica", lambda: victim.http("/replicaz?stream=S")[0] == 200 and
+                   replica(victim)["raft_id"] != old, 30, 0.1)
+        nodes = [leader, victim, new]
+        c.same("S", nodes=nodes, timeout=60)
+        wait_until("its members", is_moved, 30, 0.1)
+        for node in nodes:
+            assert dump(node, "S") == expected, node.name
+
+
 def test_a_node_whose_journal_is_damaged_in_both_copies_says_how_to_join_again():
     with JsCluster(3, config=NO_SCRUB) as c:
         expected = fill(c)
