@@ -261,9 +261,8 @@ void msg_index_add(struct msg_index *x, uint64_t seq, int64_t time_ns, uint32_t 
 {
     assert(size > 0);
     uint64_t number = seq / MSG_SEGMENT_SEQS;
-    if (x->dir_count == x->head || x->dir[x->dir_count - 1].number != number ||
-        x->dir[x->dir_count - 1].segment == NULL) {
-        assert(x->dir_count == x->head || x->dir[x->dir_count - 1].number <= number);
+    if (x->dir_count == x->head || x->dir[x->dir_count - 1].number != number) {
+        assert(x->dir_count == x->head || x->dir[x->dir_count - 1].number < number);
         if (x->dir_count == x->dir_cap) {
             dir_make_room(x);
         }
@@ -382,6 +381,11 @@ static void segment_shrink(struct msg_index *x, size_t pos)
         if (x->head == x->dir_count) {
             x->head = x->dir_count = 0;
             memset(x->tree, 0, (x->dir_cap + 1) * sizeof *x->tree);
+        }
+        /* The last segment may be filled again: its number must not stand there twice. */
+        while (x->dir_count > x->head && x->dir[x->dir_count - 1].segment == NULL) {
+            x->dir_count--;
+            x->dir_empty--;
         }
     } else if (g->used >= 16 && g->live * 2 < g->used) {
         /* Not the oldest segment while it is eaten from its front: it is about to go whole. */
