@@ -92,6 +92,9 @@ def main():
                     if process.poll() is None:
                         process.kill()
                         process.wait()
+            if any(line.startswith("FAIL") for line in lines):
+                for node in nodes:
+                    print("---- %s\n%s" % (node.name, node.log()[-4000:]))
             spy.judge()
             print("ok schemas: %s" % spy.counts())
             lines.append("ok schemas")

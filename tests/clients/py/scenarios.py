@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import sys
 import time
+import traceback
 
 import nats
 import nats.errors
@@ -597,6 +598,7 @@ async def run_one(label, f, urls, name, replicas):
                     pass
     except Exception as e:
         print("FAIL %s: %s" % (label, e if isinstance(e, Failure) else repr(e)), flush=True)
+        traceback.print_exc()
         return
     print("ok %s %.2f s" % (label, time.monotonic() - began), flush=True)
 
