@@ -107,7 +107,7 @@ class World:
 async def next_or_none(sub, timeout):
     try:
         return await sub.next_msg(timeout)
-    except nats.errors.TimeoutError:
+    except asyncio.TimeoutError:
         return None
 
 
@@ -119,9 +119,9 @@ async def fetch(sub, count, timeout):
         left = end - time.monotonic()
         if left < 0.01:
             break
-        try:
+        try:  # Its own TimeoutError is one of asyncio's, which a fetch raises as well when its time is just over.
             got += await sub.fetch(count - len(got), timeout=left)
-        except nats.errors.TimeoutError:
+        except asyncio.TimeoutError:
             break
     return got
 
@@ -413,14 +413,14 @@ async def fetches(w):
         try:
             await sub.fetch(batch, timeout=0.7)
             raise Failure("an empty pull has a message")
-        except nats.errors.TimeoutError:
+        except asyncio.TimeoutError:
             check(time.monotonic() - began > 0.5, "the pull of %d did not wait", batch)
     try:
         await sub.fetch(1, timeout=2, heartbeat=0.3)
         raise Failure("an empty pull has a message")
     except nats.js.errors.FetchTimeoutError:
         pass  # Only when heartbeats came.
-    except nats.errors.TimeoutError:
+    except asyncio.TimeoutError:
         raise Failure("no heartbeats")
 
 
