@@ -72,10 +72,7 @@ static int gather(struct store_flush *job, struct flush_file *ff, struct slice b
         assert(g->off % BLOCK_ALIGN == 0);
     }
     if (g->pages == NULL) {
-        g->pages = aligned_alloc(BLOCK_ALIGN, GATHER_BYTES);
-        if (g->pages == NULL) {
-            abort(); /* As xmalloc() does. */
-        }
+        g->pages = xaligned_alloc(BLOCK_ALIGN, GATHER_BYTES);
     }
     while (rv == 0 && bytes.len > 0) {
         size_t n = GATHER_BYTES - g->len < bytes.len ? GATHER_BYTES - g->len : bytes.len;
