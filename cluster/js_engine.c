@@ -307,6 +307,13 @@ static char *join(const char *dir, const char *name)
     return path;
 }
 
+static void tell_newer(const char *what, const char *path)
+{
+    log_err("The %s was written by a newer version of weir (%s): start that version here; nothing "
+            "was removed",
+            what, path);
+}
+
 static int open_wal(struct js *js, const struct file_ops *ops)
 {
     struct wal_recovery recovery = {0};
@@ -324,7 +331,9 @@ static int open_wal(struct js *js, const struct file_ops *ops)
     if (rv == 0) {
         rv = wal_open(&options, &replay, &recovery, &js->wal);
     }
-    if (rv != 0) {
+    if (rv == ERR_VERSION) {
+        tell_newer("write-ahead log", recovery.damaged_file);
+    } else if (rv != 0) {
         log_err("Could not open the write-ahead log in %s: %s: %s: %s", dir, recovery.damaged_file,
                 err_text(rv), strerror(errno));
     } else {
@@ -398,7 +407,9 @@ static int open_store(struct js *js, const struct file_ops *ops)
     if (rv == 0) {
         rv = store_open(&options, &recovery, &js->store);
     }
-    if (rv != 0) {
+    if (rv == ERR_VERSION) {
+        tell_newer("store", dir);
+    } else if (rv != 0) {
         log_err("Could not open the store in %s: %s%s%s", dir,
                 rv == ERR_CORRUPT ? "its checkpoints cannot be read in any copy" : err_text(rv),
                 rv == ERR_CORRUPT ? "" : ": ", rv == ERR_CORRUPT ? "" : strerror(errno));

@@ -66,7 +66,10 @@ struct raft_host *host_new(const struct host_options *options)
 
 struct wal_replay host_wal_replay(struct raft_host *h)
 {
-    return (struct wal_replay){.record = log_replay, .suspect = log_replay_suspect, .arg = h};
+    return (struct wal_replay){.record = log_replay,
+                               .suspect = log_replay_suspect,
+                               .arg = h,
+                               .record_type_max = RECORD_TYPE_MAX};
 }
 
 void host_open(struct raft_host *h, struct wal *wal, uint64_t now_ms)

@@ -52,6 +52,8 @@ enum record_type {
     RECORD_AGAIN,
 };
 
+#define RECORD_TYPE_MAX RECORD_AGAIN
+
 #define RECORD_NUMBER_MAX                                                                          \
     (UINT64_C(1) << 61) /* Sums of two cannot wrap, and there is room above. */
 

@@ -65,7 +65,7 @@
 /* The WAL's own records. SUSPECT keeps a finding of recovery until the host clears it: payload
  * empty, the gid says whom, WAL_GID_ALL everybody. */
 #define WAL_TYPE_WATERMARK 1
-#define WAL_TYPE_SUSPECT 2
+#define WAL_TYPE_SUSPECT 2 /* WAL_TYPE_CLEARED, 3, is in wal.h. */
 
 static inline uint32_t wal_get32(const uint8_t *p)
 {

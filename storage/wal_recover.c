@@ -43,6 +43,7 @@ struct recovery {
     struct gid_set new_suspects; /* Found now. */
     struct wal_frame *relog;
     bool is_relog_full;
+    bool is_of_newer_version;
     struct wal_frame *salvage; /* Frames of the segment being rewritten. */
     struct wal_frame *salvage_last;
     const struct wal_scan *at; /* The segment being read again. */
@@ -349,10 +350,24 @@ static void judge_tail(struct recovery *r)
 
 /* ---- 3. Records ---- */
 
+/* To skip what a newer version wrote would lose what it means; its checksum was right. */
+static bool is_known(const struct recovery *r, uint8_t type)
+{
+    if (type < WAL_TYPE_HOST_MIN) {
+        return type <= WAL_TYPE_CLEARED;
+    }
+    return r->replay == NULL || r->replay->record_type_max == 0 ||
+           type <= r->replay->record_type_max;
+}
+
 static void on_record(void *arg, uint64_t lsn, uint8_t type, uint64_t gid, struct slice payload)
 {
     struct recovery *r = arg;
     if (lsn < r->start || lsn >= r->limit) {
+        return;
+    }
+    if (!is_known(r, type)) {
+        r->is_of_newer_version = true;
         return;
     }
     if (lsn >= r->relog_from && r->relog->len + payload.len > RELOG_BYTES_MAX) {
@@ -394,6 +409,9 @@ static int replay_all(struct recovery *r)
         wal_scan_close(&s);
         if (rv != 0 || !is_same) {
             return rv != 0 ? rv : wal_fail(r->w, ERR_IO, s.seg.path);
+        }
+        if (r->is_of_newer_version) {
+            return wal_fail(r->w, ERR_VERSION, r->scans[i].seg.path);
         }
         if (r->is_relog_full) {
             return wal_fail(r->w, ERR_CORRUPT, r->scans[i].seg.path);

@@ -243,7 +243,7 @@ static struct wal *open_log(struct sim_disk *disk, uint32_t seed, struct seen *s
                             .salt_seed = seed,
                             .try_direct = true};
     memcpy(o.node_uuid, own_uuid, sizeof own_uuid);
-    struct wal_replay replay = {on_record, on_suspect, s};
+    struct wal_replay replay = {.record = on_record, .suspect = on_suspect, .arg = s};
     struct wal *w = NULL;
     *s = (struct seen){.n = 0};
     int rv = wal_open(&o, &replay, &s->found, &w);

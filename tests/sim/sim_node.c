@@ -393,7 +393,10 @@ static bool open_wal(struct sim_node *n)
 {
     struct sim_run *run = n->run;
     struct replay replay = {n, host_wal_replay(n->host)};
-    struct wal_replay outer = {replay_record, replay_suspect, &replay};
+    struct wal_replay outer = {.record = replay_record,
+                               .suspect = replay_suspect,
+                               .arg = &replay,
+                               .record_type_max = replay.inner.record_type_max};
     struct wal_options options = {.ops = &n->files.ops,
                                   .dir = WAL_DIR,
                                   .node_uuid = {(uint8_t)(n->number + 1)},

@@ -4,6 +4,28 @@
 #include "storage/base/err.h"
 #include "tests/unit/wal_world.h"
 
+/* An older build that skipped what it does not know would go on without what it means. */
+Test(wal, a_record_of_a_newer_version_is_refused_and_nothing_is_changed)
+{
+    static struct wal_world x;
+    struct slice part = SLICE_LIT("01234567");
+    const uint8_t types[] = {WAL_WORLD_TYPE + 1, WAL_TYPE_CLEARED + 1};
+    for (size_t i = 0; i < sizeof types; i++) {
+        struct sim_disk *d = sim_disk_new(1);
+        wal_world_init(&x, d);
+        cr_assert_eq(wal_world_open(&x), 0);
+        cr_expect_eq(wal_world_append(&x, 1, 100), 1);
+        cr_expect_eq(wal_append(x.w, types[i], 1, &part, 1), 2);
+        cr_expect_eq(wal_world_commit(&x), 0);
+        wal_world_close(&x);
+        uint64_t writes = sim_disk_calls(d, SIM_DISK_PWRITE);
+        cr_expect_eq(wal_world_open(&x), ERR_VERSION);
+        cr_expect(x.found.damaged_file[0] != 0);
+        cr_expect_eq(sim_disk_calls(d, SIM_DISK_PWRITE), writes);
+        sim_disk_free(d);
+    }
+}
+
 Test(wal, hands_out_what_was_committed_and_goes_on)
 {
     static struct wal_world x;
