@@ -72,14 +72,15 @@ struct wal_replay {
     wal_replay_cb record;
     wal_suspect_cb suspect;
     void *arg;
-    uint8_t record_type_max; /* A record of a higher type was written by a newer version. 0: none is. */
+    uint8_t
+        record_type_max; /* A record of a higher type was written by a newer version. 0: none is. */
 };
 
 /* Recover the log of @options->dir and be ready for appending. A torn tail has been re-logged: what
  * was recovered is durable again when this returns.
  * Errors: ERR_IO, ERR_CORRUPT (a header of another node, an unreadable directory, frames that none
- * of ours could follow), ERR_NOSPACE, ERR_VERSION (a file or a record of a newer version; nothing was written); then only
- * damaged_file is set, to what it was about. */
+ * of ours could follow), ERR_NOSPACE, ERR_VERSION (a file or a record of a newer version; nothing
+ * was written); then only damaged_file is set, to what it was about. */
 int wal_open(const struct wal_options *options, const struct wal_replay *replay,
              struct wal_recovery *ret_recovery, struct wal **ret_wal);
 

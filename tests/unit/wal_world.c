@@ -88,10 +88,8 @@ static void on_suspect(void *arg, uint64_t gid)
 
 int wal_world_open(struct wal_world *x)
 {
-    struct wal_replay replay = {.record = on_record,
-                                .suspect = on_suspect,
-                                .arg = x,
-                                .record_type_max = WAL_WORLD_TYPE};
+    struct wal_replay replay = {
+        .record = on_record, .suspect = on_suspect, .arg = x, .record_type_max = WAL_WORLD_TYPE};
     x->first_seen = x->last_seen = x->seen_count = x->suspects = x->wrong = 0;
     x->has_gap = false;
     memset(x->seen, 0, sizeof x->seen);
