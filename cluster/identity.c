@@ -115,8 +115,8 @@ static int refuse_nats_store(const struct file_ops *ops, const char *store_dir, 
         snprintf(
             error, error_size,
             "store directory \"%s\" holds data of a nats-server%.*s and none of weir; nothing "
-            "was touched: start weir with an empty store directory, then move the streams with "
-            "`nats stream backup` and `nats stream restore`",
+            "was touched: start weir with an empty store directory, and let a client copy the "
+            "messages from a nats-server that runs on this one",
             store_dir, SLICE_ARG(buf_slice(&a.names.text)));
     }
     buf_close(&a.names.text);

@@ -68,6 +68,17 @@ bool log_is_on(enum log_level level)
     return (int)level <= current_level;
 }
 
+/* One line a message, whatever strangers put into it: no byte of theirs ends a line, or moves a
+ * terminal's cursor. */
+static void make_printable(char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] < ' ' || text[i] == 0x7f) {
+            text[i] = '.';
+        }
+    }
+}
+
 static void write_line(const char *label, const char *fmt, va_list ap)
 {
     char line[4096];
@@ -88,7 +99,9 @@ static void write_line(const char *label, const char *fmt, va_list ap)
     int n = vsnprintf(line + used, sizeof line - used - 1, fmt, ap);
     if (n > 0) {
         size_t room = sizeof line - used - 2;
-        used += (size_t)n < room ? (size_t)n : room;
+        size_t len = (size_t)n < room ? (size_t)n : room;
+        make_printable(line + used, len);
+        used += len;
     }
     line[used++] = '\n';
     /* A log that cannot be written must not stop the broker. */

@@ -174,6 +174,18 @@ def test_every_line_of_the_log_has_the_same_form_and_a_log_file_takes_all():
                 assert form.fullmatch(line), line
 
 
+def test_nobody_else_writes_lines_into_the_log():
+    with Single() as n:
+        for text in (b"\n[1] 2026/01/01 00:00:00.000000 [INF] forged", b"a\x1b[2Jb\rc\x7f"):
+            c = n.client()
+            c.send(b"-ERR " + text + b"\r\n")
+            c.until_closed()
+        wait_until("the clients' errors", lambda: n.log().count("Client Error") == 2)
+        form = re.compile(r"\[%d\] \d{4}/\d\d/\d\d [0-9:.]{15} \[(INF|WRN|ERR)\] [^\x00-\x1f\x7f]*" % n.process.pid)
+        for line in n.log().split("\n")[:-1]:
+            assert form.fullmatch(line), repr(line)
+
+
 def test_a_log_or_pid_file_that_cannot_be_written_prevents_the_start():
     r = subprocess.run([binary(), "-p", "-1", "-l", "/none/log"], capture_output=True, text=True,
                        timeout=10)
@@ -397,6 +409,7 @@ def test_a_nats_server_store_is_refused_and_untouched():
         assert n.wait_exit() == 1
         assert "[FTL] " in n.log()
         assert "holds data of a nats-server" in n.log() and "ORDERS" in n.log(), n.log()
+        assert "restore" not in n.log(), "it cannot"
         assert os.listdir(store) == ["jetstream"]
 
 
