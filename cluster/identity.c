@@ -112,12 +112,11 @@ static int refuse_nats_store(const struct file_ops *ops, const char *store_dir, 
     snprintf(path, sizeof path, "%s/jetstream", store_dir);
     (void)ops->list(ops->ctx, path, add_account, &a);
     if (a.names.is_found) {
-        snprintf(
-            error, error_size,
-            "store directory \"%s\" holds data of a nats-server%.*s and none of weir; nothing "
-            "was touched: start weir with an empty store directory, and let a client copy the "
-            "messages from a nats-server that runs on this one",
-            store_dir, SLICE_ARG(buf_slice(&a.names.text)));
+        snprintf(error, error_size,
+                 "store directory \"%s\" holds data of a nats-server%.*s and none of weir; nothing "
+                 "was touched: start weir with an empty store directory, and let a client copy the "
+                 "messages from a nats-server that runs on this one",
+                 store_dir, SLICE_ARG(buf_slice(&a.names.text)));
     }
     buf_close(&a.names.text);
     return a.names.is_found ? ERR_EXISTS : 0;

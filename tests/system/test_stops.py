@@ -15,6 +15,7 @@ from weir_js import Js, JsCluster, Publisher, dump
 from weir_load import Load
 
 STREAMS = 5
+GAP_MS_MAX = 200  # The goal is 100; other tests run beside this one.
 
 
 def stored_of(node, stream, subject):
@@ -56,6 +57,7 @@ def finish_load(c, loads, what, is_planned=True):
           "%s ms, over a move to another node %s ms"
           % (what, sum(len(x.acks) for x in loads), sum(x.moves for x in loads), sum(x.again for x in loads),
              largest(g for x in loads for g in x.gaps), largest(g for x in loads for g in x.move_gaps)))
+    return max(g for x in loads for g in x.gaps + x.move_gaps)
 
 
 def led_by(node):
@@ -91,7 +93,7 @@ def test_a_rolling_restart_under_load_fails_no_ack():
             handed += stop_and_return(c, node, signal.SIGTERM)
             time.sleep(0.5)
         assert handed >= STREAMS, "each stream was led by some node when that stopped"
-        finish_load(c, loads, "rolling restart with SIGTERM")
+        assert 1000 * finish_load(c, loads, "rolling restart with SIGTERM") < GAP_MS_MAX
 
 
 def test_a_rolling_restart_of_lame_ducks_fails_no_ack():
@@ -102,7 +104,7 @@ def test_a_rolling_restart_of_lame_ducks_fails_no_ack():
         for node in c.nodes:
             stop_and_return(c, node, signal.SIGUSR2)
         assert all(load.again == 0 for load in loads), "answers were missing after an announced end"
-        finish_load(c, loads, "rolling restart of lame ducks")
+        assert 1000 * finish_load(c, loads, "rolling restart of lame ducks") < GAP_MS_MAX
 
 
 def leads(nodes):
