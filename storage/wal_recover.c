@@ -136,29 +136,31 @@ static int take_file(struct recovery *r, const char *path)
         int rv = w->o.ops->unlink(w->o.ops->ctx, path);
         return rv == 0 ? 0 : wal_fail(w, rv, path);
     }
-    struct wal_segment s;
-    int rv = wal_scan_header(w, path, &s);
+    struct wal_scan scan;
+    int rv = wal_scan_header(w, path, &scan);
     if (rv == ERR_CORRUPT) {
         /* Which records it held is not known; nor whether there were any. */
         r->found->is_corrupt = true;
         note_damaged(r, path, NULL);
         suspect_all(r);
-        s = (struct wal_segment){.size = 0};
-        (void)snprintf(s.path, sizeof s.path, "%s", path);
-        wal_segments_push(&r->aside, &s);
+        scan = (struct wal_scan){.seg = {.size = 0}};
+        (void)snprintf(scan.seg.path, sizeof scan.seg.path, "%s", path);
+        wal_segments_push(&r->aside, &scan.seg);
         return 0;
     }
     if (rv != 0) {
         note_damaged(r, path, NULL);
         return wal_fail(w, rv == ERR_EXISTS ? ERR_CORRUPT : rv, path);
     }
-    if (!has_room(s.seq) || !has_room(s.generation)) {
+    const struct wal_segment *s = &scan.seg;
+    if (!has_room(s->seq) || !has_room(s->generation)) {
         return wal_fail(w, ERR_CORRUPT, path);
     }
-    w->seq_next = s.seq >= w->seq_next ? s.seq + 1 : w->seq_next;
-    w->generation_next = s.generation >= w->generation_next ? s.generation + 1 : w->generation_next;
+    w->seq_next = s->seq >= w->seq_next ? s->seq + 1 : w->seq_next;
+    w->generation_next =
+        s->generation >= w->generation_next ? s->generation + 1 : w->generation_next;
     r->scans = xrealloc(r->scans, (r->n + 1) * sizeof *r->scans);
-    r->scans[r->n++] = (struct wal_scan){.seg = s};
+    r->scans[r->n++] = scan;
     return 0;
 }
 
@@ -211,11 +213,17 @@ static void keep_raw(struct recovery *r, size_t i)
     }
 }
 
-static int scan_all(struct recovery *r)
+/* Scan what is not below; from nothing, if it was done before. */
+static int scan_each(struct recovery *r)
 {
     uint64_t expected = 0;
+    r->durable_lsn = 0;
+    r->floor = 1;
     for (size_t i = 0; i < r->n; i++) {
         struct wal_scan *s = &r->scans[i];
+        if (s->is_below) {
+            continue;
+        }
         int rv = wal_scan_segment(r->w, expected, r->durable_lsn + 1, s, NULL, NULL);
         if (rv != 0) {
             return rv;
@@ -225,6 +233,64 @@ static int scan_all(struct recovery *r)
         r->floor = s->trim_lsn > r->floor ? s->trim_lsn : r->floor;
         keep_raw(r, i);
     }
+    return 0;
+}
+
+/* Most files of a log that was written fast are kept only to be written over. Going by the headers
+ * of first frames, and by the frames of the newest file, find which hold nothing but what is below
+ * the floor: those before the last one that begins below it. */
+static int find_below(struct recovery *r, size_t *ret_first)
+{
+    uint64_t floor = 1;
+    size_t newest = r->n;
+    for (size_t i = 0; i < r->n; i++) {
+        floor = r->scans[i].head_trim > floor ? r->scans[i].head_trim : floor;
+        newest = r->scans[i].head_lsn != 0 ? i : newest;
+    }
+    if (newest < r->n) {
+        int rv = wal_scan_segment(r->w, 0, 0, &r->scans[newest], NULL, NULL);
+        if (rv != 0) {
+            return rv;
+        }
+        floor = r->scans[newest].trim_lsn > floor ? r->scans[newest].trim_lsn : floor;
+    }
+    size_t first = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        bool is_begun = r->scans[i].head_lsn != 0;
+        first = is_begun && r->scans[i].head_lsn <= floor ? i : first;
+    }
+    /* Until a synced frame says the same they are sealed segments like others (publish). */
+    uint64_t next = first == 0 ? 0 : r->scans[first].head_lsn;
+    for (size_t i = first; i-- > 0;) {
+        struct wal_scan *s = &r->scans[i];
+        s->is_below = true;
+        s->seg.last_lsn = next - 1;
+        next = s->head_lsn != 0 && s->head_lsn < next ? s->head_lsn : next;
+        s->seg.first_lsn = next;
+    }
+    *ret_first = first;
+    return 0;
+}
+
+/* Was that right? The headers were believed before their frames were read. */
+static bool is_right_below(const struct recovery *r, size_t first)
+{
+    const struct wal_scan *s = &r->scans[first];
+    return s->is_head_good && s->runs_count > 0 && s->runs[0].first == s->head_lsn &&
+           s->head_lsn <= r->floor;
+}
+
+static int scan_all(struct recovery *r)
+{
+    size_t first = 0;
+    int rv = find_below(r, &first);
+    rv = rv == 0 ? scan_each(r) : rv;
+    if (rv == 0 && first > 0 && !is_right_below(r, first)) {
+        for (size_t i = 0; i < first; i++) {
+            r->scans[i].is_below = false;
+        }
+        rv = scan_each(r);
+    }
     uint64_t limit = UINT64_MAX;
     for (size_t i = r->n; i-- > 0;) {
         r->limits[i] = limit;
@@ -232,7 +298,7 @@ static int scan_all(struct recovery *r)
             limit = r->scans[i].seg.first_lsn;
         }
     }
-    return 0;
+    return rv;
 }
 
 /* May records from @from to before the first run of segment @i have been in segment @j? */
@@ -606,7 +672,8 @@ static void publish(struct recovery *r)
             continue;
         }
         s->size = r->scans[i].is_short ? 0 : s->size; /* Not to be reused. */
-        wal_segments_push(r->scans[i].runs_count > 0 ? &w->sealed : &w->free, s);
+        bool is_sealed = r->scans[i].runs_count > 0 || r->scans[i].is_below;
+        wal_segments_push(is_sealed ? &w->sealed : &w->free, s);
     }
     if (w->has_current) {
         wal_free_trimmed(w);

@@ -18,7 +18,7 @@ struct reading {
 
 /* Read with O_DIRECT where it is taken: after a failed sync the page cache lies. */
 static int read_file(struct wal *w, const char *path, uint64_t max, uint8_t **ret_ptr,
-                     uint64_t *ret_size)
+                     uint64_t *ret_size, uint64_t *ret_file_size)
 {
     const struct file_ops *ops = w->o.ops;
     struct file *f = NULL;
@@ -36,6 +36,7 @@ static int read_file(struct wal *w, const char *path, uint64_t max, uint8_t **re
     uint8_t *p = NULL;
     rv = ops->size(ops->ctx, f, &size);
     if (rv == 0) {
+        *ret_file_size = size;
         size = size < max ? size : max;
         size_t room = (size_t)((size + WAL_BLOCK_BYTES) / WAL_BLOCK_BYTES * WAL_BLOCK_BYTES);
         p = xaligned_alloc(WAL_BLOCK_BYTES, room);
@@ -54,37 +55,6 @@ static int read_file(struct wal *w, const char *path, uint64_t max, uint8_t **re
     *ret_ptr = p;
     *ret_size = size;
     return 0;
-}
-
-int wal_scan_header(struct wal *w, const char *path, struct wal_segment *ret)
-{
-    uint8_t *h;
-    uint64_t n;
-    int rv = read_file(w, path, WAL_BLOCK_BYTES, &h, &n);
-    if (rv != 0) {
-        return rv;
-    }
-    struct wal_segment s = {.seq = wal_get64(h + 32)};
-    s.generation = wal_get64(h + 40);
-    s.size = wal_get64(h + 48);
-    s.salt = wal_get32(h + 12);
-    s.head_crc = wal_get32(h + 60);
-    if (n < WAL_FILE_HEADER_BYTES || wal_get64(h) != WAL_FILE_MAGIC ||
-        s.head_crc != crc32c(0, h, 60) || s.size % WAL_BLOCK_BYTES != 0 ||
-        s.size < WAL_BLOCK_BYTES || s.size > WAL_FILE_BYTES_MAX || s.seq > WAL_NUMBER_MAX ||
-        s.generation > WAL_NUMBER_MAX) {
-        rv = ERR_CORRUPT;
-    } else if (wal_get32(h + 8) != WAL_VERSION) {
-        rv = ERR_VERSION;
-    } else if (memcmp(h + 16, w->o.node_uuid, 16) != 0) {
-        rv = ERR_EXISTS;
-    }
-    free(h);
-    if (rv == 0) {
-        (void)snprintf(s.path, sizeof s.path, "%s", path);
-        *ret = s;
-    }
-    return rv;
 }
 
 static bool is_stamped(const struct reading *r, uint64_t sector_off, uint64_t lsn)
@@ -174,6 +144,48 @@ static bool walk_records(const struct reading *r, const uint8_t *frame,
         }
     }
     return at == end;
+}
+
+int wal_scan_header(struct wal *w, const char *path, struct wal_scan *ret)
+{
+    uint8_t *h;
+    uint64_t n, size;
+    int rv = read_file(w, path, 2 * WAL_BLOCK_BYTES, &h, &n, &size);
+    if (rv != 0) {
+        return rv;
+    }
+    struct wal_segment s = {.seq = wal_get64(h + 32)};
+    s.generation = wal_get64(h + 40);
+    s.size = wal_get64(h + 48);
+    s.salt = wal_get32(h + 12);
+    s.head_crc = wal_get32(h + 60);
+    if (n < WAL_FILE_HEADER_BYTES || wal_get64(h) != WAL_FILE_MAGIC ||
+        s.head_crc != crc32c(0, h, 60) || s.size % WAL_BLOCK_BYTES != 0 ||
+        s.size < WAL_BLOCK_BYTES || s.size > WAL_FILE_BYTES_MAX || s.seq > WAL_NUMBER_MAX ||
+        s.generation > WAL_NUMBER_MAX) {
+        rv = ERR_CORRUPT;
+    } else if (wal_get32(h + 8) != WAL_VERSION) {
+        rv = ERR_VERSION;
+    } else if (memcmp(h + 16, w->o.node_uuid, 16) != 0) {
+        rv = ERR_EXISTS;
+    }
+    struct wal_scan found = {.seg = s};
+    if (rv == 0) {
+        struct reading r = {.s = &found, .ptr = h, .len = n};
+        struct wal_frame_head first;
+        if (parse_head(&r, WAL_BLOCK_BYTES, &first) && is_stamped(&r, WAL_BLOCK_BYTES, first.lsn) &&
+            first.records > 0) {
+            found.head_lsn = first.lsn;
+            found.head_trim = first.trim_lsn;
+        }
+        (void)snprintf(found.seg.path, sizeof found.seg.path, "%s", path);
+        *ret = (struct wal_scan){.seg = found.seg};
+        ret->head_lsn = found.head_lsn;
+        ret->head_trim = found.head_trim;
+        ret->is_short = size < s.size;
+    }
+    free(h);
+    return rv;
 }
 
 static bool parse_frame(const struct reading *r, uint64_t off, struct wal_frame_head *ret)
@@ -326,7 +338,10 @@ int wal_scan_segment(struct wal *w, uint64_t expected, uint64_t relogged, struct
                      wal_scan_cb cb, void *arg)
 {
     struct reading r = {.s = s, .cb = cb, .arg = arg};
-    int rv = s->raw != NULL ? 0 : read_file(w, s->seg.path, s->seg.size, &s->raw, &s->raw_bytes);
+    uint64_t file_size;
+    int rv = s->raw != NULL
+                 ? 0
+                 : read_file(w, s->seg.path, s->seg.size, &s->raw, &s->raw_bytes, &file_size);
     if (rv != 0) {
         return rv;
     }
@@ -335,7 +350,10 @@ int wal_scan_segment(struct wal *w, uint64_t expected, uint64_t relogged, struct
     r.ptr = s->raw;
     s->raw = NULL;
     wal_scan_close(s);
+    uint64_t head_lsn = s->head_lsn, head_trim = s->head_trim;
     *s = (struct wal_scan){.seg = seg, .raw = r.ptr, .raw_bytes = size};
+    s->head_lsn = head_lsn;
+    s->head_trim = head_trim;
     s->seg.first_lsn = s->seg.last_lsn = 0;
     r.len = size / WAL_BLOCK_BYTES * WAL_BLOCK_BYTES;
     s->is_short = size < seg.size;

@@ -29,12 +29,16 @@ struct wal_scan {
     uint64_t end_lsn; /* Expected after it. */
     uint64_t durable_lsn, trim_lsn;
     struct gid_set footer_gids;
+    uint64_t head_lsn, head_trim; /* What its first frame's header says; 0 if it is not good. */
+    bool is_below;                /* It need not be read: all it holds is below the floor. */
     uint8_t *raw; /* What was read, for the next time; the caller may free it and set it to NULL. */
     uint64_t raw_bytes;
 };
 
-/* Read a file's header. ERR_CORRUPT: not good; ERR_VERSION; ERR_IO; ERR_EXISTS: another node's. */
-int wal_scan_header(struct wal *w, const char *path, struct wal_segment *ret);
+/* Read a file's header, and that of its first frame: fills @ret's seg, is_short, head_lsn and
+ * head_trim only.
+ * ERR_CORRUPT: not good; ERR_VERSION; ERR_IO; ERR_EXISTS: another node's. */
+int wal_scan_header(struct wal *w, const char *path, struct wal_scan *ret);
 
 /* Called for each record of each good frame. */
 typedef void (*wal_scan_cb)(void *arg, uint64_t lsn, uint8_t type, uint64_t gid,

@@ -65,3 +65,35 @@ Test(wal, hands_out_what_was_committed_and_goes_on)
         sim_disk_free(d);
     }
 }
+
+/* A log that was written fast has most of its files only to write over them, and the start of a
+ * node waits for what is read. */
+Test(wal, files_below_the_trim_are_not_read)
+{
+    static struct wal_world x;
+    struct sim_disk *d = sim_disk_new(1);
+    wal_world_init(&x, d);
+    cr_assert_eq(wal_world_open(&x), 0);
+    while (wal_sealed_count(x.w) < 6) {
+        (void)wal_world_append(&x, x.next_key++, 3000);
+        cr_assert_eq(wal_world_commit(&x), 0);
+    }
+    uint64_t first = wal_segment_first_lsn(x.w, 5);
+    wal_world_trim(&x, first + 1);
+    uint64_t last = wal_world_append(&x, x.next_key++, 10);
+    cr_assert_eq(wal_world_commit(&x), 0);
+    wal_world_close(&x);
+
+    cr_assert_eq(wal_world_open(&x), 0);
+    cr_expect_eq(x.first_seen, first);
+    cr_expect_eq(x.last_seen, last);
+    cr_expect(!x.has_gap);
+    cr_expect_eq(x.wrong, 0);
+    cr_expect(!x.found.is_torn && !x.found.is_rotten && !x.found.is_corrupt);
+    /* And they are used again. */
+    (void)wal_world_append(&x, x.next_key++, 10);
+    cr_assert_eq(wal_world_commit(&x), 0);
+    cr_expect_geq(wal_oldest_lsn(x.w), first);
+    wal_world_close(&x);
+    sim_disk_free(d);
+}
