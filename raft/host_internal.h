@@ -615,6 +615,8 @@ void offer_forget_job(struct host_job *job);
 void pull_durable(struct raft_group *g);
 void pull_drop(struct raft_group *g);
 bool pull_is_switching(const struct raft_group *g);
+/* It waits until nothing of the group is on its way to the disk, and then switches. */
+bool pull_wants_quiet(const struct raft_group *g);
 void pull_on_offer(struct raft_group *g, uint64_t node_id, const struct frame_item *it);
 void pull_on_chunk(struct raft_group *g, const struct frame_item *it);
 void pull_on_nak(struct raft_group *g, const struct frame_item *it);

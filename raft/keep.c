@@ -27,7 +27,8 @@
  * A run writes all entries above the base once more, one record at a time: the next when the last
  * is durable, so that votes and other groups' entries wait for one record, not for all. What is old
  * stays needed until the run is whole. What is appended meanwhile stays where it is, behind the run
- * by index; where it replaces entries the run is given up, and begins anew. */
+ * by index; where it replaces entries the run is given up, and begins anew. It is also given up for
+ * an image, which waits until nothing of the group is on its way to the disk (pull.c). */
 
 void keep_give_up(struct raft_group *g)
 {
@@ -164,7 +165,7 @@ static bool may_carry(const struct raft_group *g, const struct cutoffs *c)
     bool is_quiet = h->now_ms - moved_ms >= CARRY_QUIET_MS;
     uint64_t oldest = oldest_entry_lsn(g);
     bool is_old = oldest < c->moving || (oldest < c->carry && is_quiet);
-    return is_old && since >= c->pause && g->carry_next == 0;
+    return is_old && since >= c->pause && g->carry_next == 0 && !pull_wants_quiet(g);
 }
 
 static void entries_of_group(struct raft_group *g, const struct cutoffs *c)

@@ -67,6 +67,11 @@ bool pull_is_switching(const struct raft_group *g)
     return g->pull != NULL && g->pull->phase >= PULL_INTENT;
 }
 
+bool pull_wants_quiet(const struct raft_group *g)
+{
+    return g->pull != NULL && g->pull->phase >= PULL_QUIET;
+}
+
 /* C8: go on as before. */
 static void give_up(struct pull *p)
 {
@@ -381,6 +386,7 @@ void pull_job_done(struct host_job *job, int status)
         return;
     }
     p->phase = PULL_QUIET;
+    keep_give_up(g); /* The image replaces what a run would carry: record upon record, never quiet. */
     list_push_back(&g->host->switching, &g->switch_link);
     advance(p);
 }

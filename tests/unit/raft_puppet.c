@@ -234,10 +234,11 @@ static void host_begin(struct puppet *p)
         .send = env_send, .room = env_room, .random = env_random, .alarm = env_alarm, .ctx = p};
     p->host = host_new(&o);
     struct wal_replay replay = host_wal_replay(p->host);
+    uint64_t segment_bytes = p->segment_bytes != 0 ? p->segment_bytes : 4u << 20;
     struct wal_options wo = {.ops = sim_disk_ops(p->disk),
                              .dir = "/wal",
-                             .segment_bytes_min = 4u << 20,
-                             .segment_bytes_max = 4u << 20,
+                             .segment_bytes_min = segment_bytes,
+                             .segment_bytes_max = segment_bytes,
                              .frame_bytes_max = 4u << 20,
                              .salt_seed = 1,
                              .try_direct = true};
