@@ -686,6 +686,9 @@ void log_replay(void *arg, uint64_t lsn, uint8_t type, uint64_t gid, struct slic
     if (type == RECORD_TRUNCATE) {
         spans_cut(g, rec.index - 1);
     }
+    if (type == RECORD_RESET) {
+        spans_cut(g, 0); /* An image has replaced them. */
+    }
     if (type == RECORD_CREATE || type == RECORD_CHECKPOINT) {
         g->stub_kept = g->is_known ? g->stub_lsn : 0;
         g->stub_lsn = lsn;

@@ -386,7 +386,8 @@ void pull_job_done(struct host_job *job, int status)
         return;
     }
     p->phase = PULL_QUIET;
-    keep_give_up(g); /* The image replaces what a run would carry: record upon record, never quiet. */
+    keep_give_up(
+        g); /* The image replaces what a run would carry: record upon record, never quiet. */
     list_push_back(&g->host->switching, &g->switch_link);
     advance(p);
 }

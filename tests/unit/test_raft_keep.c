@@ -308,6 +308,40 @@ Test(raft_host, a_flushed_idle_group_does_not_pin_the_wal_after_a_restart)
     world_close(&w);
 }
 
+/* A leader that was cut off has entries that an image of a lower index replaces. Nothing is appended
+ * behind that image before the restart, nor after it. */
+Test(raft_host, what_an_image_replaced_does_not_pin_the_wal_after_a_restart)
+{
+    struct host_options o = {.log_entries_max = 16};
+    struct host_stats s;
+    world_open(&w, 3, &o);
+    small_segments();
+    world_create(&w, 1, 7);
+    unsigned old = (unsigned)world_leader(&w, 1, 2000);
+    world_cut(&w, old, true);
+    for (unsigned i = 0; i < 200; i++) {
+        cr_assert_eq(group_propose(world_machine(&w, old, 1)->group, SLICE_LIT("dead end"), i + 1),
+                     0);
+    }
+    world_run(&w, 12000); /* It leads no more. */
+    cr_assert(world_propose(&w, 1, 60, 100));
+    world_cut(&w, old, false);
+    cr_assert(world_level(&w, 1, 60, 10000));
+    host_stats(w.nodes[old].host, &s);
+    cr_assert_eq(s.catchups, 1);
+    struct group_status g;
+    group_status(world_machine(&w, old, 1)->group, &g);
+    cr_assert_lt(g.last_index, 150);
+    world_crash(&w, old);
+    world_start(&w, old);
+    world_create(&w, 2, 1u << old);
+    cr_assert(world_propose(&w, 2, 2000, 4000));
+    world_run(&w, 1000);
+    cr_assert_leq(wal_sealed_count(w.nodes[old].wal), 14, "%u sealed segments",
+                  wal_sealed_count(w.nodes[old].wal));
+    world_close(&w);
+}
+
 /* Votes, and what other groups append, would wait for all of it on a slow disk. */
 Test(raft_host, entries_are_carried_one_record_at_a_time)
 {

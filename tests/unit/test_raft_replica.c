@@ -454,8 +454,8 @@ PLAY(a_standby_that_was_never_a_voter_gives_free_votes_after_a_restart)
     return is_granted(3, 3);
 }
 
-/* 200 entries that are no leader's any more stand in an old segment of the WAL, and are being carried
- * forward: one record is on its way to the disk. */
+/* 200 entries that are no leader's any more stand in an old segment of the WAL, and are being
+ * carried forward: one record is on its way to the disk. */
 static void begin_to_carry_200(uint64_t off)
 {
     static char large[30000];
