@@ -29,11 +29,17 @@ static void put_meta_item(void *arg, struct slice key, struct slice value)
     }
 }
 
+/* What it has applied is what its entries make, and may be kept. */
+static bool is_sound(const struct js_stream *st)
+{
+    return st->state == JS_STREAM_OK || st->state == JS_STREAM_STOPPED;
+}
+
 static void add_streams(struct js *js)
 {
     for (struct js_stream *st = js->streams; st != NULL; st = st->hh.next) {
         bool is_dirty = st->applied_index > st->flushed_index;
-        if (st->state != JS_STREAM_OK || (!is_dirty && !store_mend_is_due(st->store))) {
+        if (!is_sound(st) || (!is_dirty && !store_mend_is_due(st->store))) {
             continue;
         }
         st->is_flushing = true;
@@ -192,7 +198,8 @@ void js_flush_tick(struct js *js)
     uint64_t dirty_max = flush_pace_due(&js->flush_pace) / (js->reserve.is_low ? 64 : 1);
     is_due = is_due || totals.dirty_bytes >= dirty_max;
     for (struct js_stream *st = js->streams; st != NULL && !is_due; st = st->hh.next) {
-        is_due = st->dirty_since_ms != 0 && now - st->dirty_since_ms >= JS_FLUSH_AFTER_MS;
+        is_due = is_sound(st) && st->dirty_since_ms != 0 &&
+                 now - st->dirty_since_ms >= JS_FLUSH_AFTER_MS;
     }
     /* Files that wait for their unlinking are no hurry. */
     if (!is_due && loop_now_ms(js->loop) - js->flush_began_ms >= JS_FLUSH_AFTER_MS) {

@@ -115,7 +115,9 @@ struct js_request {
 
 enum js_stream_state {
     JS_STREAM_OK,
-    JS_STREAM_FAILED,  /* Stopped applying: an entry it does not know, or damage. */
+    JS_STREAM_STOPPED, /* At an entry it does not know, or its group stopped. What was applied is
+                        * sound, and is flushed, so that it holds no part of the log. */
+    JS_STREAM_FAILED,  /* Stopped: damage, or it differs from the others. */
     JS_STREAM_LOST,    /* Born here, and the WAL does not know it. */
     JS_STREAM_MENDING, /* Damage hides which messages are live: the group is not joined yet. */
     JS_STREAM_LOADING  /* A fetched state is in place, and the machine is made of it. */

@@ -314,6 +314,7 @@ static void apply(struct js *js, const struct group_entry *entry)
             log_err("The meta group stops here at index %llu: %s", (unsigned long long)entry->index,
                     js_version_error_text(rv));
             js->is_meta_failed = true;
+            group_halt(js->meta_group, rv != ERR_VERSION);
             return;
         }
     }

@@ -32,6 +32,9 @@ struct dump {
 
 static const char *state_text(const struct js_stream *st, const struct group_status *g)
 {
+    if (st->state == JS_STREAM_STOPPED) {
+        return st->is_broken ? "damaged" : "stopped";
+    }
     if (st->state == JS_STREAM_FAILED || st->state == JS_STREAM_LOST) {
         return "damaged";
     }

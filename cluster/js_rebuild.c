@@ -163,10 +163,22 @@ void js_rebuild_wanted(struct js_stream *st, const char *why)
     }
     st->state = JS_STREAM_FAILED;
     st->is_broken = true;
+    if (st->group != NULL) {
+        group_halt(st->group, true);
+    }
+}
+
+/* The same for one whose machine is as it should be. */
+static void sound_rebuild_wanted(struct js_stream *st, const char *why)
+{
+    bool is_sound = st->state == JS_STREAM_OK || st->state == JS_STREAM_STOPPED;
+    js_rebuild_wanted(st, why);
+    st->state = is_sound ? JS_STREAM_STOPPED : st->state;
 }
 
 /* Libraft gave up, or its log makes no sense. Not where what was committed differs: which side is
- * right nobody here can tell.
+ * right nobody here can tell. Nor where it stopped because the machine did: that one waits for a
+ * build that knows more.
  *
  * Or the log lost a change of its members: a group whose store knew more than what was left of the
  * log begins at the store's index, with the members that the rest of the log tells (raft/group.c).
@@ -179,12 +191,12 @@ static void look_at_group(struct js_stream *st, const struct meta_stream *s)
     }
     group_status(st->group, &status);
     if (status.state == GROUP_FAILED) {
-        if (!status.is_divergent) {
-            js_rebuild_wanted(st, "its group stopped");
+        if (!status.is_divergent && !status.is_halted) {
+            sound_rebuild_wanted(st, "its group stopped");
         }
     } else if (s != NULL && status.applied_index >= s->reported &&
                status.members_index < s->reported) {
-        js_rebuild_wanted(st, "its log lost a change of its members");
+        sound_rebuild_wanted(st, "its log lost a change of its members");
     }
 }
 

@@ -103,7 +103,8 @@ static void apply(struct js_stream *st, const struct group_entry *entry)
         if (rv != 0) {
             log_err("Stream %s stops on this node at index %llu: %s", st->name,
                     (unsigned long long)entry->index, js_version_error_text(rv));
-            st->state = JS_STREAM_FAILED;
+            st->state = JS_STREAM_STOPPED;
+            group_halt(st->group, rv != ERR_VERSION);
             return;
         }
         js_stream_time_applied(st);

@@ -25,6 +25,7 @@ struct raft_group *group_new(struct raft_host *h, uint64_t gid)
 void group_free(struct raft_group *g)
 {
     instance_close(g);
+    instance_log_bytes(g, 0);
     group_fail_proposals(g);
     guard_gate_clear(g);
     pull_drop(g);
@@ -55,14 +56,14 @@ void group_free(struct raft_group *g)
     free(g);
 }
 
-void group_fail(struct raft_group *g, const char *why)
+static void stop_for_good(struct raft_group *g)
 {
-    host_alarm(g->host, g->gid, why);
     pull_drop(g); /* An image must not revive it. */
     if (g->r != NULL && g->r->state != RAFT_UNAVAILABLE) {
         log_suffix_keep(g);
     }
     instance_close(g);
+    log_suffix_count_bytes(g);
     guard_gate_clear(g);
     g->state = GROUP_FAILED;
     elect_campaign_stop(g);
@@ -70,6 +71,51 @@ void group_fail(struct raft_group *g, const char *why)
     if (g->fsm.role_changed != NULL) {
         g->fsm.role_changed(g->fsm.ctx, &g->told);
     }
+}
+
+void group_fail(struct raft_group *g, const char *why)
+{
+    host_alarm(g->host, g->gid, why);
+    stop_for_good(g);
+}
+
+/* ---- Halted ---- */
+
+void group_halt(struct raft_group *g, bool takes_images)
+{
+    g->is_halted = true;
+    g->takes_images = takes_images;
+}
+
+/* All above what the embedder has applied stays in memory while it is halted: from there it is
+ * carried forward, or it would pin the WAL. */
+static void hold_trim(struct raft_group *g)
+{
+    struct raft *r = g->r;
+    if (g->is_halted && g->applied + r->snapshot.trailing < r->last_applied) {
+        raft_set_snapshot_trailing(r, (unsigned)(r->last_applied - g->applied));
+    }
+}
+
+bool group_is_full(const struct raft_group *g)
+{
+    const struct raft *r = g->r;
+    if (!g->is_halted || pull_is_switching(g)) {
+        return false;
+    }
+    uint64_t above = compat_log_last(r) > g->applied ? compat_log_last(r) - g->applied : 0;
+    if (above > guard_log_entries_max(g)) {
+        return true;
+    }
+    size_t bytes = 0, bytes_max = guard_log_bytes_max(g);
+    for (uint64_t i = compat_log_last(r); g->log_bytes > bytes_max && above > 0; i--, above--) {
+        const struct raft_entry *e = compat_entry(r, i);
+        bytes += e == NULL ? 0 : e->buf.len;
+        if (bytes > bytes_max) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- Replicas ---- */
@@ -493,6 +539,9 @@ uint64_t group_set_base(struct raft_group *g, struct group_base base)
     assert(base.index <= g->delivered);
     log_set_base(g, base.index, base.term);
     log_suffix_drop(g, base.index + 1, UINT64_MAX);
+    if (g->r == NULL) {
+        log_suffix_count_bytes(g);
+    }
     return log_put_base(g, RECORD_BASE, &g->base);
 }
 
@@ -509,6 +558,7 @@ static void trim_done(struct raft_group *g)
         return;
     }
     struct raft_io_snapshot_put *req = g->put_req;
+    hold_trim(g);
     g->put_req = NULL;
     g->put_cb(req, 0);
     g->host->stats.trims++;
@@ -528,6 +578,13 @@ void group_turn(struct raft_group *g)
         return;
     }
     trim_done(g);
+    if (group_is_full(g)) {
+        log_err("group %llu: it was halted at index %llu, its log is full and it stops at %llu",
+                (unsigned long long)g->gid, (unsigned long long)g->applied,
+                (unsigned long long)compat_log_last(g->r));
+        stop_for_good(g);
+        return;
+    }
     if (g->is_tick_due) {
         g->is_tick_due = false;
         elect_tick_now(g);
@@ -612,6 +669,7 @@ void group_status(const struct raft_group *g, struct group_status *ret_status)
                              .pending_bytes = g->pending_bytes,
                              .is_catching_up = g->pull != NULL,
                              .is_divergent = g->is_divergent,
+                             .is_halted = g->is_halted,
                              .is_level = g->is_level && g->pull == NULL};
     struct conf c = {0};
     if (g->r != NULL) {

@@ -433,6 +433,15 @@ void log_suffix_keep(struct raft_group *g)
     }
 }
 
+void log_suffix_count_bytes(struct raft_group *g)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < g->suffix_count; i++) {
+        bytes += g->suffix[i].buf.len;
+    }
+    instance_log_bytes(g, bytes);
+}
+
 static void replay_append(struct raft_group *g, struct record *rec)
 {
     struct record_entry e;
@@ -701,6 +710,7 @@ void log_opened(struct raft_group *g)
     run_is_over(g);
     g->base_durable = g->base_told[1].index;
     spans_drop_below(g, g->base_durable);
+    log_suffix_count_bytes(g);
 }
 
 void log_replay_suspect(void *arg, uint64_t gid)

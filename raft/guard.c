@@ -96,18 +96,34 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+static bool is_memory_tight(const struct raft_group *g)
+{
+    return g->host->log_bytes > g->host->opt.node_log_bytes_max;
+}
+
+uint64_t guard_log_entries_max(const struct raft_group *g)
+{
+    return min_u64(g->host->opt.log_entries_max,
+                   is_memory_tight(g) ? LOG_TIGHT_ENTRIES : UINT32_MAX);
+}
+
+uint64_t guard_log_bytes_max(const struct raft_group *g)
+{
+    return min_u64(g->host->opt.log_bytes_max, is_memory_tight(g) ? LOG_TIGHT_BYTES : UINT32_MAX);
+}
+
 /* Ask for a trim when the log in memory has grown; the next apply does it (fsm->snapshot). What is
  * kept is for members that were away: from memory they catch up at once, and without an image. So
  * every replica keeps it, the next leader too, as long as the node has room. */
 static void want_trim(struct raft_group *g)
 {
     struct raft *r = g->r;
-    const struct raft_host *h = g->host;
-    bool is_tight = h->log_bytes > h->opt.node_log_bytes_max;
-    uint64_t entries_max =
-        min_u64(h->opt.log_entries_max, is_tight ? LOG_TIGHT_ENTRIES : UINT32_MAX);
-    uint64_t bytes_max = min_u64(h->opt.log_bytes_max, is_tight ? LOG_TIGHT_BYTES : UINT32_MAX);
+    uint64_t entries_max = guard_log_entries_max(g);
+    uint64_t bytes_max = guard_log_bytes_max(g);
     size_t n = compat_log_count(r);
+    if (g->is_halted) {
+        host_group_busy(g); /* It may be full. */
+    }
     if (g->put_req != NULL || (n <= entries_max && g->log_bytes <= bytes_max) ||
         r->last_applied <= r->log.snapshot.last_index) {
         return;

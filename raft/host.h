@@ -395,6 +395,13 @@ int group_set_target(struct raft_group *g, const struct group_member *members, u
 uint64_t group_set_base(struct raft_group *g, struct group_base base);
 /* Up to where the embedder has stepped what apply() gave it; for group_status only. */
 void group_set_applied(struct raft_group *g, uint64_t index);
+/* The embedder applies nothing above group_set_applied(), as at an entry that it does not know,
+ * until the group is opened again or an image is in place. What it applied it flushes as ever. What
+ * comes after that is taken as long as memory has room for all of it (log_entries_max,
+ * log_bytes_max); then the group stops, as if its node were down, and keeps what it has: a log that
+ * nothing lets go of would fill the disk of the whole node. Without @takes_images offers are
+ * ignored: nothing can be made of what the leader has either. May be called in apply(). */
+void group_halt(struct raft_group *g, bool takes_images);
 /* Publishers, pulls or timers wait for this group: it is elected before the others. */
 void group_set_waiting(struct raft_group *g, bool is_waiting);
 /* Campaign now (the preferred leader after a create, an operator). Harmless on a leader. */
@@ -404,7 +411,8 @@ enum group_state {
     GROUP_ACTIVE,
     GROUP_CATCHUP, /* Switching to an image: no instance for a moment. */
     GROUP_SUSPECT, /* May have lost acknowledged entries: neither votes nor campaigns (G11). */
-    GROUP_FAILED,  /* Stopped: divergence, or the core gave up. Nothing more will happen. */
+    GROUP_FAILED,  /* Stopped: divergence, the core gave up, or it was halted and its log is full.
+                    * Nothing more will happen. */
 };
 
 struct group_member_status {
@@ -437,6 +445,7 @@ struct group_status {
     uint64_t configuration_index;
     bool is_configuration_uncommitted;
     bool is_divergent; /* FAILED because a leader's entries differ from what was committed here. */
+    bool is_halted;    /* By group_halt(). */
     bool is_target_reached; /* A leader, and the members are those of group_set_target(). */
     bool is_catching_up;    /* Pulling an image. */
     bool is_level; /* It leads, or has once had, since it was opened or fetched an image, all that

@@ -251,6 +251,8 @@ struct raft_group {
     bool is_newcomer;   /* Has never been a voter, by any configuration it knew. */
     bool is_level;      /* group_status. */
     bool is_divergent;  /* group_status. */
+    bool is_halted;     /* group_halt(). */
+    bool takes_images;  /* The same, if it is. */
     uint64_t level_at;  /* What members said to be committed, when they connected. */
     bool has_old_terms; /* A suspect: it may have promised something in terms that it does not know.
                          */
@@ -434,7 +436,10 @@ void group_turn(struct raft_group *g);
  * to a heartbeat later. Both ends may see the connection first, so it is done when it stands and
  * when the other's table comes. */
 void group_greet(struct raft_group *g, uint64_t raft_id);
+/* Close the instance for good; what is in memory above the base stays there. */
 void group_fail(struct raft_group *g, const char *why);
+/* It is halted, and its log has as much as may stay in memory. */
+bool group_is_full(const struct raft_group *g);
 struct replica *group_replica(struct raft_group *g, uint64_t raft_id);
 /* Hand leadership to this member, a voter. */
 void group_move_to(struct raft_group *g, uint64_t raft_id);
@@ -488,6 +493,8 @@ void log_opened(struct raft_group *g); /* All records were replayed. */
 void log_aside_close(struct raft_group *g);
 /* Copy what the core has in memory above the base: it is about to be closed for good. */
 void log_suffix_keep(struct raft_group *g);
+/* Without an instance: what is in memory is what is kept of the log. */
+void log_suffix_count_bytes(struct raft_group *g);
 uint64_t log_needed_lsn(const struct raft_group *g);
 void log_replay(void *arg, uint64_t lsn, uint8_t type, uint64_t gid, struct slice payload);
 void log_replay_suspect(void *arg, uint64_t gid);
@@ -509,6 +516,9 @@ bool instance_open(struct raft_group *g);
 /* ---- guard.c ---- */
 /* After every call into the core. */
 void guard_post(struct raft_group *g);
+/* Above that much the log in memory is trimmed. */
+uint64_t guard_log_entries_max(const struct raft_group *g);
+uint64_t guard_log_bytes_max(const struct raft_group *g);
 /* An append of the group is durable. */
 void guard_append_done(struct raft_group *g, struct append *a);
 /* Held completions that may go (G10). */

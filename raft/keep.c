@@ -171,7 +171,8 @@ static bool may_carry(const struct raft_group *g, const struct cutoffs *c)
 static void entries_of_group(struct raft_group *g, const struct cutoffs *c)
 {
     struct raft_host *h = g->host;
-    if (g->is_open && g->delivered > g->base.index && h->opt.env.flush_wanted != NULL) {
+    uint64_t reached = g->is_halted ? g->applied : g->delivered;
+    if (g->is_open && reached > g->base.index && h->opt.env.flush_wanted != NULL) {
         h->opt.env.flush_wanted(h->opt.env.ctx, g->gid);
     }
     /* Only what is not applied, or the store is behind with, remains; if it is in memory. */
@@ -210,8 +211,8 @@ static uint64_t live_bytes(const struct raft_host *h)
 {
     uint64_t sum = 0;
     for (const struct raft_group *g = h->groups; g != NULL; g = g->hh.next) {
-        uint64_t count = g->r == NULL ? 0 : compat_log_count(g->r);
-        uint64_t last = count == 0 ? 0 : compat_log_last(g->r);
+        uint64_t count = g->r == NULL ? g->suffix_count : compat_log_count(g->r);
+        uint64_t last = count == 0 ? 0 : g->r == NULL ? g->last_index : compat_log_last(g->r);
         uint64_t above = last > g->base.index ? last - g->base.index : 0;
         sum += above >= count ? g->log_bytes : g->log_bytes / count * above;
     }

@@ -205,7 +205,8 @@ static bool is_free_for(struct raft_group *g, uint64_t node_id, const struct fra
 
 void pull_on_offer(struct raft_group *g, uint64_t node_id, const struct frame_item *it)
 {
-    if (g->fsm.stage_open == NULL || it->term < g->term || !is_free_for(g, node_id, it)) {
+    if (g->fsm.stage_open == NULL || (g->is_halted && !g->takes_images) || it->term < g->term ||
+        !is_free_for(g, node_id, it)) {
         return;
     }
     if (is_contained(g, it->index, it->index_term) && g->appends_count == 0) {
@@ -320,8 +321,9 @@ static void switched(struct pull *p)
         log_put_meta(g);
     }
     p->lsn = log_put_base(g, RECORD_RESET, &p->base);
-    g->delivered = p->base.index;
+    g->delivered = g->applied = p->base.index;
     g->delivered_term = p->base.term;
+    g->is_halted = false;
     p->phase = PULL_RESET;
 }
 

@@ -11,7 +11,7 @@ import js_cluster
 from test_kills import STREAM, create_stream, end_programs, settle, start_programs
 from test_stops import stored_of
 from weir_cluster import binary, run, wait_until
-from weir_js import Js, JsCluster
+from weir_js import Js, JsCluster, Publisher, dump
 from weir_load import Load
 
 NEXT = os.environ.get("WEIR_NEXT", os.path.join(os.path.dirname(os.path.dirname(binary())), "tests", "system",
@@ -109,6 +109,52 @@ def test_up_and_down_and_up_for_good():
             load.check(stored_of(c.nodes[k], "S%d" % k, "s%d" % k))
         print("     %d acks, %d messages published again" % (sum(len(x.acks) for x in loads),
                                                            sum(x.again for x in loads)))
+
+
+def test_a_replica_that_stops_at_a_version_takes_so_much_and_no_more():
+    """The older build has a state from before the newer version, and meets it in its log. What comes after that it takes
+    while memory has room, 32 MiB; no more, or its log would fill the disk. Nothing is lost when a newer build is back."""
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        js.create("OTHER", ["other"], 3)
+        for node in c.nodes:
+            switch(c, node, NEXT)
+        wait_until("the newer version", lambda: {v for _, v in versions(c)} == {VERSION}, 60)
+        victim = next(n for n in c.nodes if n not in (c.leader("S"), c.leader("OTHER")))
+        victim.kill()  # Before it is flushed, 5 s later.
+        victim.binary = binary()
+        victim.start()
+        victim.wait_log("Stream S stops on this node at index")
+        others = [n for n in c.nodes if n is not victim]
+
+        def here():
+            return js_cluster.replica(victim, "S")
+
+        assert here()["state"] == "stopped", here()
+        wait_until("what it applied to be flushed", lambda: here()["flushed"] == here()["applied"], 15)
+        p = Publisher(others[0])
+        for i in range(10):
+            p.send("s", b"%d" % i)
+        p.drain()
+        last = max(r["last"] for r in (js_cluster.replica(n, "S") for n in others))
+        wait_until("it to take what comes", lambda: here()["last"] >= last)
+        for i in range(10, 100):
+            p.send("s", b"%d " % i + b"x" * 500000)
+            if i % 10 == 9:
+                p.drain(60)
+        victim.wait_log("its log is full and it stops at", timeout=20)
+        last = here()["last"]
+        for i in range(100, 110):
+            p.send("s", b"%d" % i)
+            p.send("other", b"%d" % i)
+        p.drain(30)
+        assert all(a is not None and a.get("seq") for a in p.acks.values())
+        assert here()["last"] == last and "built anew" not in victim.log()
+        switch(c, victim, NEXT)
+        c.same("S", timeout=60)
+        c.same("OTHER", timeout=60)
+        assert [m.split(b" ")[0] for m in dump(victim, "S").values()] == [b"%d" % i for i in range(110)]
 
 
 def lines_of(folder):

@@ -33,6 +33,7 @@ struct machine {
     uint64_t base_hash;
     bool exists;
     bool is_flush_refused; /* flush_wanted comes to nothing. */
+    bool is_halted;        /* It applies nothing; see group_halt(). */
 };
 
 struct world_frame {

@@ -308,8 +308,8 @@ Test(raft_host, a_flushed_idle_group_does_not_pin_the_wal_after_a_restart)
     world_close(&w);
 }
 
-/* A leader that was cut off has entries that an image of a lower index replaces. Nothing is appended
- * behind that image before the restart, nor after it. */
+/* A leader that was cut off has entries that an image of a lower index replaces. Nothing is
+ * appended behind that image before the restart, nor after it. */
 Test(raft_host, what_an_image_replaced_does_not_pin_the_wal_after_a_restart)
 {
     struct host_options o = {.log_entries_max = 16};
@@ -407,6 +407,95 @@ Test(raft_host, a_stopped_group_does_not_pin_the_wal)
     group_status(world_machine(&w, f, 1)->group, &s);
     cr_assert_eq(s.last_index, 22);
     world_close(&w);
+}
+
+static void halt(unsigned node)
+{
+    struct machine *m = world_machine(&w, node, 1);
+    m->is_halted = true;
+    group_halt(m->group, false);
+}
+
+/* @count entries of group 1, and among them @segments segments of another group on @node. */
+static void write_beside(unsigned node, unsigned count, unsigned segments)
+{
+    world_create(&w, 2, 1u << node);
+    for (unsigned i = 0; i < segments; i++) {
+        cr_assert(world_propose(&w, 1, count / segments, 100));
+        cr_assert(world_propose(&w, 2, 8, 30000));
+    }
+}
+
+static struct group_status status_of(unsigned node)
+{
+    struct group_status s;
+    group_status(world_machine(&w, node, 1)->group, &s);
+    return s;
+}
+
+/* It met an entry that it does not know. Before, it was behind with flushing, by more than is kept
+ * in memory. */
+Test(raft_host, a_halted_group_does_not_pin_the_wal)
+{
+    struct host_options o = {.log_entries_max = 128};
+    world_open(&w, 3, &o);
+    small_segments();
+    world_create(&w, 1, 7);
+    unsigned f = world_follower_of(world_leader(&w, 1, 2000));
+    world_machine(&w, f, 1)->is_flush_refused = true;
+    cr_assert(world_propose(&w, 1, 400, 100));
+    cr_assert(world_level(&w, 1, 400, 1000));
+    cr_assert_gt(status_of(f).log_first_index, 200);
+    halt(f);
+    world_machine(&w, f, 1)->is_flush_refused = false;
+    write_beside(f, 120, 60);
+    cr_assert_eq(status_of(f).state, GROUP_ACTIVE);
+    cr_assert_geq(status_of(f).last_index, 520);
+    cr_assert_leq(wal_sealed_count(w.nodes[f].wal), 26, "%u sealed segments",
+                  wal_sealed_count(w.nodes[f].wal));
+    world_close(&w);
+}
+
+/* It stops when memory has no room for what comes, and nothing that it acknowledged is lost. */
+static void check_halted_and_full(const struct host_options *o, uint64_t taken_max)
+{
+    world_open(&w, 3, o);
+    small_segments();
+    world_create(&w, 1, 7);
+    unsigned f = world_follower_of(world_leader(&w, 1, 2000));
+    cr_assert(world_propose(&w, 1, 20, 100));
+    cr_assert(world_level(&w, 1, 20, 1000));
+    halt(f);
+    write_beside(f, 600, 60);
+    struct group_status s = status_of(f);
+    cr_assert_eq(s.state, GROUP_FAILED);
+    cr_assert(s.is_halted);
+    cr_assert(!s.is_divergent);
+    cr_assert_eq(w.alarms, 0);
+    cr_assert_gt(s.last_index, 60);
+    cr_assert_leq(s.last_index, taken_max);
+    cr_assert_leq(wal_sealed_count(w.nodes[f].wal), 26, "%u sealed segments",
+                  wal_sealed_count(w.nodes[f].wal));
+    /* One that knows the entry goes on where it stopped. */
+    world_crash(&w, f);
+    world_machine(&w, f, 1)->is_halted = false;
+    world_start(&w, f);
+    cr_assert_eq(status_of(f).last_index, s.last_index);
+    cr_assert(world_level(&w, 1, 620, 20000));
+    cr_assert_eq(w.alarms, 0);
+    world_close(&w);
+}
+
+Test(raft_host, a_halted_group_takes_entries_up_to_a_number_and_stops)
+{
+    struct host_options o = {.log_entries_max = 128};
+    check_halted_and_full(&o, 22 + 128 + 20);
+}
+
+Test(raft_host, a_halted_group_takes_entries_up_to_a_size_and_stops)
+{
+    struct host_options o = {.log_bytes_max = 10000};
+    check_halted_and_full(&o, 22 + 100 + 20);
 }
 
 static void note_raft_id(void *arg, const struct group_found *found)

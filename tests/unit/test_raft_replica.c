@@ -497,3 +497,23 @@ PLAY(an_image_does_not_wait_for_entries_that_are_carried_forward)
     host_stats(p.host, &s);
     return s.carried == 64 && p.switched == 1 && puppet_status(&p).last_index == 300;
 }
+
+/* One whose machine cannot read what newer ones write. */
+PLAY(a_halted_replica_that_takes_no_images_ignores_offers)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 3, 2, "x");
+    group_halt(p.group, false);
+    puppet_offer(&p, 2, 2, 7, 10, 2);
+    return puppet_heard(&p, FRAME_PULL, 2) == NULL && puppet_status(&p).is_halted;
+}
+
+PLAY(an_image_ends_a_halt)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 3, 2, "x");
+    group_halt(p.group, true);
+    puppet_offer(&p, 2, 2, 7, 10, 2);
+    puppet_serve(&p, 2, 7);
+    return puppet_status(&p).last_index == 10 && !puppet_status(&p).is_halted;
+}
