@@ -119,8 +119,9 @@ class Nemesis:
     def hit(self, nodes):
         self.moments.append((time.monotonic(), {n.name for n in nodes}))
 
-    def kill(self, nodes):
-        self.hit(nodes)
+    def kill(self, nodes, waiting=None):
+        """@waiting: nodes whose clients have to wait too, as there is no majority."""
+        self.hit(waiting or nodes)
         for n in nodes:
             n.process.kill()
         for n in nodes:
@@ -184,6 +185,34 @@ class KillRandom(Nemesis):
             self.hold(0, 0.1)
             self.kill([victim])
         self.restart([victim])
+
+
+class KillMost(Nemesis):
+    """kill -9 of two nodes at once; then they come back, together or one after the other, or instead of the third."""
+    needs = {"kills": 2, "without a majority": 1, "leader changes": 1}
+
+    def episode(self):
+        victims = self.rng.sample(self.c.nodes, 2)
+        left = next(n for n in self.c.nodes if n not in victims)
+        self.kill(victims, self.c.nodes)
+        self.hold(0, 2)
+        self.counts["without a majority"] += self.serves_nobody(left)
+        if self.rng.random() < 0.3:
+            self.kill([left], self.c.nodes)
+            self.restart(victims)
+            self.hold(0, 1)
+            victims = [left]
+        elif self.rng.random() < 0.5:
+            self.restart([victims.pop()])
+            self.hold(0, 1)
+        self.restart(victims)
+
+    def serves_nobody(self, node):
+        """It does not lead, or does not any more once it has noticed."""
+        def check():
+            status, body = node.http("/replicaz?stream=" + STREAM)
+            return status == 200 and not json.loads(body)["is_led"]
+        return wait_until("%s to know that it is alone" % node.name, check, 10)
 
 
 class KillAll(Nemesis):
@@ -360,6 +389,5 @@ def holders(c, stream=STREAM):
     return got
 
 
-ALL = {"nothing": Nothing, "kill-leader": KillLeader, "kill-random": KillRandom, "kill-all": KillAll,
-       "pause": Pause, "pause-kill": PauseKill, "isolate": Isolate, "shatter": Shatter, "one-way": OneWay,
-       "flap": Flap, "slow": Slow, "rolling": Rolling, "scale": Scale, "scale-kill": ScaleKill, "mixed": Mixed}
+ALL = {"nothing": Nothing, "kill-leader": KillLeader, "kill-random": KillRandom, "kill-most": KillMost,
+       "kill-all": KillAll, "pause": Pause, "pause-kill": PauseKill, "isolate": Isolate, "shatter": Shatter, "one-way": OneWay, "flap": Flap, "slow": Slow, "rolling": Rolling, "scale": Scale, "scale-kill": ScaleKill, "mixed": Mixed}
