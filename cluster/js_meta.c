@@ -317,6 +317,8 @@ static void apply(struct js *js, const struct group_entry *entry)
             group_halt(js->meta_group, rv != ERR_VERSION);
             return;
         }
+        log_dbg("Meta: applied index %llu, hash %016llx", (unsigned long long)entry->index,
+                (unsigned long long)meta_hash(js->meta));
     }
     js->meta_index = entry->index;
     js->meta_term = entry->term;
@@ -499,6 +501,10 @@ int js_meta_load(struct js *js, const struct meta_events *events)
         rv = ERR_CORRUPT;
     }
     js->is_meta_failed = rv != 0;
+    if (rv == 0) {
+        log_dbg("Meta: restored at index %llu, hash %016llx", (unsigned long long)js->meta_index,
+                (unsigned long long)meta_hash(js->meta));
+    }
     js->meta_flushed_index = js->meta_index;
     return rv;
 }

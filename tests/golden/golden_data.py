@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import sys
 import tarfile
 
@@ -42,12 +43,16 @@ class Lone:
         return self
 
 
-def cluster_on(folder, count, args=()):
-    """Of nodes with the stores folder/n0 ..., and hashes in their logs."""
+def cluster_on(folder, count, args=(), tags=None):
+    """Of nodes with the stores folder/n0 ..., and hashes in their logs; @tags: of each node."""
     stores = {i: os.path.join(folder, "n%d" % i) for i in range(count)}
     if count == 1:
         return Lone(os.path.join(folder, "run"), stores[0], ["-D"] + list(args))
-    return JsCluster(count, ["-D"] + list(args), stores=stores, config=CONFIG)
+    c = JsCluster(count, ["-D"] + list(args), stores=stores, config=CONFIG)
+    for node, own in zip(c.nodes, tags or ()):
+        with open(node.config_path, "a") as f:
+            f.write("server_tags: %s\n" % json.dumps(own))
+    return c
 
 
 def unpack(path, folder):
@@ -68,6 +73,11 @@ def pack(path, folder, expected):
 
 def replicas(node):
     return {r["stream"]: r for r in node.json("/replicaz")["replicas"]}
+
+
+def meta_hashes(node, what):
+    """By index, as the node's log has them: "restored at" or "applied"."""
+    return {int(i): h for i, h in re.findall(r"Meta: %s index (\d+), hash (\w+)" % what, node.log())}
 
 
 def stored(node, stream):

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Records golden data directories with the build of this tree: record_data.py VERSION writes data/one_vVERSION.tar.xz
-and data/three_vVERSION.tar.xz, unless they are there."""
+and data/three_vVERSION.tar.xz, unless they are there; record_data.py meta VERSION data/meta_vVERSION.tar.xz, of
+streams that are where tags say, and of a server that was removed."""
 
 import os
 import re
@@ -11,7 +12,7 @@ import tempfile
 import time
 
 import golden_data
-from golden_data import YEARS_20, ask, cluster_on, pack, replicas, wait_led
+from golden_data import YEARS_20, ask, cluster_on, meta_hashes, pack, replicas, wait_led
 from weir_cluster import wait_until
 from weir_js import Js, Publisher
 
@@ -195,8 +196,81 @@ def record(path, count):
         shutil.rmtree(folder)
 
 
+# ---- The meta group's own ----
+
+TAGS = (["ssd", "az:a"], ["ssd", "az:b"], ["hdd", "az:c"], ["gone"])
+
+
+def placed(js, name, replicas, tags, verb="CREATE", **more):
+    """As soon as meta has heard of the nodes' tags."""
+    body = dict({"name": name, "subjects": [name.lower()], "num_replicas": replicas, "retention": "limits",
+                 "storage": "file", "placement": {"tags": tags}}, **more)
+    wait_until(name + " to be placed", lambda: "error" not in js.api("STREAM.%s.%s" % (verb, name), body), 30, 0.1)
+
+
+def remove_last(c, js):
+    """A server goes for good, and what it had is elsewhere."""
+    js.create("WIDE", ["wide"], 3)
+    publish(js, ["wide"], 20)
+    gone = c.nodes.pop()
+    gone.kill()
+    wait_until("the removal", lambda: js.api("SERVER.REMOVE", {"peer": gone.name}).get("success"), 30, 0.1)
+    wait_until("WIDE elsewhere", lambda: len(places(c, "WIDE")) == 3, 60, 0.1)
+
+
+def record_meta(path):
+    folder = tempfile.mkdtemp(prefix="weir-golden-")
+    try:
+        with cluster_on(folder, 4, tags=TAGS) as c:
+            js = Js(c.nodes[0])
+            placed(js, "FAST", 2, ["ssd"])
+            placed(js, "MOVED", 1, ["az:a"])
+            placed(js, "DELETED", 1, ["gone"])
+            js.delete("DELETED")
+            for subject in ("fast", "moved"):
+                publish(js, [subject], 20)
+            placed(js, "MOVED", 1, ["az:c"], "UPDATE")
+            wait_until("MOVED on n2", lambda: places(c, "MOVED") == {"n2"}, 60, 0.1)
+            remove_last(c, js)
+            flushed = quiet(c)
+            time.sleep(12)  # Checkpoints of meta are written.
+            quiet(c)
+            placed(js, "LATE", 2, ["ssd"], description="after a checkpoint")
+            placed(js, "FAST", 2, ["ssd"], "UPDATE", max_msgs=1000)
+            js.delete("WIDE")
+            publish(js, ["late"], 5)
+            streams = ask(c)
+            time.sleep(12)
+            for i in range(3):  # In the log alone.
+                placed(js, "GHOST%d" % i, 2, ["ssd"])
+            for i in range(3):
+                js.delete("GHOST%d" % i)
+            for node in c.nodes:
+                node.signal(signal.SIGSTOP)
+            for node in c.nodes:
+                node.kill()
+            meta = {n.name: max(meta_hashes(n, "applied").items()) for n in c.nodes}
+            assert len(set(meta.values())) == 1, meta
+            for node in flushed:
+                flushed[node] = {s: at for s, at in flushed[node].items() if s == "MOVED"}  # It stays as it was.
+            expected = {"nodes": 3, "streams": streams, "ids": {}, "digests": {n.name: {} for n in c.nodes},
+                        "flushed": flushed, "meta": {n: {"index": i, "hash": h} for n, (i, h) in meta.items()}}
+        shutil.rmtree(os.path.join(folder, "n3"))
+        pack(path, folder, expected)
+        print("%s: %d bytes" % (path, os.path.getsize(path)))
+    finally:
+        shutil.rmtree(folder)
+
+
 def main():
     os.makedirs(golden_data.DATA, exist_ok=True)
+    if sys.argv[1] == "meta":
+        path = os.path.join(golden_data.DATA, "meta_v%s.tar.xz" % sys.argv[2])
+        if os.path.exists(path):
+            print("%s is there already" % path)
+        else:
+            record_meta(path)
+        return
     for name, count in (("one", 1), ("three", 3)):
         path = os.path.join(golden_data.DATA, "%s_v%s.tar.xz" % (name, sys.argv[1]))
         if os.path.exists(path):
