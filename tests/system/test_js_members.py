@@ -31,7 +31,8 @@ def settle(c, stream, count, timeout=60.0):
     seen = []
 
     def check():
-        seen[:] = [(n.name, replica(n, stream)) for n in holders(c, stream)]
+        found = [(n.name, replica(n, stream)) for n in live(c)]
+        seen[:] = [(name, r) for name, r in found if r is not None]
         names = sorted(name for name, _ in seen)
         if len(seen) != count or not any(r["is_led"] for _, r in seen):
             return False
