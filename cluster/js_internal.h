@@ -651,6 +651,9 @@ void js_members_take(struct js *js, struct reader *r);
 void js_members_take_lost(struct js *js, uint64_t node_id, struct reader *r);
 /* Ask meta's leader to replace the replica here; again as long as it has not. */
 void js_members_tell_lost(struct js_stream *st, const struct meta_stream *s);
+/* A replica that may have lost something of its log is told who may be a member of its group, once
+ * meta here is level: until then it neither votes nor leads (raft/vote.c, G19). */
+void js_members_tell_known(struct js_stream *st, const struct meta_stream *s);
 /* The replica is not wanted here, and is no member of its group. */
 bool js_members_may_leave(const struct js_stream *st, const struct meta_stream *s);
 

@@ -8,6 +8,8 @@
  *
  * A leader may act on old news and take in again what a newer one has taken out. So a replica that
  * knows of a configuration newer than the one told, and with itself in it, stays (M9). */
+#include <assert.h>
+
 #include "cluster/js_internal.h"
 #include "storage/base/err.h"
 #include "storage/base/log.h"
@@ -191,6 +193,38 @@ void js_members_take_lost(struct js *js, uint64_t node_id, struct reader *r)
     meta_encode_lost(&b, js_now_ns(js), gid, raft_id);
     (void)js_meta_propose(js, buf_slice(&b));
     buf_close(&b);
+}
+
+/* ---- Who may be a member ---- */
+
+static unsigned add_known(struct group_member *known, unsigned count, const struct meta_peer *peers,
+                          size_t peers_count)
+{
+    for (size_t i = 0; i < peers_count && count < HOST_MEMBERS_MAX; i++) {
+        if (peers[i].raft_id != 0) {
+            known[count++] = (struct group_member){peers[i].raft_id, peers[i].node_id, GROUP_VOTER};
+        }
+    }
+    return count;
+}
+
+void js_members_tell_known(struct js_stream *st, const struct meta_stream *s)
+{
+    static_assert(META_REPLICAS_MAX + META_OLD_MAX <= HOST_MEMBERS_MAX, "all of them");
+    struct group_member known[HOST_MEMBERS_MAX];
+    struct group_status meta;
+    if (st->js->meta_group == NULL || st->js->is_meta_failed) {
+        return;
+    }
+    group_status(st->js->meta_group, &meta);
+    if (!meta.is_level || meta.is_catching_up) {
+        return; /* A change that was decided before the start may be missing. */
+    }
+    unsigned count = add_known(known, 0, s->peers, s->peers_count);
+    count = add_known(known, count, s->old, s->old_count);
+    js_lock(st->js);
+    group_set_known_members(st->group, known, count, s->reported, s->old_count == 0);
+    js_unlock(st->js);
 }
 
 /* ---- Who has to go ---- */

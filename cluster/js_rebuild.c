@@ -182,7 +182,8 @@ static void sound_rebuild_wanted(struct js_stream *st, const char *why)
  *
  * Or the log lost a change of its members: a group whose store knew more than what was left of the
  * log begins at the store's index, with the members that the rest of the log tells (raft/group.c).
- * They would count another majority than everybody else. */
+ * They would count another majority than everybody else, so it does nothing for the group before
+ * meta was heard (js_members_tell_known), and is replaced then. */
 static void look_at_group(struct js_stream *st, const struct meta_stream *s)
 {
     struct group_status status;
@@ -190,6 +191,9 @@ static void look_at_group(struct js_stream *st, const struct meta_stream *s)
         return;
     }
     group_status(st->group, &status);
+    if (status.state == GROUP_SUSPECT && s != NULL) {
+        js_members_tell_known(st, s);
+    }
     if (status.state == GROUP_FAILED) {
         if (!status.is_divergent && !status.is_halted) {
             sound_rebuild_wanted(st, "its group stopped");

@@ -304,7 +304,8 @@ static int open_group(struct js_stream *st, const struct meta_stream *s, bool is
                                     .entry_bytes_max = ENTRY_BYTES_MAX,
                                     .priority = 1,
                                     .is_preferred = s->preferred_node_id == js->ctx->node_id,
-                                    .is_single = s->peers_count == 1 && s->old_count == 0};
+                                    .is_single = s->peers_count == 1 && s->old_count == 0,
+                                    .has_known_members = true};
     js_image_fsm(&options.fsm);
     if (is_found) {
         return group_open(js->host, &options, &st->group);

@@ -25,8 +25,7 @@ bool elect_may_tick(struct raft_group *g)
         return false;
     }
     if (g->is_suspect && IS_ON(g->host, G11)) {
-        uint64_t last = compat_log_last(r);
-        return vote_suspect_may_vote(g, compat_term_at(r, last), last);
+        return vote_suspect_may_lead(g);
     }
     return true;
 }

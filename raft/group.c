@@ -49,6 +49,7 @@ void group_free(struct raft_group *g)
     free(g->flying);
     free(g->reads);
     free(g->target);
+    free(g->known);
     base_close(&g->base);
     base_close(&g->image);
     base_close(&g->load_base);
@@ -218,6 +219,7 @@ static void adopt_options(struct raft_group *g, const struct group_options *o)
     assert(g->entry_bytes_max <= HOST_ENTRY_BYTES_MAX);
     g->priority = o->priority;
     g->is_single = o->is_single;
+    g->has_known = o->has_known_members;
     g->is_preferred = o->is_preferred;
     g->is_open = true;
     conf_address(g->host->opt.node_id, g->raft_id, g->address);
@@ -334,6 +336,7 @@ static void begin_at_store(struct raft_group *g, struct group_base store)
     base_close(&b);
     log_put_base(g, RECORD_RESET, &g->base);
     g->is_suspect = true;
+    g->is_doubtful = true; /* A change of members may be among what was lost. */
     log_put_suspect(g);
 }
 

@@ -270,9 +270,21 @@ uint64_t log_put_base(struct raft_group *g, enum record_type type, const struct 
     return lsn;
 }
 
+static struct record_flags flags_of(const struct raft_group *g)
+{
+    return (struct record_flags){g->is_suspect, g->is_newcomer, g->is_doubtful};
+}
+
+static void take_flags(struct raft_group *g, struct record_flags f)
+{
+    g->is_suspect = f.is_suspect;
+    g->is_newcomer = f.is_newcomer && !f.is_suspect;
+    g->is_doubtful = f.is_doubtful;
+}
+
 void log_put_suspect(struct raft_group *g)
 {
-    record_put_suspect(&g->host->scratch, g->is_suspect, g->is_newcomer);
+    record_put_suspect(&g->host->scratch, flags_of(g));
     put_scratch(g, RECORD_SUSPECT);
 }
 
@@ -293,8 +305,7 @@ uint64_t log_put_checkpoint(struct raft_group *g)
 {
     struct record_base rb = as_record(&g->base);
     uint64_t needed = log_needed_lsn(g);
-    record_put_checkpoint(&g->host->scratch, g->raft_id, g->term, g->voted_for, g->is_suspect,
-                          g->is_newcomer, &rb);
+    record_put_checkpoint(&g->host->scratch, g->raft_id, g->term, g->voted_for, flags_of(g), &rb);
     uint64_t lsn = put_scratch(g, RECORD_CHECKPOINT);
     if (g->hold_until <= g->host->durable_lsn || needed < g->hold_lsn) {
         g->hold_lsn = needed;
@@ -638,15 +649,13 @@ static void replay_record(struct raft_group *g, struct record *rec)
         log_suffix_drop(g, UINT64_MAX, 0);
         break;
     case RECORD_SUSPECT:
-        g->is_suspect = rec->is_suspect;
-        g->is_newcomer = rec->is_newcomer && !rec->is_suspect;
+        take_flags(g, rec->flags);
         break;
     case RECORD_BROKEN:
         g->is_broken = true;
         break;
     case RECORD_CHECKPOINT:
-        g->is_suspect = rec->is_suspect;
-        g->is_newcomer = rec->is_newcomer && !rec->is_suspect;
+        take_flags(g, rec->flags);
         g->raft_id = rec->raft_id;
         g->term = rec->term;
         g->voted_for = rec->voted_for;

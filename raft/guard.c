@@ -176,7 +176,7 @@ static void look_at_leader(struct raft_group *g)
 /* G11 ends: it has everything that may have been acknowledged. */
 void guard_trust(struct raft_group *g, const char *why)
 {
-    g->is_suspect = g->has_old_terms = false;
+    g->is_suspect = g->has_old_terms = g->is_doubtful = false;
     g->state = GROUP_ACTIVE;
     log_put_suspect(g);
     log_inf("group %llu: %s, no longer suspect", (unsigned long long)g->gid, why);

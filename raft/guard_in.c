@@ -227,7 +227,7 @@ static void after_entries(struct raft_group *g, const struct raft_append_entries
     g->leader_commit = leader_commit;
     guard_look_level(g);
     if (is_same_as_leaders(g) && g->is_suspect && !g->has_old_terms &&
-        vote_suspect_knows_terms(g)) {
+        vote_suspect_knows_terms(g) && vote_suspect_knows_members(g)) {
         guard_trust(g, "level with its leader");
     }
 }

@@ -62,6 +62,7 @@ enum host_lane { HOST_LANE_RAFT, HOST_LANE_BULK };
     X(G16) /* the host votes where the core is no voter */ \
     X(G17) /* a refused pre-vote tells the true term */ \
     X(G18) /* a STANDBY's vote does not compare logs */ \
+    X(G19) /* a suspect helps nobody until it knows who may be a member */ \
     X(T2) /* a leader does not trim past a follower that answers */ \
     X(T4) /* a base's configuration is that of its index (off: the newest) */ \
     X(T5) /* a WAL suffix that does not continue the base is void */ \
@@ -238,6 +239,7 @@ struct group_options {
     bool is_preferred;        /* group_create: campaign at once. */
     bool is_single;           /* group_open: the embedder knows that there is one replica only, so
                                * even a suspect one may serve what it has. */
+    bool has_known_members;   /* group_set_known_members will be called. */
 };
 
 /* ---- Host ---- */
@@ -389,6 +391,15 @@ int group_move_leader(struct raft_group *g, uint64_t node_id);
  * @members is copied; 0 of them: stop changing. ERR_INVALID: no voter, SPAREs, an id or a node
  * twice. A voter is not made a standby: it stays one. */
 int group_set_target(struct raft_group *g, const struct group_member *members, unsigned count);
+/* Who may be a member of the group, as whoever places its replicas knows it: all that are wanted,
+ * and all that were and may still be. @reported is the index of the newest configuration that is
+ * known there to be committed (0: that of its birth); @is_settled: no change is under way, @members
+ * are exactly its voters. To be told of a group with has_known_members whose state is
+ * GROUP_SUSPECT, once all that was decided before the replica's start is known, and again after a
+ * change: until then such a replica neither votes nor leads nor helps a leader to commit (G19).
+ * @members is copied, at most HOST_MEMBERS_MAX. */
+void group_set_known_members(struct raft_group *g, const struct group_member *members,
+                             unsigned count, uint64_t reported, bool is_settled);
 /* The store holds everything up to {index, term} durably (step 4 of the flush ladder): append BASE
  * and let go of older WAL records once that is durable. @base was delivered to apply(). Returns
  * the LSN of the record (an older base: that of the last). */

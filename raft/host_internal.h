@@ -256,7 +256,12 @@ struct raft_group {
     uint64_t level_at;  /* What members said to be committed, when they connected. */
     bool has_old_terms; /* A suspect: it may have promised something in terms that it does not know.
                          */
-    bool is_broken;     /* Replay met a record that made no sense. */
+    bool is_doubtful;   /* A suspect: its base may tell members of before. */
+    bool has_known;     /* The embedder says who may be a member. */
+    struct conf *known; /* Whom it named; NULL: none yet. */
+    uint64_t known_reported;
+    bool is_known_settled;
+    bool is_broken; /* Replay met a record that made no sense. */
     /* Entries while no instance has them: replayed, until the group is opened, or of one that was
      * stopped. First index, and libraft's own form. */
     struct raft_entry *suffix;
@@ -556,6 +561,10 @@ void vote_answer(struct raft_group *g, const struct raft_request_vote *v, uint64
                  uint64_t node_id);
 /* G11: does it know of all terms in which it may have voted or acknowledged? */
 bool vote_suspect_knows_terms(struct raft_group *g);
+/* Whether the members that its log tells are surely not those of before (G19). */
+bool vote_suspect_knows_members(const struct raft_group *g);
+/* Its own log is the newest of all who may be members, and its members are not of before. */
+bool vote_suspect_may_lead(struct raft_group *g);
 /* G11: a voter has told its term: perhaps that was the last one. */
 void vote_suspect_learn(struct raft_group *g);
 /* G11: no append is in flight, and the instance about to be loaded again. */

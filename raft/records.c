@@ -21,17 +21,18 @@ static void read_base(struct reader *r, struct record_base *base)
     }
 }
 
-enum { FLAG_SUSPECT = 1, FLAG_NEWCOMER = 2 };
+enum { FLAG_SUSPECT = 1, FLAG_NEWCOMER = 2, FLAG_DOUBTFUL = 4 };
 
-static uint8_t flags_of(bool is_suspect, bool is_newcomer)
+static uint8_t flags_of(struct record_flags f)
 {
-    return (uint8_t)((is_suspect ? FLAG_SUSPECT : 0) | (is_newcomer ? FLAG_NEWCOMER : 0));
+    return (uint8_t)((f.is_suspect ? FLAG_SUSPECT : 0) | (f.is_newcomer ? FLAG_NEWCOMER : 0) |
+                     (f.is_doubtful ? FLAG_DOUBTFUL : 0));
 }
 
 static void take_flags(struct record *rec, uint8_t flags)
 {
-    rec->is_suspect = (flags & FLAG_SUSPECT) != 0;
-    rec->is_newcomer = (flags & FLAG_NEWCOMER) != 0;
+    rec->flags = (struct record_flags){(flags & FLAG_SUSPECT) != 0, (flags & FLAG_NEWCOMER) != 0,
+                                       (flags & FLAG_DOUBTFUL) != 0};
 }
 
 int record_decode(uint8_t type, struct slice payload, struct record *ret_record)
@@ -153,16 +154,16 @@ void record_put_create(struct buf *out, uint64_t raft_id)
 }
 
 void record_put_checkpoint(struct buf *out, uint64_t raft_id, uint64_t term, uint64_t voted_for,
-                           bool is_suspect, bool is_newcomer, const struct record_base *base)
+                           struct record_flags flags, const struct record_base *base)
 {
     buf_append_varint(out, raft_id);
     buf_append_varint(out, term);
     buf_append_varint(out, voted_for);
-    buf_append_u8(out, flags_of(is_suspect, is_newcomer));
+    buf_append_u8(out, flags_of(flags));
     record_put_base(out, base);
 }
 
-void record_put_suspect(struct buf *out, bool is_suspect, bool is_newcomer)
+void record_put_suspect(struct buf *out, struct record_flags flags)
 {
-    buf_append_u8(out, flags_of(is_suspect, is_newcomer));
+    buf_append_u8(out, flags_of(flags));
 }

@@ -14,11 +14,12 @@
  *   RESET       as BASE: all entries are void, the base is this.
  *   CREATE      v raft_id: the replica was born here.
  *   DELETE      nothing: the replica is gone; CREATE of another one may follow.
- *   SUSPECT     u8 1: may have lost what it acknowledged (G11); 0: no longer.
+ *   SUSPECT     u8 flags. 1: may have lost what it acknowledged (G11), else no longer; 2: never a
+ *               voter; 4: its base may tell members of before (G19).
  *   BROKEN      nothing: replay met records of the group that made no sense. They may be trimmed
  *               since; what is left must not pass for a whole log.
- *   CHECKPOINT  v raft_id, v term, v voted_for, u8 flags (1 suspect, 2 never a voter), then as
- * BASE: all a group needs beside entries.
+ *   CHECKPOINT  v raft_id, v term, v voted_for, u8 flags as SUSPECT's, then as BASE: all a group
+ *               needs beside entries.
  *
  * The term of the entry before shows at replay when what cut or replaced it is lost: index and term
  * name an entry and all before it, so entries that follow another one are not of this log.
@@ -66,17 +67,22 @@ struct record_base {
     struct slice conf; /* Borrowed from the payload. */
 };
 
+struct record_flags {
+    bool is_suspect;  /* May have lost what it acknowledged. */
+    bool is_newcomer; /* Has never been a voter. */
+    bool is_doubtful; /* A suspect: its base may tell members of before. */
+};
+
 /* A decoded record; which fields count depends on the type. */
 struct record {
     enum record_type type;
-    uint64_t raft_id;     /* CREATE, CHECKPOINT. */
-    uint64_t term;        /* META, CHECKPOINT; of the entry before APPEND and CARRY, or 0. */
-    uint64_t voted_for;   /* META, CHECKPOINT. */
-    bool is_suspect;      /* SUSPECT, CHECKPOINT. */
-    bool is_newcomer;     /* Same: it has never been a voter. */
-    uint64_t index;       /* First index of APPEND and CARRY, from of TRUNCATE. */
-    uint64_t count;       /* Entries of APPEND and CARRY. */
-    struct slice entries; /* Their bytes, for record_entry_next. */
+    uint64_t raft_id;          /* CREATE, CHECKPOINT. */
+    uint64_t term;             /* META, CHECKPOINT; of the entry before APPEND and CARRY, or 0. */
+    uint64_t voted_for;        /* META, CHECKPOINT. */
+    struct record_flags flags; /* SUSPECT, CHECKPOINT. */
+    uint64_t index;            /* First index of APPEND and CARRY, from of TRUNCATE. */
+    uint64_t count;            /* Entries of APPEND and CARRY. */
+    struct slice entries;      /* Their bytes, for record_entry_next. */
     struct record_base base;
 };
 
@@ -101,6 +107,6 @@ void record_put_meta(struct buf *out, uint64_t term, uint64_t voted_for);
 void record_put_base(struct buf *out, const struct record_base *base);
 void record_put_create(struct buf *out, uint64_t raft_id);
 void record_put_checkpoint(struct buf *out, uint64_t raft_id, uint64_t term, uint64_t voted_for,
-                           bool is_suspect, bool is_newcomer, const struct record_base *base);
-void record_put_suspect(struct buf *out, bool is_suspect, bool is_newcomer);
+                           struct record_flags flags, const struct record_base *base);
+void record_put_suspect(struct buf *out, struct record_flags flags);
 #endif

@@ -83,7 +83,7 @@ int host_recover_group(struct raft_host *h, uint64_t gid, const struct slice *en
         list[i].term = g->term;
     }
     log_put_entries(g, RECORD_APPEND, g->last_index + 1, list, count + 1);
-    g->is_suspect = g->is_newcomer = false;
+    g->is_suspect = g->is_newcomer = g->is_doubtful = false;
     log_put_suspect(g);
     free(list);
     buf_close(&conf);

@@ -1,4 +1,6 @@
-/* Votes the host gives itself, and suspicion (G11, G16, G18). */
+/* Votes the host gives itself, and suspicion (G11, G16, G18, G19). */
+#include <assert.h>
+
 #include "raft/host_internal.h"
 
 bool vote_is_hosts(const struct raft_group *g)
@@ -54,25 +56,106 @@ void vote_answer(struct raft_group *g, const struct raft_request_vote *v, uint64
     out_push(o);
 }
 
-/* ---- Suspicion (G11) ----
+/* ---- Suspicion (G11, G19) ----
  *
  * What was lost may be a term, and with it a vote or an acknowledgement of its leader: the votes
  * that elected it, and what it committed, rest on this replica. A leader of an older term that
  * knows nothing of it must not be helped to commit, nor a second candidate be elected. Whoever got
  * something from here had its term on its own disk before: so once each other voter has told its
- * term, in this process, all terms in question are known, and none is above the highest of them. */
+ * term, in this process, all terms in question are known, and none is above the highest of them.
+ *
+ * What was lost may also be a change of members. Then the voters that the rest of the log tells are
+ * those of before: they are not all whose terms count, and a majority of them is none. Who places
+ * the replicas knows who they may be: nothing is done before that is told. */
 
-bool vote_suspect_knows_terms(struct raft_group *g)
+static uint64_t members_index(const struct raft_group *g)
 {
-    const struct raft *r = g->r;
-    for (unsigned i = 0; i < r->configuration.n; i++) {
-        const struct raft_server *s = &r->configuration.servers[i];
-        const struct replica *rep = group_replica(g, s->id);
-        if (s->role == RAFT_VOTER && s->id != g->raft_id && (rep == NULL || rep->told_term == 0)) {
+    uint64_t index;
+    (void)log_conf_as_of(g, UINT64_MAX, &index);
+    return index;
+}
+
+static bool needs_known(const struct raft_group *g)
+{
+    return g->has_known && IS_ON(g->host, G19);
+}
+
+/* A newer configuration than the log's is committed. */
+static bool is_conf_old(const struct raft_group *g)
+{
+    return g->known != NULL && members_index(g) < g->known_reported;
+}
+
+bool vote_suspect_knows_members(const struct raft_group *g)
+{
+    struct conf c;
+    uint64_t at;
+    if (!needs_known(g)) {
+        return true;
+    }
+    if (g->known == NULL || is_conf_old(g)) {
+        return false;
+    }
+    if (!g->is_doubtful) {
+        return true; /* What the log tells goes on from a base that is right. */
+    }
+    if (!g->is_known_settled || conf_decode(log_conf_as_of(g, UINT64_MAX, &at), &c) != 0 ||
+        conf_voters(&c) != g->known->count) {
+        return false;
+    }
+    for (unsigned i = 0; i < g->known->count; i++) {
+        const struct group_member *m = conf_find(&c, g->known->members[i].raft_id);
+        if (m == NULL || m->role != GROUP_VOTER) {
             return false;
         }
     }
     return true;
+}
+
+/* The others whose terms and logs count: the log's voters, unless they are of before, and all that
+ * may be members. */
+static unsigned others_of(struct raft_group *g, struct group_member ret_others[REPLICAS_MAX])
+{
+    const struct raft *r = g->r;
+    unsigned count = 0, voters = 0;
+    if (g->known == NULL || !needs_known(g) || !is_conf_old(g)) {
+        for (unsigned i = 0; i < r->configuration.n && i < HOST_MEMBERS_MAX; i++) {
+            const struct raft_server *s = &r->configuration.servers[i];
+            if (s->role == RAFT_VOTER && s->id != g->raft_id) {
+                ret_others[count++] =
+                    (struct group_member){s->id, outbox_node_of(g, s->id), GROUP_VOTER};
+            }
+        }
+    }
+    voters = count;
+    for (unsigned i = 0; g->known != NULL && needs_known(g) && i < g->known->count; i++) {
+        const struct group_member *m = &g->known->members[i];
+        bool is_there = m->raft_id == g->raft_id;
+        for (unsigned k = 0; k < voters; k++) {
+            is_there = is_there || ret_others[k].raft_id == m->raft_id;
+        }
+        if (!is_there) {
+            ret_others[count++] = *m;
+        }
+    }
+    return count;
+}
+
+/* An empty newcomer's term is 0. */
+static bool has_told(const struct replica *rep)
+{
+    return rep != NULL && (rep->told_term != 0 || rep->table_epoch != 0);
+}
+
+bool vote_suspect_knows_terms(struct raft_group *g)
+{
+    struct group_member others[REPLICAS_MAX];
+    unsigned count = others_of(g, others);
+    bool is_known = g->known != NULL || !needs_known(g);
+    for (unsigned i = 0; i < count; i++) {
+        is_known = is_known && has_told(group_replica(g, others[i].raft_id));
+    }
+    return is_known;
 }
 
 static uint64_t highest_told(const struct raft_group *g)
@@ -123,19 +206,46 @@ static void forget_silent_leader(struct raft_group *g)
     }
 }
 
+/* Its table is of the connection that stands. */
+static bool is_table_new(const struct raft_group *g, const struct replica *rep)
+{
+    const struct peer *p = rep == NULL ? NULL : host_peer(g->host, rep->node_id);
+    return p != NULL && p->is_up && rep->table_epoch == p->epoch;
+}
+
 void vote_suspect_tick(struct raft_group *g)
 {
     vote_suspect_learn(g);
     if (g->r != NULL && g->is_suspect && g->r->state != RAFT_LEADER) {
         forget_silent_leader(g);
     }
-    const struct raft *r = g->r;
-    for (unsigned i = 0; r != NULL && g->is_suspect && i < r->configuration.n; i++) {
-        const struct raft_server *s = &r->configuration.servers[i];
-        const struct replica *rep = group_replica(g, s->id);
-        if (s->role == RAFT_VOTER && (rep == NULL || rep->told_term == 0)) {
-            outbox_put_table(g, s->id, outbox_node_of(g, s->id), true);
+    if (g->r == NULL || !g->is_suspect) {
+        return;
+    }
+    struct group_member others[REPLICAS_MAX];
+    unsigned count = others_of(g, others);
+    for (unsigned i = 0; i < count; i++) {
+        const struct replica *rep = group_replica(g, others[i].raft_id);
+        if (!has_told(rep) || (needs_known(g) && !is_table_new(g, rep))) {
+            outbox_put_table(g, others[i].raft_id, others[i].node_id, true);
         }
+    }
+}
+
+void group_set_known_members(struct raft_group *g, const struct group_member *members,
+                             unsigned count, uint64_t reported, bool is_settled)
+{
+    assert(count <= HOST_MEMBERS_MAX);
+    bool is_first = g->known == NULL;
+    if (is_first) {
+        g->known = xmalloc(sizeof *g->known);
+    }
+    g->known->count = count;
+    memcpy(g->known->members, members, count * sizeof *members);
+    g->known_reported = reported;
+    g->is_known_settled = is_settled;
+    if (is_first && g->is_suspect && g->r != NULL) {
+        vote_suspect_tick(g);
     }
 }
 
@@ -145,23 +255,27 @@ bool vote_suspect_may_vote(struct raft_group *g, uint64_t last_term, uint64_t la
 {
     const struct raft *r = g->r;
     uint64_t own = compat_log_last(r);
-    if (g->has_old_terms) {
+    if (g->has_old_terms || (g->known == NULL && needs_known(g))) {
         return false;
     }
     if (!is_newer_or_equal(last_term, last_index, compat_term_at(r, own), own)) {
         return false;
     }
-    for (unsigned i = 0; i < r->configuration.n; i++) {
-        const struct raft_server *s = &r->configuration.servers[i];
-        if (s->role != RAFT_VOTER || s->id == g->raft_id) {
-            continue;
-        }
-        const struct replica *rep = group_replica(g, s->id);
-        const struct peer *p = rep == NULL ? NULL : host_peer(g->host, rep->node_id);
-        if (p == NULL || !p->is_up || rep->table_epoch != p->epoch ||
+    struct group_member others[REPLICAS_MAX];
+    unsigned count = others_of(g, others);
+    for (unsigned i = 0; i < count; i++) {
+        const struct replica *rep = group_replica(g, others[i].raft_id);
+        if (!is_table_new(g, rep) ||
             !is_newer_or_equal(last_term, last_index, rep->table_last_term, rep->table_last)) {
             return false;
         }
     }
     return true;
+}
+
+bool vote_suspect_may_lead(struct raft_group *g)
+{
+    uint64_t last = compat_log_last(g->r);
+    return vote_suspect_knows_members(g) &&
+           vote_suspect_may_vote(g, compat_term_at(g->r, last), last);
 }

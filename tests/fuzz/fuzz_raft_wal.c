@@ -98,11 +98,11 @@ static uint8_t make_record(struct reader *r, struct buf *out)
         buf_append_varint(out, how % 8 == 6 ? script_number(r) : RAFT_ID(1));
         buf_append_varint(out, script_number(r));
         buf_append_varint(out, script_number(r));
-        buf_append_u8(out, how % 8 == 5 ? 1 : how % 8 == 4 ? 2 : 0);
+        buf_append_u8(out, how % 8 == 5 ? 5 : how % 8 == 4 ? 2 : 0);
         put_base(r, out);
         break;
     case RECORD_SUSPECT:
-        record_put_suspect(out, how % 8 == 5, how % 8 == 4);
+        record_put_suspect(out, (struct record_flags){how % 8 == 5, how % 8 == 4, how % 8 == 5});
         break;
     default:
         break;

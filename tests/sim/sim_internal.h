@@ -230,6 +230,8 @@ struct sim_members {
     uint64_t next_id;
     uint64_t gone_at[SIM_IDS_MAX];  /* By raft id, from the group's first on: no member by this
                                      * configuration, the newest that is committed. */
+    uint8_t node_of[SIM_IDS_MAX];   /* Node number + 1 by raft id, as gone_at; 0: no such id. */
+    uint64_t reported;              /* Index of the newest configuration that was reported. */
     uint64_t living[SIM_NODES_MAX]; /* The id given last to each node, unless it was lost. */
     int64_t since_us;
     int64_t quiet_until_us;

@@ -98,6 +98,34 @@ static bool may_destroy(const struct sim_replica *r, uint64_t gone_at)
     return true;
 }
 
+static uint64_t new_id(struct sim_members *m, unsigned node)
+{
+    m->node_of[m->next_id % SIM_IDS_MAX] = (uint8_t)(node + 1);
+    return m->next_id++;
+}
+
+/* Whom a replica that lost something of its log has to ask. */
+static void tell_known(struct sim_replica *r)
+{
+    const struct sim_members *m = members_of(r);
+    struct group_member known[HOST_MEMBERS_MAX];
+    uint64_t first = m->next_id / SIM_IDS_MAX * SIM_IDS_MAX;
+    unsigned count = 0;
+    for (uint64_t id = first; id < m->next_id; id++) {
+        unsigned node = m->node_of[id % SIM_IDS_MAX];
+        if (node == 0 || (m->gone_at[id % SIM_IDS_MAX] != 0 && !is_wanted(m, id))) {
+            continue;
+        }
+        if (count == HOST_MEMBERS_MAX) {
+            return; /* As where META_OLD_MAX is reached: later. */
+        }
+        known[count++] = (struct group_member){id, node, GROUP_VOTER};
+    }
+    if (r->g != NULL) {
+        group_set_known_members(r->g, known, count, m->reported, m->reached == m->version);
+    }
+}
+
 /* The truth of this moment reaches the node. */
 static void learn(struct sim_replica *r)
 {
@@ -119,6 +147,7 @@ static void learn(struct sim_replica *r)
         r->known_version = m->version;
         tell_target(r);
     }
+    tell_known(r);
 }
 
 static void learn_event(void *arg, uint64_t life, uint64_t unused)
@@ -161,7 +190,7 @@ static void lost_event(void *arg, uint64_t raft_id, uint64_t unused)
     }
     for (unsigned i = 0; i < m->count; i++) {
         if (m->want[i].raft_id == raft_id) {
-            m->want[i].raft_id = m->living[r->node->number] = m->next_id++;
+            m->want[i].raft_id = m->living[r->node->number] = new_id(m, r->node->number);
         }
     }
     m->version++;
@@ -261,7 +290,7 @@ static bool want_another(struct sim_run *run, struct sim_members *m)
     unsigned node = (unsigned)sim_rng_below(&run->rng_members, count);
     for (unsigned i = 0; i < count; i++, node = (node + 1) % count) {
         if (is_free(m, node)) {
-            m->living[node] = m->next_id++;
+            m->living[node] = new_id(m, node);
             m->want[m->count++] = (struct group_member){m->living[node], node + 1, GROUP_VOTER};
             return true;
         }
@@ -324,6 +353,7 @@ static void report(struct sim_replica *r)
         }
     }
     r->proven_index = r->proving_index;
+    m->reported = r->proving_index > m->reported ? r->proving_index : m->reported;
     if (r->is_target_proven && m->reached < m->version) {
         m->reached = m->version;
         sim_note(&run->clock, "REACHED group %u version %llu", r->group, (ull)m->version);
@@ -395,6 +425,7 @@ void sim_members_init(struct sim_run *run)
         for (unsigned i = 0; i < count; i++) {
             m->want[i] = (struct group_member){(g + 1) * SIM_IDS_MAX + i + 1, i + 1, GROUP_VOTER};
             run->nodes[i].replicas[g].raft_id = m->living[i] = m->want[i].raft_id;
+            m->node_of[m->want[i].raft_id % SIM_IDS_MAX] = (uint8_t)(i + 1);
         }
         memcpy(m->first, m->want, sizeof m->first);
         m->next_id = (g + 1) * SIM_IDS_MAX + 101;

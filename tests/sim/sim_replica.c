@@ -546,5 +546,6 @@ void sim_replica_options(struct sim_replica *r, struct group_options *ret_option
         .priority = r->group == 0 ? 0 : 1,
         .is_preferred = r->node->number == r->group % r->node->run->plan->nodes_count,
         .is_single = r->node->run->plan->nodes_count == 1,
+        .has_known_members = true,
     };
 }

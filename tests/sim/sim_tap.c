@@ -128,8 +128,7 @@ static uint64_t append_without_vote(struct sim_node *n, uint8_t type, uint64_t g
         if (type == RECORD_META) {
             record_put_meta(&b, rec.term, 0);
         } else if (type == RECORD_CHECKPOINT) {
-            record_put_checkpoint(&b, rec.raft_id, rec.term, 0, rec.is_suspect, rec.is_newcomer,
-                                  &rec.base);
+            record_put_checkpoint(&b, rec.raft_id, rec.term, 0, rec.flags, &rec.base);
         }
     }
     kept = buf_slice(&b);

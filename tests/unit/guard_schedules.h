@@ -36,6 +36,8 @@ bool an_index_and_term_name_one_entry_of_a_sole_voter(uint64_t off);      /* G13
 bool a_promoted_standby_that_does_not_know_it_votes(uint64_t off);        /* G16 */
 bool a_refused_pre_vote_tells_the_term(uint64_t off);                     /* G17 */
 bool a_standby_with_a_longer_log_does_not_block_elections(uint64_t off);  /* G18 */
+bool a_suspect_waits_for_who_may_be_a_member(uint64_t off);               /* G19 */
+bool a_suspect_counts_no_members_of_before(uint64_t off);                 /* G19 */
 bool a_survivor_campaigns_at_once(uint64_t off);                          /* SUCCESSOR */
 bool a_refused_survivor_asks_again_before_the_next_in_rank(uint64_t off); /* SUCCESSOR */
 bool a_deposed_leader_campaigns_at_once(uint64_t off);                    /* SUCCESSOR */

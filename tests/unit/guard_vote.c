@@ -253,6 +253,95 @@ bool a_standby_with_a_longer_log_does_not_block_elections(uint64_t off)
     return is_granted(3, 3);
 }
 
+static void know(unsigned nodes, uint64_t reported, bool is_settled)
+{
+    struct group_member known[PUPPET_NODES];
+    unsigned count = 0;
+    for (unsigned n = 1; n <= PUPPET_NODES; n++) {
+        if ((nodes >> (n - 1) & 1) != 0) {
+            known[count++] = (struct group_member){ID(n), n, GROUP_VOTER};
+        }
+    }
+    group_set_known_members(p.group, known, count, reported, is_settled);
+    puppet_settle(&p);
+}
+
+/* The members are what they were, which node 1 cannot know: the entry that it lost could have been
+ * a change. */
+bool a_suspect_waits_for_who_may_be_a_member(uint64_t off)
+{
+    lose_entry_3(off);
+    puppet_crash(&p);
+    p.has_known = true;
+    must(puppet_restart(&p) == 0);
+    must(puppet_status(&p).state == GROUP_SUSPECT);
+    puppet_table(&p, 2, 2, 2, 2);
+    puppet_table(&p, 3, 2, 2, 2);
+    puppet_vote(&p, 2, 3, 2, 2, PUPPET_DISRUPT);
+    bool is_early = is_granted(2, 3);
+    /* Nor with an acknowledgement that commits. */
+    puppet_commands(&p, 3, 4, 2, 2, 1, 1, "x");
+    const struct frame_item *r = puppet_heard(&p, FRAME_RESULT, 3);
+    is_early = is_early || (r != NULL && r->index == 0 && r->last_index > 1);
+    know(1 | 2 | 4, 0, true);
+    puppet_vote(&p, 2, 5, 2, 2, PUPPET_DISRUPT);
+    must(!is_granted(2, 5)); /* Not the newest of all. */
+    puppet_vote(&p, 3, 6, 3, 4, PUPPET_DISRUPT);
+    return !is_early && is_granted(3, 6);
+}
+
+/* The group moved from nodes 1, 2, 3 to nodes 1, 4, 5. The frame that tells it rots at node 1,
+ * whose store is already behind it: what is left of the log tells of nodes 2 and 3. These are
+ * there, and were away meanwhile. */
+bool a_suspect_counts_no_members_of_before(uint64_t off)
+{
+    static const char text[] = "rots away";
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 1, 1, "kept");
+    puppet_entries(&p, 2, 2, 2, 2, 7, 5,
+                   (struct puppet_entry[]){{.term = 2, .type = CHANGE, .voters = 1 | 2 | 4 | 8},
+                                           {.term = 2, .type = CHANGE, .voters = 1 | 2 | 8},
+                                           {.term = 2, .type = CHANGE, .voters = 1 | 2 | 8 | 16},
+                                           {.term = 2, .type = CHANGE, .voters = 1 | 8 | 16},
+                                           {.term = 2, .type = COMMAND, .text = text}});
+    must(p.applied.index == 7);
+    p.base = p.applied;
+    puppet_crash(&p);
+    must(puppet_rot(&p, text));
+    must(puppet_rot(&p, text)); /* A configuration is written once more. */
+    p.has_known = true;
+    must(puppet_restart(&p) == 0);
+    struct group_status s = puppet_status(&p);
+    must(s.last_index == 7 && s.state == GROUP_SUSPECT && s.members_index == 1);
+    host_peer_up(p.host, 4);
+    host_peer_up(p.host, 5);
+    puppet_table(&p, 2, 2, 2, 2);
+    puppet_table(&p, 3, 2, 2, 2);
+    puppet_run(&p, 8000);
+    bool is_wrong = puppet_heard(&p, FRAME_VOTE, 0) != NULL;
+    know(1 | 2 | 4 | 8 | 16, 0, false); /* As long as the change is not reported. */
+    puppet_table(&p, 4, 2, 7, 2);
+    puppet_table(&p, 5, 2, 7, 2);
+    puppet_run(&p, 8000);
+    is_wrong = is_wrong || puppet_heard(&p, FRAME_VOTE, 0) != NULL;
+    know(1 | 8 | 16, 6, true);
+    puppet_run(&p, 8000);
+    is_wrong = is_wrong || puppet_heard(&p, FRAME_VOTE, 0) != NULL;
+    /* Its vote counts for whom it belongs to; those of before are not asked. */
+    host_peer_down(p.host, 2);
+    puppet_vote(&p, 4, 3, 7, 2, 0);
+    must(is_wrong || is_granted(4, 3));
+    puppet_entries(&p, 4, 3, 7, 2, 7, 1, (struct puppet_entry[]){{.term = 3, .type = BARRIER}});
+    puppet_commands(&p, 4, 3, 8, 3, 8, 0, "");
+    is_wrong = is_wrong || puppet_status(&p).state != GROUP_SUSPECT;
+    /* Also after another crash. */
+    puppet_crash(&p);
+    must(puppet_restart(&p) == 0);
+    know(1 | 8 | 16, 6, true);
+    s = puppet_status(&p);
+    return !is_wrong && s.state == GROUP_SUSPECT && s.members_index == 1;
+}
+
 bool a_survivor_campaigns_at_once(uint64_t off)
 {
     puppet_open(&p, 7, 0, off);

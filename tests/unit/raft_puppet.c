@@ -221,7 +221,8 @@ static struct group_options group_options_of(struct puppet *p)
                                           .stage_switch = fsm_stage_switch,
                                           .stage_drop = fsm_stage_drop,
                                           .ctx = p},
-                                  .priority = 1};
+                                  .priority = 1,
+                                  .has_known_members = p->has_known};
 }
 
 /* ---- Life ---- */

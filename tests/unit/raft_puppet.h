@@ -49,6 +49,7 @@ struct puppet {
     bool is_stage_held;     /* The switch to an image stays pending, see stage_job. */
     struct host_job *stage_job;
     bool is_created;
+    bool has_known; /* From the next restart on group_set_known_members() is waited for. */
     struct list said;
     unsigned alarms;
     /* The machine: lost in a crash … */

@@ -40,6 +40,8 @@ static const struct guard_check checks[] = {
     {HOST_GUARD_G16, a_promoted_standby_that_does_not_know_it_votes, 0, false},
     {HOST_GUARD_G17, a_refused_pre_vote_tells_the_term, 0, false},
     {HOST_GUARD_G18, a_standby_with_a_longer_log_does_not_block_elections, 0, false},
+    {HOST_GUARD_G19, a_suspect_waits_for_who_may_be_a_member, 0, false},
+    {HOST_GUARD_G19, a_suspect_counts_no_members_of_before, 0, false},
     {HOST_GUARD_T2, a_slow_follower_that_answers_needs_no_image, 0, false},
     {HOST_GUARD_T4, a_base_has_the_configuration_of_its_index, 0, false},
     {HOST_GUARD_T5, a_crash_in_the_middle_of_a_switch_is_healed, 0, false},
