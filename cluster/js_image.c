@@ -242,10 +242,22 @@ static bool fsm_stage_has(void *ctx, void *stage, uint32_t part)
     return store_stage_has(stage, part);
 }
 
+static void tell_failed(const struct js_image_job *j)
+{
+    const struct js_stream *st = js_stream_find(j->js, j->gid);
+    int errno_value;
+    const char *path = store_stage_error(j->stage, &errno_value);
+    log_err("%s: what is fetched cannot be kept in %s: %s: %s. It is given up, and fetched again",
+            st == NULL ? "Meta" : st->name, path, err_text(j->status), strerror(errno_value));
+}
+
 /* Damage in what was fetched: the leader is to look at its blocks. */
 static void checked(void *arg)
 {
     struct js_image_job *j = arg;
+    if (j->status == ERR_IO || j->status == ERR_NOSPACE) {
+        tell_failed(j);
+    }
     uint64_t leader = j->gid == META_GID ? 0 : js_lane_leader_of(j->js, j->gid);
     if (j->status == ERR_CORRUPT && leader != 0 && leader != j->js->ctx->node_id) {
         struct buf *b = js_batch_begin(j->js, leader, JS_ITEM_CHECK);

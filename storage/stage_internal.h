@@ -63,7 +63,10 @@ struct store_stage {
     uint32_t files_count;
     uint8_t *first;
     bool is_verified;
-    bool is_bad; /* It did not pass the check: nothing of it is kept. */
+    bool is_bad;                       /* It did not pass the check: nothing of it is kept. */
+    bool is_spoiled;                   /* A sync failed: it never becomes whole. */
+    char error_path[STORE_PATH_BYTES]; /* Of the first call that failed. */
+    int error_errno;
     struct left_file *left;
     bool is_switching;
     uint64_t index_wanted; /* 0: any. */
@@ -99,6 +102,10 @@ void stage_left_adopt(struct store_stage *sg);
 void stage_left_drop(struct store_stage *sg, bool is_kept);
 /* The same with what it took and did not adopt only. */
 void stage_left_close(struct store_stage *sg, bool is_kept);
+/* A call on one of its files said @rv. What a sync that fails leaves reads well and may never be on
+ * the disk: it goes at once, not when the stage is dropped, for whoever comes next, in this process
+ * or in another, would take it. Returns @rv. */
+int stage_failed(struct store_stage *sg, const struct stage_file *sf, int rv, bool is_sync);
 
 /* stage_own.c */
 /* Find what of @old stays, which may be NULL. False if something is not there any more that counted

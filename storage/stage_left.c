@@ -239,6 +239,25 @@ void stage_left_drop(struct store_stage *sg, bool is_kept)
     stage_left_close(sg, is_kept);
 }
 
+int stage_failed(struct store_stage *sg, const struct stage_file *sf, int rv, bool is_sync)
+{
+    if (sg->error_path[0] == '\0') {
+        sg->error_errno = sg->st->ops->last_errno(sg->st->ops->ctx);
+        store_stage_path(sg->st, sg->gid, sf->number, sg->error_path);
+    }
+    if (is_sync) {
+        sg->is_bad = sg->is_spoiled = true;
+        left_unlink(sg->st, sg->gid, sf->number);
+    }
+    return rv;
+}
+
+const char *store_stage_error(const struct store_stage *sg, int *ret_errno)
+{
+    *ret_errno = sg->error_errno;
+    return sg->error_path;
+}
+
 void stage_left_close(struct store_stage *sg, bool is_kept)
 {
     while (sg->left != NULL) {

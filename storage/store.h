@@ -379,8 +379,10 @@ uint32_t store_stage_fetched_count(const struct store_stage *sg); /* that an ear
 /* Any thread, one at a time. ERR_INVALID beyond the part, ERR_IO, ERR_NOSPACE. */
 int store_stage_write(struct store_stage *sg, uint32_t part, uint64_t off, struct slice bytes);
 /* Check every part and sync the files. Any thread. ERR_CORRUPT with the first bad part in
- * *ret_part: write it again. */
+ * *ret_part: write it again. ERR_IO and ERR_NOSPACE, here and above, are final: drop the stage. */
 int store_stage_verify(struct store_stage *sg, uint32_t *ret_part);
+/* After these: the file, and *ret_errno. */
+const char *store_stage_error(const struct store_stage *sg, int *ret_errno);
 /* Make the verified stage the stream's content with this pass: the old content of the gid, if any,
  * is let die. From the end of the pass on the stage is consumed, the former `struct store_stream`
  * of the gid is gone, and store_find() has the new one, to be loaded. The former stream may not be

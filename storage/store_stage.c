@@ -101,8 +101,9 @@ static int stage_file_open(struct store_stage *sg, struct stage_file *sf)
     char path[STORE_PATH_BYTES];
     store_stage_path(sg->st, sg->gid, sf->number, path);
     sf->is_there = true;
-    return sg->st->ops->open(sg->st->ops->ctx, path, FILE_READ | FILE_WRITE | FILE_CREATE,
-                             &sf->open);
+    int rv =
+        sg->st->ops->open(sg->st->ops->ctx, path, FILE_READ | FILE_WRITE | FILE_CREATE, &sf->open);
+    return rv == 0 ? 0 : stage_failed(sg, sf, rv, false);
 }
 
 /* As it grows, not all at the end: that would be in the way of the log's syncs for long, and a
@@ -116,8 +117,7 @@ static int stage_file_sync(struct store_stage *sg, struct stage_file *sf)
         rv = ops->sync_dir(ops->ctx, sg->st->dir);
         sf->is_named = rv == 0;
     }
-    sg->is_bad = sg->is_bad || rv != 0; /* What is in it is not known. */
-    return rv;
+    return rv == 0 ? 0 : stage_failed(sg, sf, rv, true);
 }
 
 static int verify_block(struct store_stage *sg, uint32_t part)
@@ -134,7 +134,7 @@ static int verify_block(struct store_stage *sg, uint32_t part)
     rv = ops->pread(ops->ctx, sf->open, raw, b->bytes, sg->parts[part].off, &n);
     if (rv != 0 || n != b->bytes) {
         free(raw);
-        return rv != 0 ? rv : ERR_CORRUPT;
+        return rv != 0 ? stage_failed(sg, sf, rv, false) : ERR_CORRUPT;
     }
     struct block_owner owner = {.gid = sg->gid, .sid = sg->sid};
     struct block_meta meta = block_meta_of(b);
@@ -155,6 +155,9 @@ int store_stage_write(struct store_stage *sg, uint32_t part, uint64_t off, struc
     if (bytes.len == 0) {
         return 0;
     }
+    if (sg->is_spoiled) {
+        return ERR_IO;
+    }
     sg->is_verified = false;
     sg->parts[part].is_checked = false;
     if (part == 0) {
@@ -172,8 +175,11 @@ int store_stage_write(struct store_stage *sg, uint32_t part, uint64_t off, struc
     const struct file_ops *ops = sg->st->ops;
     uint64_t at = sg->parts[part].off + off;
     rv = ops->pwrite(ops->ctx, sf->open, bytes.ptr, bytes.len, at);
+    if (rv != 0) {
+        return stage_failed(sg, sf, rv, false);
+    }
     sf->unsynced_bytes += bytes.len;
-    if (rv == 0 && (sf->unsynced_bytes >= STAGE_SYNC_BYTES || at + bytes.len == sf->bytes)) {
+    if (sf->unsynced_bytes >= STAGE_SYNC_BYTES || at + bytes.len == sf->bytes) {
         rv = stage_file_sync(sg, sf);
     }
     if (rv == 0 && sg->is_planned && off + bytes.len == sg->parts[part].want.bytes) {
@@ -374,7 +380,7 @@ static int verify(struct store_stage *sg, uint32_t *ret_part)
         ops->close(ops->ctx, sf->open);
         sf->open = NULL;
         if (rv != 0) {
-            return rv;
+            return stage_failed(sg, sf, rv, true);
         }
     }
     return 0;
@@ -383,7 +389,7 @@ static int verify(struct store_stage *sg, uint32_t *ret_part)
 int store_stage_verify(struct store_stage *sg, uint32_t *ret_part)
 {
     assert(!sg->is_switching);
-    int rv = verify(sg, ret_part);
+    int rv = sg->is_spoiled ? ERR_IO : verify(sg, ret_part);
     sg->is_verified = rv == 0;
     sg->is_bad = rv != 0; /* What seemed to be right would be taken again and again. */
     return rv;
