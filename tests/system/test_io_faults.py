@@ -3,6 +3,7 @@ a write that stores half. The node goes on, or it stops with the file and the re
 that was acknowledged."""
 
 import contextlib
+import json
 import mmap
 import os
 import re
@@ -13,7 +14,7 @@ import sys
 import tempfile
 
 from weir_cluster import Node, binary, run, wait_until
-from weir_js import Js, JsCluster
+from weir_js import Js, JsCluster, dump
 
 LIBRARY = os.environ.get("IO_FAULT_LIBRARY", os.path.join(os.path.dirname(os.path.dirname(binary())), "tests", "lib",
                                                           "io_fault.so"))
@@ -212,6 +213,73 @@ def test_each_call_on_birth_records_failing_once():
             break
         nth += 1
     assert nth > 10, nth
+
+
+NOT_KEPT = r"S: what is fetched cannot be kept in \S+\.stage: .*Input/output error"
+
+
+def holders(c):
+    return [n for n in c.nodes if n.http("/replicaz?stream=S")[0] == 200]
+
+
+def scale(c, js, replicas):
+    """Wait for so many replicas, whole and voting, with nothing of a fetch left."""
+    js.ok("STREAM.UPDATE.S", {"name": "S", "subjects": ["s.>"], "num_replicas": replicas}, 30)
+
+    def check():
+        have = [json.loads(body) for status, body in (n.http("/replicaz?stream=S") for n in c.nodes
+                                                     if n.process.poll() is None) if status == 200]
+        return len(have) == replicas and all(
+            r["state"] == "ok" and [m["role"] for m in r["members"]] == ["voter"] * replicas for r in have)
+    return check
+
+
+def test_each_call_on_files_of_a_fetch_failing_once():
+    """What a replica fetches of an image lies in files of its own until it is whole. The fetch is begun anew, or the
+    node stops; either way what is there in the end is what the other one has."""
+    with JsCluster(2) as c:
+        faults = {}
+        for node in c.nodes:
+            node.stop()
+            faults[node.name] = Faults(node, ".stage")
+            node.start()
+        c.wait_ready(timeout=30)
+        js = Js(c.nodes[0], timeout=30)
+        js.create("S", ["s.>"], 1)
+        owner, = holders(c)
+        for i in range(60):  # More than the log keeps: who is new fetches an image.
+            assert js.publish("s.big", b"%d " % i + os.urandom(700_000))
+        js.ok("STREAM.PURGE.S", {"keep": 4})
+        wait_until("a flush", lambda: len({owner.json("/replicaz?stream=S")[k] for k in ("flushed", "applied")}) == 1, 30)
+        hit, ended, told = 0, 0, 0
+        for nth in range(1, 200):
+            owner, = holders(c)
+            new = next(n for n in c.nodes if n is not owner)
+            what = "call %d on staged files of %s" % (nth, new.name)
+            expected = dump(owner, "S")
+            before = len(re.findall(NOT_KEPT, new.log()))
+            faults[new.name].arm(nth)
+            js = Js(owner, timeout=30)
+            check = scale(c, js, 2)
+            wait_until(what, lambda: check() or new.process.poll() is not None, 60, 0.05)
+            failed = faults[new.name].has_failed()
+            if new.process.poll() is not None:
+                check_stopped(new, new.folder, what)
+                ended += 1
+                faults[new.name].arm(0)
+                new.start()
+                wait_until("both after " + what, check, 60, 0.1)
+            assert dump(new, "S") == expected, what
+            assert "caught up by image" in new.log() and "Damage in" not in new.log(), what
+            told += len(re.findall(NOT_KEPT, new.log())) > before
+            hit += failed
+            js.close()
+            js = Js(owner, timeout=30)
+            wait_until("one after " + what, scale(c, js, 1), 60, 0.05)
+            if not failed:
+                break
+        print("     %d calls, %d ended the node, %d told" % (hit, ended, told))
+        assert not failed and hit >= 10 and told + ended >= 10, (hit, ended, told)
 
 
 if __name__ == "__main__":
