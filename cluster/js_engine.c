@@ -10,6 +10,7 @@
 #include "storage/base/log.h"
 
 #define ORIGIN_RANDOM_BITS 24
+#define LATE_US 6000 /* Of WATCHDOG_LONG_MS: from here on committed entries wait. */
 
 void js_lock(struct js *js)
 {
@@ -95,6 +96,13 @@ static void env_flush_wanted(void *ctx, uint64_t gid)
     struct js *js = ctx;
     (void)gid;
     js->is_flush_wanted = true;
+}
+
+/* One entry more takes some milliseconds at most, and what comes after them in a turn as well. */
+static bool env_is_late(void *ctx)
+{
+    struct js *js = ctx;
+    return loop_turn_us(js->loop) >= LATE_US;
 }
 
 /* ---- Peers ---- */
@@ -473,6 +481,7 @@ int js_open_files(struct js *js, uint64_t now_ms)
     struct host_options options = {.env = {.send = env_send,
                                            .random = env_random,
                                            .flush_wanted = env_flush_wanted,
+                                           .is_late = env_is_late,
                                            .ctx = js},
                                    .node_id = js->ctx->node_id};
     js->host = host_new(&options);

@@ -120,7 +120,7 @@ enum js_stream_state {
     JS_STREAM_FAILED,  /* Stopped: damage, or it differs from the others. */
     JS_STREAM_LOST,    /* Born here, and the WAL does not know it. */
     JS_STREAM_MENDING, /* Damage hides which messages are live: the group is not joined yet. */
-    JS_STREAM_LOADING  /* A fetched state is in place, and the machine is made of it. */
+    JS_STREAM_LOADING  /* A fetched or mended state is there, and the machine is made of it. */
 };
 
 struct js_range {
@@ -608,13 +608,12 @@ void js_stream_stop(struct js_stream *st, enum js_stop why);
 struct js_stream *js_stream_find(struct js *js, uint64_t gid);
 void js_stream_dirty(struct js_stream *st);
 
-/* The machine from what the store holds. ERR_CORRUPT with a machine: messages are missing. */
-int js_stream_restore(struct js_stream *st);
-/* The same of a state that a pass has just put in place, off the loop; @done(@arg, status) on it.
- * The stream is LOADING meanwhile, and stays. */
+/* The machine from what the store holds, off the loop; @done(@arg, status) on it. ERR_CORRUPT with
+ * a machine: messages are missing. The stream is LOADING meanwhile, and stays. */
 typedef void (*js_restored_cb)(void *arg, int status);
 void js_stream_restore_apart(struct js_stream *st, js_restored_cb done, void *arg);
-/* Which messages are live is known now: restore the machine, and join the group. */
+/* Which messages are live is known now: restore the machine, and join the group. No pass is at work
+ * (js_flush_is_busy). */
 void js_stream_mended(struct js_stream *st);
 
 /* ---- js_image.c ---- */

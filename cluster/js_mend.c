@@ -138,7 +138,7 @@ static void walk_end(struct js_stream *st)
     st->is_mend_due = st->is_mend_failed || st->is_mend_new;
     st->is_mend_new = false;
     bool is_state_known = store_stream_is_whole(st->store);
-    if (st->state == JS_STREAM_MENDING && is_state_known && st->js->flush != NULL) {
+    if (st->state == JS_STREAM_MENDING && is_state_known && js_flush_is_busy(st->js)) {
         st->is_mend_due = true; /* A pass has the store: the state is read after it. */
         st->mend_ms = now + BUSY_MS;
     } else if (st->state == JS_STREAM_MENDING && is_state_known) {
@@ -347,7 +347,8 @@ void js_mend_tick(struct js *js)
             m->node_id = 0;
             ask(m);
         } else if (m == NULL && st->is_mend_due && now >= st->mend_ms && st->store != NULL &&
-                   js->mends_count < BLOCKS_MAX && !js->is_stopping) {
+                   st->state != JS_STREAM_LOADING && js->mends_count < BLOCKS_MAX &&
+                   !js->is_stopping) {
             if (st->mend_seq == 0) {
                 st->is_mend_failed = false;
                 st->is_mend_open = false;

@@ -218,7 +218,7 @@ static int restore_end(struct restore *r)
     return rv != 0 ? rv : r->status;
 }
 
-int js_stream_restore(struct js_stream *st)
+static int restore_here(struct js_stream *st)
 {
     struct restore r;
     restore_begin(&r, st);
@@ -271,7 +271,7 @@ static int open_state(struct js_stream *st, const struct meta_stream *s)
     }
     store_stream_applied(st->store, &st->applied_index, &st->applied_term);
     st->flushed_index = st->applied_index;
-    int rv = js_stream_restore(st);
+    int rv = restore_here(st);
     return rv == ERR_CORRUPT && st->machine != NULL
                ? open_damaged(st, s->peers_count == 1 && s->old_count == 0)
                : rv;
@@ -378,28 +378,40 @@ void js_stream_start(struct js *js, const struct meta_stream *s, bool is_new)
     started(st, rv);
 }
 
-void js_stream_mended(struct js_stream *st)
+/* The replica begins, late. */
+static void mended(void *arg, int rv)
 {
+    struct js_stream *st = arg; /* It is there: see js_flush_is_busy. */
     const struct meta_stream *s = meta_stream_by_gid(st->js->meta, st->gid);
     struct group_found found;
-    if (s == NULL) {
+    if (s == NULL || st->js->is_stopping) {
         return; /* It is about to be deleted. */
     }
+    struct watchdog_at was = loop_enter(st->js->loop, WATCHDOG_STREAMS, st->gid);
     bool is_found = js_group_found(st->js, st->gid, &found);
-    store_stream_unload(st->store);
-    js_lock(st->js);
-    int rv = js_stream_restore(st);
     if (rv == 0) {
+        js_lock(st->js);
         js_leader_open(st);
         st->state = JS_STREAM_OK; /* The group may call back at once. */
         rv = open_group(st, s, is_found, st->is_new_here);
+        js_unlock(st->js);
     }
-    js_unlock(st->js);
     started(st, rv);
     if (rv == 0) {
         log_wrn("Stream %s: the replica on this node is mended, and starts", st->name);
     }
+    loop_leave(st->js->loop, was);
 }
+
+void js_stream_mended(struct js_stream *st)
+{
+    if (meta_stream_by_gid(st->js->meta, st->gid) == NULL) {
+        return; /* It is about to be deleted. */
+    }
+    store_stream_unload(st->store);
+    js_stream_restore_apart(st, mended, st);
+}
+
 void js_stream_stop(struct js_stream *st, enum js_stop why)
 {
     struct js *js = st->js;

@@ -46,6 +46,8 @@ int64_t loop_wall_ns(const struct loop *l);
 int64_t loop_mono_ns(const struct loop *l);
 /* The node's clock is the wall clock from now on; returns by how much it moved, in ns. */
 int64_t loop_clock_set(struct loop *l);
+/* How long this turn has taken; 0 before the loop runs. */
+uint64_t loop_turn_us(struct loop *l);
 /* Turns since the start: it stands still when the loop is stuck. */
 uint64_t loop_turns(const struct loop *l);
 

@@ -106,6 +106,11 @@ void loop_leave(struct loop *l, struct watchdog_at back_to)
     (void)watchdog_enter(&l->watchdog, back_to, busy_ns(l));
 }
 
+uint64_t loop_turn_us(struct loop *l)
+{
+    return l->watchdog.began_ns == 0 ? 0 : (busy_ns(l) - l->watchdog.began_ns) / 1000;
+}
+
 const struct watchdog *loop_watchdog(const struct loop *l)
 {
     return &l->watchdog;

@@ -14,7 +14,8 @@ struct raft_group *group_new(struct raft_host *h, uint64_t gid)
     g->is_barrier_stored = true;
     struct list *links[] = {&g->turn_link,   &g->wheel_link, &g->fence_link, &g->campaign_link,
                             &g->switch_link, &g->carry_link, &g->appends,    &g->held,
-                            &g->offers,      &g->gets,       &g->gate,       &g->fenced};
+                            &g->offers,      &g->gets,       &g->gate,       &g->fenced,
+                            &g->behind_link};
     for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
         list_init(links[i]);
     }
@@ -38,6 +39,7 @@ void group_free(struct raft_group *g)
     list_remove(&g->fence_link);
     list_remove(&g->campaign_link);
     list_remove(&g->switch_link);
+    list_remove(&g->behind_link);
     log_suffix_drop(g, UINT64_MAX, 0);
     log_cut(g, 0);
     free(g->suffix);
@@ -558,6 +560,10 @@ void group_set_applied(struct raft_group *g, uint64_t index)
 static void trim_done(struct raft_group *g)
 {
     if (g->put_req == NULL || g->r == NULL) {
+        return;
+    }
+    if (g->delivered < g->put_index) {
+        host_group_busy(g);
         return;
     }
     struct raft_io_snapshot_put *req = g->put_req;

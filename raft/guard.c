@@ -62,15 +62,29 @@ static void lost_leadership(struct raft_group *g)
     elect_deposed(g);
 }
 
-/* Entries are read from the log, where term and index stand with them; they stay there until the
- * end of the turn, when a pending trim is done. */
-static void deliver_applied(struct raft_group *g)
+/* How much may be delivered: who catches up has a backlog of many entries, and everybody else on
+ * this node waits for the end of the turn. */
+static bool may_deliver(struct raft_host *h)
+{
+    return !h->has_delivered || h->opt.env.is_late == NULL || !h->opt.env.is_late(h->opt.env.ctx);
+}
+
+/* Entries are read from the log, where term and index stand with them; they stay there until they
+ * are delivered (trim_done). What waits comes in the next turns, in the order of the groups. */
+static void deliver_applied(struct raft_group *g, bool is_all)
 {
     if (g->is_delivering) {
         return;
     }
     g->is_delivering = true;
     while (g->r != NULL && g->delivered < g->r->last_applied) {
+        if (!is_all && !may_deliver(g->host)) {
+            if (list_is_empty(&g->behind_link)) {
+                list_push_back(&g->host->behind, &g->behind_link);
+            }
+            break;
+        }
+        g->host->has_delivered = true;
         uint64_t index = g->delivered + 1;
         const struct raft_entry *e = compat_entry(g->r, index);
         if (e == NULL) {
@@ -89,6 +103,20 @@ static void deliver_applied(struct raft_group *g)
         g->fsm.apply(g->fsm.ctx, &ge);
     }
     g->is_delivering = false;
+}
+
+void guard_deliver_all(struct raft_group *g)
+{
+    deliver_applied(g, true);
+}
+
+bool guard_deliver_behind(struct raft_host *h)
+{
+    h->has_delivered = false;
+    while (!list_is_empty(&h->behind) && may_deliver(h)) {
+        guard_post(container_of(list_pop_front(&h->behind), struct raft_group, behind_link));
+    }
+    return !list_is_empty(&h->behind);
 }
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -208,7 +236,7 @@ void guard_post(struct raft_group *g)
         return;
     }
     if (g->was_leader && (r->state != RAFT_LEADER || g->lead_term != r->current_term)) {
-        deliver_applied(g); /* What was committed in the same call keeps its token. */
+        deliver_applied(g, true); /* What was committed in the same call keeps its token. */
         lost_leadership(g);
     }
     if (r->state == RAFT_LEADER) {
@@ -223,7 +251,7 @@ void guard_post(struct raft_group *g)
         }
     }
     look_at_leader(g);
-    deliver_applied(g);
+    deliver_applied(g, false);
     if (g->r == NULL) {
         return;
     }

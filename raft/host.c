@@ -52,6 +52,7 @@ struct raft_host *host_new(const struct host_options *options)
     assert(h->opt.node_id != 0);
     list_init(&h->appends);
     list_init(&h->busy);
+    list_init(&h->behind);
     list_init(&h->fenced);
     list_init(&h->done);
     list_init(&h->campaigns);
@@ -242,6 +243,7 @@ void host_durable(struct raft_host *h, uint64_t lsn)
 
 bool host_turn_end(struct raft_host *h)
 {
+    bool is_behind = guard_deliver_behind(h);
     /* What becomes busy meanwhile comes in the next turn. */
     struct list turn;
     list_init(&turn);
@@ -254,7 +256,8 @@ bool host_turn_end(struct raft_host *h)
     outbox_complete(h);
     bool is_left = outbox_flush(h);
     outbox_complete(h);
-    return is_left;
+    h->has_delivered = false;
+    return is_left || is_behind || !list_is_empty(&h->behind);
 }
 
 /* ---- Peers ---- */

@@ -102,6 +102,9 @@ struct host_env {
     /* This group's WAL records keep old segments alive: flush its store soon and report it with
      * group_set_base(). May be NULL. Repeated while it holds. */
     void (*flush_wanted)(void *ctx, uint64_t gid);
+    /* This turn has taken long enough: committed entries that are not delivered yet wait for the
+     * next one. At least one is delivered in each. NULL: never. */
+    bool (*is_late)(void *ctx);
     /* Something that must never happen did: divergence, a core that gave up, a loss that was
      * acknowledged. Also logged. May be NULL. */
     void (*alarm)(void *ctx, uint64_t gid, const char *text);

@@ -292,6 +292,7 @@ struct raft_group {
     struct list offers;
     struct raft_io_snapshot_put *put_req;
     raft_io_snapshot_put_cb put_cb;
+    uint64_t put_index;                 /* Up to which the embedder has to have what is trimmed. */
     struct list gets;                   /* Pending snapshot_get. */
     const struct raft_message *current; /* Being received. */
     bool is_in_append_cb;
@@ -320,6 +321,7 @@ struct raft_group {
     unsigned replicas_count;
     uint64_t delivered, delivered_term;
     bool is_delivering;
+    struct list behind_link;  /* In host.behind. */
     uint64_t applied;         /* The embedder's. */
     size_t log_bytes;         /* Of entries in memory, about: instance_log_bytes(). */
     uint64_t trim_wanted;     /* What was applied when a trim was asked for. */
@@ -391,6 +393,8 @@ struct raft_host {
     struct peer *peers;        /* uthash by node_id. */
     struct list appends;       /* Of all groups, in LSN order. */
     struct list busy;
+    struct list behind; /* Groups with committed entries that wait to be delivered. */
+    bool has_delivered; /* In this turn. */
     struct list fenced; /* Groups that have fenced items. */
     struct list done;   /* Outs whose callback is due. */
     struct list campaigns;
@@ -524,6 +528,10 @@ void guard_post(struct raft_group *g);
 /* Above that much the log in memory is trimmed. */
 uint64_t guard_log_entries_max(const struct raft_group *g);
 uint64_t guard_log_bytes_max(const struct raft_group *g);
+/* What is committed goes to the embedder, however long it takes. */
+void guard_deliver_all(struct raft_group *g);
+/* Go on with groups whose committed entries had to wait; true when some still do. */
+bool guard_deliver_behind(struct raft_host *h);
 /* An append of the group is durable. */
 void guard_append_done(struct raft_group *g, struct append *a);
 /* Held completions that may go (G10). */

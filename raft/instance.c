@@ -180,12 +180,12 @@ static int io_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io
 {
     struct raft_group *g = io->impl;
     (void)trailing;
-    (void)snapshot;
     /* T1: only memory is trimmed. At the end of the turn: what was applied in this call is still
      * to be delivered from the log. */
     assert(g->put_req == NULL);
     g->put_req = req;
     g->put_cb = cb;
+    g->put_index = snapshot->index;
     host_group_busy(g);
     return 0;
 }
@@ -465,6 +465,7 @@ bool instance_reload(struct raft_group *g, uint64_t cut_from)
 {
     assert(g->r != NULL);
     assert(g->load_entries == NULL);
+    guard_deliver_all(g); /* With the tokens that the end of the instance takes away. */
     load_from_memory(g, cut_from == 0 ? UINT64_MAX : cut_from - 1);
     instance_close(g);
     if (cut_from != 0) {

@@ -9,7 +9,8 @@
 bool group_is_ready(const struct raft_group *g)
 {
     return g->r != NULL && g->r->state == RAFT_LEADER && g->was_leader &&
-           g->lead_term == g->r->current_term && g->r->last_applied >= g->barrier_index;
+           g->lead_term == g->r->current_term && g->r->last_applied >= g->barrier_index &&
+           g->delivered >= g->barrier_index;
 }
 
 static void pending_done(struct raft_group *g, uint64_t bytes)

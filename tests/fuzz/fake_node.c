@@ -113,6 +113,12 @@ uint64_t loop_now_ms(const struct loop *l)
     return l->now_ms;
 }
 
+uint64_t loop_turn_us(struct loop *l)
+{
+    (void)l;
+    return 0;
+}
+
 int64_t loop_clock_ns(struct loop *l)
 {
     return (int64_t)l->now_ms * 1000000;

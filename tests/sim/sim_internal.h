@@ -191,6 +191,7 @@ struct sim_time {
 };
 
 struct sim_node {
+    uint64_t late_asked; /* How often the host asked whether its turn is late. */
     struct sim_run *run;
     unsigned number;
     struct sim_disk *disk;

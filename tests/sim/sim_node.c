@@ -263,6 +263,15 @@ static uint64_t env_random(void *ctx)
     return sim_rng_u64(&((struct sim_node *)ctx)->run->rng_host);
 }
 
+/* In every third run turns are often late, and what is committed is delivered entry by entry. Not
+ * of the run's draws: plans stay what they are. */
+static bool env_is_late(void *ctx)
+{
+    struct sim_node *n = ctx;
+    return sim_mix(n->run->plan->seed + 7) % 3 == 0 &&
+           sim_mix(sim_fold(n->run->clock.now_us, n->late_asked++)) % 4 != 0;
+}
+
 static void env_flush_wanted(void *ctx, uint64_t gid)
 {
     struct sim_node *n = ctx;
@@ -355,6 +364,7 @@ static void host_options_of(struct sim_node *n, struct host_options *o)
         .env = {.send = env_send,
                 .random = env_random,
                 .flush_wanted = env_flush_wanted,
+                .is_late = env_is_late,
                 .alarm = env_alarm,
                 .ctx = n},
         .node_id = n->number + 1,

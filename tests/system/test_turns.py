@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 
+import damage
 from weir_cluster import Single, binary, run, wait_until
 from weir_js import Js, JsCluster
 
@@ -232,10 +233,74 @@ def catch_up(c, failures):
     c.same("S", timeout=60 * SCALE)
 
 
+def catch_up_by_log(c, failures):
+    """A follower that comes back gets in one piece all it has missed, and what its disk had not in blocks yet. All nodes
+    that were down at once have the same to do."""
+    js = Js(c.nodes[0], timeout=60)
+    js.create("S", ["s.>"], 3, duplicate_window=int(100e6))
+    js.close()
+    count = min(MESSAGES, 250000)  # What the leader keeps in memory.
+    victim = next(n for n in c.nodes if n is not c.leader("S"))
+    for what, down in (("a follower", [victim]), ("all nodes", c.nodes)):
+        if down == [victim]:
+            victim.kill()
+        fill(c.leader("S", among=[n for n in c.nodes if n is not victim] if down == [victim] else c.nodes), count)
+        for n in down:
+            n.kill()
+        for n in down:
+            n.start()
+        c.same("S", timeout=60 * SCALE)
+        for n in down:
+            loop = n.json("/varz")["weir"]["loop"]
+            print("     %-34s %d turns above 20 ms, %d of them at work; longest %.1f ms" % (
+                what + " by log, on " + n.name, loop["long_turns"], loop["busy_turns"],
+                loop["longest_turn"]["cpu_us"] / 1000), flush=True)
+            if loop["busy_turns"] > 0:
+                failures.append("%s by log, %s: %s" % (what, n.name, loop))
+
+
+def test_no_long_turn_while_a_replica_catches_up_by_log():
+    failures = []
+    with JsCluster(3) as c:
+        catch_up_by_log(c, failures)
+    assert not failures, "\n".join(failures)
+
+
 def test_no_long_turn_while_a_replica_catches_up():
     failures = []
     with JsCluster(3) as c:
         catch_up(c, failures)
+    assert not failures, "\n".join(failures)
+
+
+def mend(c, failures):
+    """The index of a block is ruined on one node: until it is mended the replica does not know what is live, and then it
+    begins with all messages."""
+    js = Js(c.nodes[0], timeout=60)
+    js.create("S", ["s.>"], 3, duplicate_window=int(100e6))
+    js.close()
+    fill(c.leader("S"), MESSAGES)
+    victim = next(n for n in c.nodes if n is not c.leader("S"))
+    victim.stop()
+    blocks = damage.Blocks(c, c.nodes.index(victim))
+    biggest = max(range(len(blocks.blocks)), key=lambda n: blocks.blocks[n][5] - blocks.blocks[n][4])
+    blocks.ruin_index(biggest)
+    victim.start()
+    wait_until("the replica to be mended", lambda: "is mended, and starts" in victim.log(), 120 * SCALE)
+    c.same("S", timeout=60 * SCALE)
+    for n in c.nodes:
+        loop = n.json("/varz")["weir"]["loop"]
+        print("     %-34s %d turns above 20 ms, %d of them at work; longest %.1f ms" % (
+            "a mended index, on " + n.name, loop["long_turns"], loop["busy_turns"],
+            loop["longest_turn"]["cpu_us"] / 1000), flush=True)
+        if n is victim and loop["busy_turns"] > 0:
+            failures.append("a mended index, %s: %s" % (n.name, loop))
+
+
+def test_no_long_turn_while_a_damaged_index_is_mended():
+    failures = []
+    with JsCluster(3, config=damage.NO_SCRUB) as c:
+        mend(c, failures)
     assert not failures, "\n".join(failures)
 
 
