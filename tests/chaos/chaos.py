@@ -15,6 +15,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
 
 import checks
 import clock_nemeses
+import damage_nemeses
 import disk_nemeses
 import disks
 import nemeses
@@ -27,7 +28,8 @@ from weir_cluster import ROOT
 from weir_js import Js, dump
 from workloads import STREAM
 
-NEMESES = {**nemeses.ALL, **disk_nemeses.ALL, **wire_nemeses.ALL, **clock_nemeses.ALL, **store_nemeses.ALL}
+NEMESES = {name: kind for module in (nemeses, disk_nemeses, wire_nemeses, clock_nemeses, store_nemeses, damage_nemeses)
+           for name, kind in module.ALL.items()}
 # Bugs, and the complaint that shows that one was found. A cluster that lost all has no stream any more.
 PLANTS = {"no-sync": "lost: |a leader of " + STREAM, "lying-disks": "lost: "}
 WORKLOADS = {**workloads.ALL, **readers.ALL, **stream_workloads.ALL}

@@ -390,4 +390,6 @@ def holders(c, stream=STREAM):
 
 
 ALL = {"nothing": Nothing, "kill-leader": KillLeader, "kill-random": KillRandom, "kill-most": KillMost,
-       "kill-all": KillAll, "pause": Pause, "pause-kill": PauseKill, "isolate": Isolate, "shatter": Shatter, "one-way": OneWay, "flap": Flap, "slow": Slow, "rolling": Rolling, "scale": Scale, "scale-kill": ScaleKill, "mixed": Mixed}
+       "kill-all": KillAll, "pause": Pause, "pause-kill": PauseKill, "isolate": Isolate, "shatter": Shatter,
+       "one-way": OneWay, "flap": Flap, "slow": Slow, "rolling": Rolling, "scale": Scale, "scale-kill": ScaleKill,
+       "mixed": Mixed}
