@@ -1,6 +1,60 @@
+/* Crash states of sim_disk.h: the trace of what was done, and the visit of what a power cut in the
+ * middle of it leaves. */
 #include <stdlib.h>
+#include <string.h>
 
+#include "storage/base/buf.h"
 #include "tests/lib/sim_disk_internal.h"
+
+/* ---- The trace ---- */
+
+void sim_trace_add(struct sim_disk *d, struct trace_op op)
+{
+    if (!d->is_tracing) {
+        return;
+    }
+    if (d->trace_count == d->trace_cap) {
+        d->trace_cap = d->trace_cap == 0 ? 64 : 2 * d->trace_cap;
+        d->trace = xrealloc(d->trace, d->trace_cap * sizeof *d->trace);
+    }
+    op.from = op.from == NULL ? NULL : xslicedup(slice_str(op.from));
+    op.to = op.to == NULL ? NULL : xslicedup(slice_str(op.to));
+    if (op.data != NULL) {
+        uint8_t *copy = xmalloc(op.len);
+        memcpy(copy, op.data, op.len);
+        op.data = copy;
+    }
+    d->trace[d->trace_count++] = op;
+}
+
+void sim_trace_close(struct sim_disk *d)
+{
+    for (uint64_t i = 0; i < d->trace_count; i++) {
+        free(d->trace[i].from);
+        free(d->trace[i].to);
+        free(d->trace[i].data);
+    }
+    free(d->trace);
+    d->trace = NULL;
+    d->trace_count = 0;
+    d->trace_cap = 0;
+    sim_disk_free(d->trace_base);
+    d->trace_base = NULL;
+}
+
+void sim_disk_trace_start(struct sim_disk *d)
+{
+    sim_trace_close(d);
+    d->trace_base = sim_disk_clone(d);
+    d->is_tracing = true;
+}
+
+uint64_t sim_disk_trace_count(const struct sim_disk *d)
+{
+    return d->trace_count;
+}
+
+/* ---- The visit ---- */
 
 struct choice {
     uint64_t rng;
