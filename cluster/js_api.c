@@ -3,17 +3,35 @@
  *
  * A request is parsed on the node of the client, handled by js_api_meta.c or js_api_stream.c on the
  * leader, and its reply is handed to the client once this node has applied what it rests on. A
- * request for which no leader is known waits for one, at most JS_API_WAIT_MS. */
+ * request for which no leader is known waits for one, at most API_WAIT_MS. */
 #include "cluster/js_api.h"
 
 #include <stdlib.h>
 
+#include "broker/ack.h"
+#include "broker/api_error.h"
 #include "broker/api_reply.h"
 #include "broker/api_request.h"
 #include "broker/headers.h"
-#include "cluster/clients.h"
-#include "storage/base/err.h"
+#include "broker/meta.h"
+#include "broker/subject.h"
+#include "cluster/js_api_internal.h"
+#include "cluster/js_batch.h"
+#include "cluster/js_calls.h"
+#include "cluster/js_internal.h"
+#include "cluster/js_lane.h"
+#include "cluster/js_leader.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_pull.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "cluster/router.h"
+#include "cluster/watchdog.h"
+#include "storage/base/buf.h"
+#include "storage/base/list.h"
+#include "storage/store.h"
 
+#define API_WAIT_MS 4000 /* So long a request waits for one. */
 #define HOPS_MAX 4
 /* As the reference takes by default. What a request says goes into one op, which must fit into an
  * entry also with every byte escaped. */
@@ -195,7 +213,7 @@ static struct api_waiting *wait_new(struct js *js, struct slice inbox, struct sl
                                     struct slice body, bool is_ack)
 {
     struct api_waiting *w = xcalloc(1, sizeof *w);
-    w->until_ms = loop_now_ms(js->loop) + JS_API_WAIT_MS;
+    w->until_ms = loop_now_ms(js->loop) + API_WAIT_MS;
     buf_append_slice(&w->inbox, inbox);
     buf_append_slice(&w->header, header);
     buf_append_slice(&w->body, body);

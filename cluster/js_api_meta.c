@@ -3,10 +3,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/api_error.h"
 #include "broker/api_reply.h"
+#include "broker/api_request.h"
 #include "broker/json_fields.h"
+#include "broker/meta.h"
+#include "broker/stream.h"
+#include "broker/stream_config.h"
+#include "broker/subject.h"
 #include "cluster/js_api.h"
-#include "storage/base/err.h"
+#include "cluster/js_api_internal.h"
+#include "cluster/js_api_place.h"
+#include "cluster/js_clock.h"
+#include "cluster/js_internal.h"
+#include "cluster/js_limits.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "cluster/node.h"
+#include "cluster/router.h"
+#include "storage/base/buf.h"
+#include "storage/base/list.h"
 
 #define NAMES_MAX 1024
 #define LIST_MAX 256

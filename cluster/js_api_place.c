@@ -1,11 +1,25 @@
 /* Where replicas are to be, decided by the leader of the meta group: for new streams, other
  * placements and numbers of replicas, and peers that are to go. Decided once; the log says it, and
  * js_members.c carries it out. */
+#include "cluster/js_api_place.h"
+
 #include <stdlib.h>
 
-#include "broker/api_reply.h"
-#include "cluster/js_api.h"
-#include "storage/base/err.h"
+#include "broker/api_error.h"
+#include "broker/api_request.h"
+#include "broker/meta.h"
+#include "broker/placement.h"
+#include "broker/stream_config.h"
+#include "cluster/js_api_internal.h"
+#include "cluster/js_clock.h"
+#include "cluster/js_internal.h"
+#include "cluster/js_lane.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_version.h"
+#include "cluster/node_options.h"
+#include "cluster/peers.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 
 #define SILENT_NS (5 * PEERS_HEARTBEAT_MS / 2 * INT64_C(1000000))
 

@@ -2,7 +2,11 @@
  * not be proven looks for the leader again. */
 #include <stdlib.h>
 
-#include "cluster/js_api.h"
+#include "cluster/js_api_internal.h"
+#include "cluster/js_internal.h"
+#include "cluster/js_read.h"
+#include "cluster/js_stream.h"
+#include "storage/base/buf.h"
 
 struct proof {
     struct js *js;

@@ -1,9 +1,18 @@
 /* LEADER.STEPDOWN of streams, consumers and meta: leadership goes to the server that is named, or
  * to the one of those with the tags that is best for it (js_move.c). Answered when the move has
  * begun; what comes of it is seen in INFO. */
+#include "broker/api_error.h"
 #include "broker/api_reply.h"
+#include "broker/api_request.h"
+#include "broker/placement.h"
 #include "cluster/js_api.h"
-#include "storage/base/err.h"
+#include "cluster/js_api_internal.h"
+#include "cluster/js_internal.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_move.h"
+#include "cluster/peers.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 #include "storage/base/log.h"
 
 static void refuse(struct js *js, const struct js_api_call *call, enum api_error_code code,

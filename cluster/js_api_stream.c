@@ -2,11 +2,37 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/api_error.h"
 #include "broker/api_reply.h"
+#include "broker/api_request.h"
+#include "broker/consumer.h"
+#include "broker/consumer_config.h"
+#include "broker/delivery.h"
+#include "broker/entry.h"
 #include "broker/headers.h"
 #include "broker/json_fields.h"
+#include "broker/meta.h"
+#include "broker/msg_index.h"
+#include "broker/stream.h"
+#include "broker/stream_config.h"
+#include "broker/stream_filter.h"
+#include "broker/stream_state.h"
+#include "broker/subject.h"
 #include "cluster/js_api.h"
+#include "cluster/js_api_internal.h"
+#include "cluster/js_clock.h"
+#include "cluster/js_internal.h"
+#include "cluster/js_lane.h"
+#include "cluster/js_leader.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_send.h"
+#include "cluster/js_stream.h"
+#include "cluster/node.h"
+#include "cluster/peers.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 #include "storage/base/err.h"
+#include "storage/store.h"
 
 #define SUBJECTS_MAX 100000
 #define CONSUMER_NAMES_MAX 1024

@@ -4,13 +4,34 @@
  *
  * What this node has for itself takes the same way, without the network, so that there is one path.
  */
+#include "cluster/js_batch.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
+#include "broker/stream.h"
 #include "broker/subject.h"
+#include "cluster/js_api.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_lane.h"
+#include "cluster/js_leader.h"
+#include "cluster/js_members.h"
+#include "cluster/js_mend.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_propose.h"
+#include "cluster/js_pull.h"
+#include "cluster/js_rebuild.h"
+#include "cluster/js_scrub.h"
+#include "cluster/js_spread.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "cluster/peers.h"
+#include "cluster/router.h"
+#include "storage/base/buf.h"
 #include "storage/base/err.h"
+#include "storage/base/hash.h"
 #include "storage/base/log.h"
+#include "storage/store.h"
 
 #define SEND_BYTES (256u * 1024) /* More does not wait for the end of the turn. */
 #define OUT_KEEP_BYTES (4u << 20)
@@ -106,7 +127,7 @@ static void take_publish(struct js *js, uint64_t node_id, struct reader *r)
     }
     struct js_stream *st = js_stream_find(js, gid);
     if (st != NULL && st->is_leader) {
-        js_leader_publish(st, node_id, origin, n, &msg);
+        js_propose_publish(st, node_id, origin, n, &msg);
     }
 }
 

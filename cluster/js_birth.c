@@ -25,15 +25,25 @@
  * to nothing: wiped nodes that start first wait for those that have something.
  *
  * Each is replaced as a whole (storage/small_file.h). */
+#include "cluster/js_birth.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "cluster/js_internal.h"
+#include "cluster/js_meta.h"
+#include "cluster/loop.h"
+#include "cluster/node.h"
+#include "cluster/peers.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 #include "storage/base/crc32c.h"
 #include "storage/base/err.h"
 #include "storage/base/log.h"
+#include "storage/file_ops.h"
 #include "storage/small_file.h"
+#include "storage/wal_thread.h"
 
 #define FILE_NAME "birth"
 #define MEMBERS_MAX 5 /* Largest odd number of voters (design 6). */

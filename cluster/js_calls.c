@@ -4,9 +4,23 @@
  * and lost. So the node of the client remembers the request. When somebody else leads, what may be
  * asked twice is asked again; of the rest, once the node that was asked is gone, nobody knows what
  * became, and the client hears that at once. What was asked twice is answered once. */
+#include "cluster/js_calls.h"
+
 #include <stdlib.h>
 
+#include "broker/api_error.h"
+#include "broker/meta.h"
 #include "cluster/js_api.h"
+#include "cluster/js_api_internal.h"
+#include "cluster/js_internal.h"
+#include "cluster/js_lane.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "cluster/router.h"
+#include "storage/base/buf.h"
+#include "storage/base/hash.h"
+#include "storage/base/list.h"
 
 #define CALLS_MAX 10000u /* Beyond it the client's patience is the net. */
 #define CALL_MS 5000     /* So long clients wait, as a rule. */

@@ -1,10 +1,20 @@
 /* The agreed clock on this node (broker/log_time.h): what peers say of theirs in heartbeats, and
  * what operators hear of it. A node whose clock is wrong hands its leaderships over (js_move.c),
  * and stamps by the agreed clock until they are gone. */
+#include "cluster/js_clock.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/entry.h"
+#include "broker/log_time.h"
+#include "broker/meta.h"
+#include "broker/stream.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "cluster/peers.h"
+#include "storage/base/hash.h"
 #include "storage/base/log.h"
 
 #define LOOK_MS 100

@@ -8,10 +8,16 @@
  * Slow: the median sync of two windows in a row is above SLOW_US and several times what the other
  * nodes say of theirs. Leaderships are handed over (js_move.c), and none taken until it is over.
  * With nobody to compare, as on an idle cluster, or where all are slow, nothing moves. */
+#include "cluster/js_disk.h"
+
 #include <stdlib.h>
 
 #include "cluster/js_internal.h"
+#include "cluster/loop.h"
+#include "cluster/peers.h"
+#include "raft/host.h"
 #include "storage/base/log.h"
+#include "storage/wal_thread.h"
 
 #define STUCK_MS 800
 #define WINDOW_MS 500

@@ -5,10 +5,49 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "broker/entry.h"
+#include "broker/meta.h"
+#include "cluster/js.h"
+#include "cluster/js_api.h"
+#include "cluster/js_batch.h"
+#include "cluster/js_birth.h"
+#include "cluster/js_clock.h"
+#include "cluster/js_disk.h"
+#include "cluster/js_flush.h"
+#include "cluster/js_image.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_lane.h"
+#include "cluster/js_leader.h"
+#include "cluster/js_members.h"
+#include "cluster/js_mend.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_meta_image.h"
+#include "cluster/js_monitor.h"
+#include "cluster/js_move.h"
+#include "cluster/js_pull.h"
+#include "cluster/js_rebuild.h"
+#include "cluster/js_reserve.h"
+#include "cluster/js_scrub.h"
+#include "cluster/js_spread.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "cluster/node.h"
+#include "cluster/node_options.h"
+#include "cluster/pace.h"
+#include "cluster/peers.h"
+#include "cluster/watchdog.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 #include "storage/base/err.h"
+#include "storage/base/hash.h"
+#include "storage/base/list.h"
 #include "storage/base/log.h"
+#include "storage/file_ops.h"
+#include "storage/store.h"
+#include "storage/wal.h"
+#include "storage/wal_thread.h"
 
+#define TICK_MS 20
 #define ORIGIN_RANDOM_BITS 24
 #define LATE_US 6000 /* Of WATCHDOG_LONG_MS: from here on committed entries wait. */
 
@@ -437,7 +476,7 @@ static int start_threads(struct js *js)
         return rv;
     }
     js->tick = loop_timer_new(js->loop, on_tick, js);
-    loop_timer_start(js->tick, JS_TICK_MS, JS_TICK_MS);
+    loop_timer_start(js->tick, TICK_MS, TICK_MS);
     loop_hook(js->loop, LOOP_PHASE_PROPOSE, on_propose, js);
     return 0;
 }

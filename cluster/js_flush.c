@@ -3,10 +3,22 @@
  *
  * begin (loop) -> run (pool: blocks, syncs, journal) -> end (loop: BASE records) -> BASE durable in
  * the WAL -> the store may release what the pass let die. At most one pass runs. */
-#include "cluster/js_internal.h"
-#include "storage/base/err.h"
-#include "storage/base/log.h"
+#include "cluster/js_flush.h"
 
+#include "broker/meta.h"
+#include "broker/stream.h"
+#include "cluster/flush_pace.h"
+#include "cluster/js_internal.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "cluster/watchdog.h"
+#include "raft/host.h"
+#include "storage/file_ops.h"
+#include "storage/store.h"
+#include "storage/wal_thread.h"
+
+#define FLUSH_AFTER_MS 5000
 #define WANTED_MS 500
 
 static void put_item(void *arg, struct slice key, struct slice value, bool is_deleted)
@@ -189,7 +201,7 @@ void js_flush_tick(struct js *js)
     int64_t now = (int64_t)loop_now_ms(js->loop);
     /* Asked for as long as something holds segments, be it a replica that never flushes again. */
     bool is_due = js->is_flush_wanted && loop_now_ms(js->loop) - js->flush_began_ms >= WANTED_MS;
-    if (js->meta_dirty_since_ms != 0 && now - js->meta_dirty_since_ms >= JS_FLUSH_AFTER_MS) {
+    if (js->meta_dirty_since_ms != 0 && now - js->meta_dirty_since_ms >= FLUSH_AFTER_MS) {
         is_due = true;
     }
     struct store_totals totals;
@@ -198,11 +210,11 @@ void js_flush_tick(struct js *js)
     uint64_t dirty_max = flush_pace_due(&js->flush_pace) / (js->reserve.is_low ? 64 : 1);
     is_due = is_due || totals.dirty_bytes >= dirty_max;
     for (struct js_stream *st = js->streams; st != NULL && !is_due; st = st->hh.next) {
-        is_due = is_sound(st) && st->dirty_since_ms != 0 &&
-                 now - st->dirty_since_ms >= JS_FLUSH_AFTER_MS;
+        is_due =
+            is_sound(st) && st->dirty_since_ms != 0 && now - st->dirty_since_ms >= FLUSH_AFTER_MS;
     }
     /* Files that wait for their unlinking are no hurry. */
-    if (!is_due && loop_now_ms(js->loop) - js->flush_began_ms >= JS_FLUSH_AFTER_MS) {
+    if (!is_due && loop_now_ms(js->loop) - js->flush_began_ms >= FLUSH_AFTER_MS) {
         is_due = store_flush_is_due(js->store);
     }
     if (is_due) {

@@ -2,11 +2,30 @@
  *
  * The sending side flushes first, so that an image is recent; then everything slow runs on the
  * pool. The receiving side stages beside the present state and switches with a flush pass. */
+#include "cluster/js_image.h"
+
 #include <stdlib.h>
 
+#include "broker/meta.h"
+#include "cluster/js_batch.h"
+#include "cluster/js_flush.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_lane.h"
+#include "cluster/js_leader.h"
+#include "cluster/js_mend.h"
+#include "cluster/js_meta_image.h"
+#include "cluster/js_read.h"
+#include "cluster/js_send.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "cluster/node_options.h"
+#include "cluster/pace.h"
+#include "cluster/watchdog.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 #include "storage/base/err.h"
 #include "storage/base/log.h"
+#include "storage/store.h"
 
 #define IMAGE_RETRY_MS 20
 #define IMAGE_MENDING_MS 250

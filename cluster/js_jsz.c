@@ -2,13 +2,27 @@
  *
  * Details of streams and consumers can be long: they are sent stream by stream, and streams that
  * come or go meanwhile are missed. */
+#include "cluster/js_jsz.h"
+
 #include <stdlib.h>
 
+#include "broker/consumer.h"
+#include "broker/stream.h"
+#include "broker/stream_config.h"
 #include "cluster/http.h"
+#include "cluster/js_api.h"
+#include "cluster/js_clock.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_stream.h"
 #include "cluster/monitor.h"
+#include "cluster/node.h"
 #include "cluster/node_options.h"
+#include "cluster/peers.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 #include "storage/base/err.h"
+#include "storage/base/hash.h"
 
 #define ROUND_BYTES (64u * 1024) /* Per call of the sender. */
 #define ACCOUNTS_LIMIT 1024

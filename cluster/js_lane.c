@@ -13,22 +13,43 @@
  *
  * Who was told 503 may publish again, as clients do: only what was never sent is answered so, and
  * is never stored. What has a number gets its true answer, or, while nobody knows it, none. */
+#include "cluster/js_lane.h"
+
 #include <stdlib.h>
 
+#include "broker/api_error.h"
 #include "broker/api_reply.h"
+#include "broker/meta.h"
+#include "broker/stream.h"
 #include "cluster/clients.h"
+#include "cluster/js_api.h"
+#include "cluster/js_batch.h"
 #include "cluster/js_internal.h"
-#include "storage/base/err.h"
+#include "cluster/js_propose.h"
+#include "cluster/js_pull.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "cluster/router.h"
+#include "storage/base/arena.h"
+#include "storage/base/buf.h"
+#include "storage/base/hash.h"
+#include "storage/base/list.h"
 
+#define LEADERLESS_MS 5000                /* So long a publish waits for a leader. */
+#define LANE_SENT_MAX STREAM_LANE_ANSWERS /* Sent and not answered: the answers a stream keeps. */
+#define LANE_SENT_BYTES_MAX (8u << 20)    /* Same. */
+#define LANE_MESSAGES_MAX 4096u           /* Held, per stream, before publishers are paused. */
+#define LANE_BYTES_MAX (16u << 20)        /* Same. */
+#define NODE_LANE_BYTES_MAX (64u << 20)   /* Same, of all streams. */
 #define RESEND_MS 1000   /* No answer for so long: send again, whatever we believe. */
 #define GAP_RESEND_MS 50 /* At most so often because of a gap. */
 #define PAUSE_MS 1000    /* A publisher is not read for at most so long (design 9). */
 #define HARD_FACTOR 4    /* Beyond this many windows a publish is refused at once. */
-#define WINDOW_MIN (JS_LANE_SENT_MAX / 16) /* 512 KiB: two batches of a leader. */
-#define ANSWER_SLOW_MS 400                 /* The window narrows when an answer takes so long, */
-#define ANSWER_FAST_MS 200                 /* and widens when it takes less than this. */
-#define SENDER_MESSAGES 16u                /* Who has less waiting is not paused. */
-#define SENDER_BYTES (256u * 1024)         /* Same. */
+#define WINDOW_MIN (LANE_SENT_MAX / 16) /* 512 KiB: two batches of a leader. */
+#define ANSWER_SLOW_MS 400              /* The window narrows when an answer takes so long, */
+#define ANSWER_FAST_MS 200              /* and widens when it takes less than this. */
+#define SENDER_MESSAGES 16u             /* Who has less waiting is not paused. */
+#define SENDER_BYTES (256u * 1024)      /* Same. */
 #define LEADERS_SPARE 4096u /* Streams whose leader is known before meta tells of them. */
 
 struct lane_message {
@@ -101,7 +122,7 @@ static struct js_lane *lane_of(struct js *js, const struct meta_stream *s)
         list_init(&l->sent);
         list_init(&l->first);
         list_init(&l->waiting);
-        l->window = JS_LANE_SENT_MAX;
+        l->window = LANE_SENT_MAX;
         HASH_ADD(hh, js->lanes, gid, sizeof l->gid, l);
     }
     return l;
@@ -215,7 +236,7 @@ static void send_message(struct js *js, struct js_lane *l, const struct lane_mes
         struct router_msg msg = {
             .subject = part(m, 0), .header = part(m, 2), .payload = part(m, 3)};
         if (st != NULL && st->is_leader) {
-            js_leader_publish(st, js->ctx->node_id, js->origin, m->n, &msg);
+            js_propose_publish(st, js->ctx->node_id, js->origin, m->n, &msg);
         }
         return;
     }
@@ -232,7 +253,7 @@ static void send_message(struct js *js, struct js_lane *l, const struct lane_mes
 /* A limit for the widest window as it is for this one. */
 static uint64_t scaled(const struct js_lane *l, uint64_t limit)
 {
-    return limit * l->window / JS_LANE_SENT_MAX;
+    return limit * l->window / LANE_SENT_MAX;
 }
 
 static struct lane_message *next_waiting(struct js_lane *l)
@@ -243,7 +264,7 @@ static struct lane_message *next_waiting(struct js_lane *l)
 
 static bool is_window_open(const struct js_lane *l)
 {
-    return l->sent_count < l->window && l->sent_bytes < scaled(l, JS_LANE_SENT_BYTES_MAX);
+    return l->sent_count < l->window && l->sent_bytes < scaled(l, LANE_SENT_BYTES_MAX);
 }
 
 /* Give it the next number. */
@@ -311,13 +332,12 @@ bool js_lane_publish(struct js *js, const struct meta_stream *s, const struct ro
                      const struct router_origin *origin)
 {
     struct js_lane *l = lane_of(js, s);
-    bool is_full = l->count >= scaled(l, JS_LANE_MESSAGES_MAX) ||
-                   l->bytes >= scaled(l, JS_LANE_BYTES_MAX) ||
-                   js->lane_bytes >= JS_NODE_LANE_BYTES_MAX;
+    bool is_full = l->count >= scaled(l, LANE_MESSAGES_MAX) ||
+                   l->bytes >= scaled(l, LANE_BYTES_MAX) || js->lane_bytes >= NODE_LANE_BYTES_MAX;
     uint64_t sender_id = origin->kind == ROUTER_FROM_CLIENT ? origin->id : 0;
-    if (is_full && (l->count >= HARD_FACTOR * JS_LANE_MESSAGES_MAX ||
-                    l->bytes >= HARD_FACTOR * JS_LANE_BYTES_MAX ||
-                    js->lane_bytes >= HARD_FACTOR * JS_NODE_LANE_BYTES_MAX)) {
+    if (is_full &&
+        (l->count >= HARD_FACTOR * LANE_MESSAGES_MAX || l->bytes >= HARD_FACTOR * LANE_BYTES_MAX ||
+         js->lane_bytes >= HARD_FACTOR * NODE_LANE_BYTES_MAX)) {
         return refuse(js, s->config.name, msg);
     }
     const struct slice parts[] = {msg->subject, msg->reply, msg->header, msg->payload};
@@ -393,7 +413,7 @@ static void adapt_window(struct js_lane *l, const struct lane_message *m, uint64
         uint64_t fit = (uint64_t)l->window * ANSWER_SLOW_MS / took_ms;
         l->window = fit < WINDOW_MIN ? WINDOW_MIN : (uint32_t)fit;
         l->narrowed_n = l->next_n - 1; /* What is under way says nothing of the new one. */
-    } else if (took_ms < ANSWER_FAST_MS && l->window < JS_LANE_SENT_MAX) {
+    } else if (took_ms < ANSWER_FAST_MS && l->window < LANE_SENT_MAX) {
         l->window++;
     }
 }
@@ -426,8 +446,8 @@ void js_lane_answer(struct js *js, uint64_t gid, const struct js_answer *a)
             adapt_window(l, m, now);
             answer_publisher(js, l, m, a);
             message_free(js, l, m);
-            if (l->paused_count > 0 && l->count <= scaled(l, JS_LANE_MESSAGES_MAX) / 2 &&
-                l->bytes <= scaled(l, JS_LANE_BYTES_MAX) / 2) {
+            if (l->paused_count > 0 && l->count <= scaled(l, LANE_MESSAGES_MAX) / 2 &&
+                l->bytes <= scaled(l, LANE_BYTES_MAX) / 2) {
                 resume_clients(js, l);
             }
             break;
@@ -515,7 +535,7 @@ static void give_up_old(struct js *js, struct js_lane *l, struct list *list, uin
 {
     while (!list_is_empty(list)) {
         struct lane_message *m = container_of(list->next, struct lane_message, link);
-        if (now - m->since_ms < JS_LEADERLESS_MS) {
+        if (now - m->since_ms < LEADERLESS_MS) {
             break;
         }
         give_up(js, l, m);

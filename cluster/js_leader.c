@@ -1,15 +1,42 @@
 /* What only the leader of a stream does: administration, deliveries, and carrying out the effects
  * that are for clients. All of it begins anew with LEAD (design 4). How ops become entries is in
  * js_propose.c. */
+#include "cluster/js_leader.h"
+
 #include <stdlib.h>
 
+#include "broker/ack.h"
+#include "broker/api_error.h"
 #include "broker/api_reply.h"
-#include "broker/headers.h"
+#include "broker/consumer.h"
+#include "broker/consumer_config.h"
+#include "broker/delivery.h"
+#include "broker/entry.h"
+#include "broker/meta.h"
+#include "broker/stream.h"
+#include "broker/stream_config.h"
 #include "cluster/js_api.h"
+#include "cluster/js_batch.h"
+#include "cluster/js_clock.h"
+#include "cluster/js_image.h"
 #include "cluster/js_internal.h"
-#include "storage/base/err.h"
+#include "cluster/js_lane.h"
+#include "cluster/js_move.h"
+#include "cluster/js_propose.h"
+#include "cluster/js_send.h"
+#include "cluster/js_stream.h"
+#include "cluster/js_version.h"
+#include "cluster/loop.h"
+#include "cluster/peers.h"
+#include "cluster/router.h"
+#include "cluster/watchdog.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
+#include "storage/base/hash.h"
+#include "storage/base/list.h"
 #include "storage/base/log.h"
 
+#define SENDS_MAX 8192u /* Messages that wait for a disk read, per stream. */
 #define CREATED_FOR_MAX 64u
 #define DIGEST_MS 5000     /* At most so often. */
 #define REQUESTS_MAX 4096u /* Administrative ops under way, per stream. */
@@ -310,7 +337,7 @@ static void turn(struct js_stream *st)
 {
     int64_t now = js_stream_now_ns(st);
     if (st->is_led) {
-        if (st->closed_bytes == 0 && st->sends_count < JS_SENDS_MAX && st->js->paused_peers == 0) {
+        if (st->closed_bytes == 0 && st->sends_count < SENDS_MAX && st->js->paused_peers == 0) {
             struct watchdog_at was = loop_enter(st->js->loop, WATCHDOG_DELIVER, st->gid);
             delivery_turn(st->delivery, now);
             loop_leave(st->js->loop, was);

@@ -4,8 +4,13 @@
  * depends on one node, so it is taken before proposing and the entry carries the refusal (design
  * 4). A stream that reserves more than is left is not created. Followers store what was
  * acknowledged whatever their own limit: what is acknowledged is never dropped. */
-#include "cluster/js_internal.h"
+#include "cluster/js_limits.h"
 
+#include "broker/stream.h"
+#include "broker/stream_config.h"
+#include "cluster/js_internal.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
 #include "cluster/node_options.h"
 
 #define LOOK_EVERY_MS 100 /* Walking all streams at each publish would be dear. */

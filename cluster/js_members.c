@@ -8,9 +8,20 @@
  *
  * A leader may act on old news and take in again what a newer one has taken out. So a replica that
  * knows of a configuration newer than the one told, and with itself in it, stays (M9). */
+#include "cluster/js_members.h"
+
 #include <assert.h>
 
+#include "broker/meta.h"
+#include "cluster/js_batch.h"
+#include "cluster/js_clock.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_lane.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 #include "storage/base/err.h"
 #include "storage/base/log.h"
 

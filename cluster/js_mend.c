@@ -15,11 +15,27 @@
  * (not in /healthz: all nodes would fail), and readers get an error. It is asked for again from
  * time to time: a replica may come back. One block per stream at a time, BLOCKS_MAX per node; an
  * answer has some 256 KiB. */
+#include "cluster/js_mend.h"
+
 #include <stdlib.h>
 
+#include "broker/meta.h"
+#include "broker/msg_index.h"
+#include "broker/stream.h"
+#include "cluster/js_batch.h"
+#include "cluster/js_flush.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_lane.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_rebuild.h"
+#include "cluster/js_send.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "storage/base/buf.h"
 #include "storage/base/err.h"
+#include "storage/base/list.h"
 #include "storage/base/log.h"
+#include "storage/store.h"
 
 #define BLOCKS_MAX 8u
 #define SERVES_MAX 64u /* Questions of others, waiting. */

@@ -4,14 +4,40 @@
  * destroyed from inside a callback of the host. The flusher waits for it, so that meta's durable
  * index never passes an assignment whose CREATE record is not in the WAL (design 6, "born once").
  */
+#include "cluster/js_meta.h"
+
 #include <stdlib.h>
 
+#include "broker/api_error.h"
 #include "broker/api_reply.h"
 #include "broker/interest.h"
+#include "broker/meta.h"
+#include "cluster/js_api.h"
+#include "cluster/js_flush.h"
+#include "cluster/js_image.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_lane.h"
+#include "cluster/js_leader.h"
+#include "cluster/js_members.h"
+#include "cluster/js_meta_image.h"
+#include "cluster/js_meta_members.h"
+#include "cluster/js_move.h"
+#include "cluster/js_read.h"
+#include "cluster/js_stream.h"
+#include "cluster/js_version.h"
+#include "cluster/loop.h"
+#include "cluster/node.h"
+#include "cluster/peers.h"
 #include "cluster/sha256.h"
+#include "cluster/watchdog.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 #include "storage/base/err.h"
+#include "storage/base/hash.h"
+#include "storage/base/list.h"
 #include "storage/base/log.h"
+#include "storage/store.h"
+#include "storage/wal_thread.h"
 
 #define NODE_REPORT_MS 500
 

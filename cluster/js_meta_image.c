@@ -6,13 +6,21 @@
  * durable: the raft ids from its number on were never given before.
  *
  *   <store_dir>/weir/meta_new_ids:  raft id u64, CRC-32C u32 */
+#include "cluster/js_meta_image.h"
+
 #include <stdlib.h>
 
+#include "broker/meta.h"
+#include "cluster/js_api.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_meta.h"
+#include "storage/base/buf.h"
 #include "storage/base/crc32c.h"
 #include "storage/base/err.h"
 #include "storage/base/log.h"
+#include "storage/file_ops.h"
 #include "storage/small_file.h"
+#include "storage/store.h"
 
 #define FILE_NAME "meta_new_ids"
 

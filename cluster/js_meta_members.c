@@ -8,11 +8,22 @@
  *
  * A node whose disk is gone comes back as another one under the same name: it takes the place of
  * the one that is gone. */
+#include "cluster/js_meta_members.h"
+
 #include <stdlib.h>
 
+#include "broker/meta.h"
+#include "broker/tags.h"
+#include "cluster/js_api_place.h"
+#include "cluster/js_birth.h"
+#include "cluster/js_clock.h"
 #include "cluster/js_internal.h"
-#include "storage/base/err.h"
-#include "storage/base/log.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_version.h"
+#include "cluster/node_options.h"
+#include "cluster/peers.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 
 #define VOTERS_MAX 5
 #define HEAL_MAX 16 /* Streams that get other peers, each time. */

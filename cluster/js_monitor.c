@@ -1,14 +1,30 @@
 /* /replicaz, and what /healthz says of JetStream. */
+#include "cluster/js_monitor.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "broker/api_reply.h"
+#include "broker/consumer.h"
 #include "broker/json_fields.h"
+#include "broker/meta.h"
+#include "broker/msg_index.h"
+#include "broker/stream.h"
 #include "cluster/http.h"
+#include "cluster/js.h"
+#include "cluster/js_birth.h"
+#include "cluster/js_clock.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_jsz.h"
+#include "cluster/js_mend.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_send.h"
+#include "cluster/js_stream.h"
 #include "cluster/monitor.h"
 #include "cluster/node_options.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 #include "storage/base/err.h"
+#include "storage/store.h"
 
 #define DUMP_ROUND 2000 /* Messages per call of the sender. */
 

@@ -7,9 +7,21 @@
  *
  * A node gives all away when it is about to stop (js_leave), and while its disk is slow or its
  * clock wrong. */
+#include "cluster/js_move.h"
+
 #include <assert.h>
 
+#include "broker/meta.h"
+#include "broker/placement.h"
+#include "broker/tags.h"
+#include "cluster/js.h"
+#include "cluster/js_disk.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_lane.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "cluster/peers.h"
+#include "raft/host.h"
 #include "storage/base/err.h"
 #include "storage/base/log.h"
 

@@ -9,14 +9,32 @@
  * A lane sends again whatever is unanswered; so that a slow disk does not make the log longer, what
  * is in this leadership's pipeline already is not put there twice. This only filters: what decides
  * is the machine. */
+#include "cluster/js_propose.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/entry.h"
 #include "broker/headers.h"
+#include "broker/stream.h"
+#include "cluster/js_clock.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_leader.h"
+#include "cluster/js_limits.h"
+#include "cluster/js_reserve.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "cluster/router.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 #include "storage/base/err.h"
+#include "storage/base/hash.h"
+#include "storage/base/list.h"
 
+#define BATCH_BYTES (256u * 1024)    /* An open batch closes at this, or at one op. */
+#define MESSAGE_BYTES_MAX (8u << 20) /* Headers and payload of a stream's message. */
+#define CLOSED_BYTES_MAX (64u << 20) /* Batches that wait for their group, per stream. */
 #define HEADER_BYTES_MAX 65535u
 #define GAP_MS 10                     /* A lane is told of a gap at most so often. */
 #define LITTLE_BYTES_PER_MS 512u      /* Of a lane, where a disk lags; */
@@ -85,7 +103,7 @@ static int propose(struct js_stream *st, struct entry_builder *entry)
     js_lock(st->js);
     int rv = group_propose(st->group, entry_end(entry, js_stream_now_ns(st)), token);
     js_unlock(st->js);
-    assert(rv != ERR_TOOBIG); /* JS_BATCH_BYTES and one op. */
+    assert(rv != ERR_TOOBIG); /* BATCH_BYTES and one op. */
     if (rv == 0) {
         st->proposals_count++;
         if (st->timed_token == 0) {
@@ -128,7 +146,7 @@ static void close_batch(struct js_stream *st)
 
 void js_propose_grown(struct js_stream *st)
 {
-    if (entry_size(&st->batch) >= JS_BATCH_BYTES) {
+    if (entry_size(&st->batch) >= BATCH_BYTES) {
         close_batch(st);
     }
 }
@@ -142,7 +160,7 @@ void js_propose_turn(struct js_stream *st)
 
 bool js_propose_is_full(const struct js_stream *st)
 {
-    return st->closed_bytes >= JS_CLOSED_BYTES_MAX;
+    return st->closed_bytes >= CLOSED_BYTES_MAX;
 }
 
 /* ---- Lanes ---- */
@@ -353,8 +371,8 @@ static void parse_expectations(struct publish_message *m, char text[static 128])
     }
 }
 
-void js_leader_publish(struct js_stream *st, uint64_t node_id, uint64_t origin, uint64_t n,
-                       const struct router_msg *msg)
+void js_propose_publish(struct js_stream *st, uint64_t node_id, uint64_t origin, uint64_t n,
+                        const struct router_msg *msg)
 {
     struct publish_message m = {
         .subject = msg->subject, .header = msg->header, .payload = msg->payload};
@@ -363,7 +381,7 @@ void js_leader_publish(struct js_stream *st, uint64_t node_id, uint64_t origin, 
         !is_next(st, node_id, origin, n, m.header.len + m.payload.len)) {
         return;
     }
-    if (m.header.len + m.payload.len > JS_MESSAGE_BYTES_MAX) {
+    if (m.header.len + m.payload.len > MESSAGE_BYTES_MAX) {
         m.refused_code = API_ERROR_STREAM_MESSAGE_EXCEEDS_MAXIMUM;
     } else if (m.header.len > HEADER_BYTES_MAX) {
         m.refused_code = API_ERROR_STREAM_HEADER_EXCEEDS_MAXIMUM;

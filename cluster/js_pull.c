@@ -4,9 +4,18 @@
  * remembers what it passed on, until enough messages or a status came back, and says `409
  * Leadership Change` when the leader is gone (design 3): the client asks again at once, not after
  * its own patience. A wrong one costs a client one more request, and no message. */
+#include "cluster/js_pull.h"
+
 #include <stdlib.h>
 
+#include "broker/ack.h"
+#include "broker/delivery.h"
 #include "cluster/js_internal.h"
+#include "cluster/loop.h"
+#include "cluster/router.h"
+#include "storage/base/buf.h"
+#include "storage/base/hash.h"
+#include "storage/base/list.h"
 
 #define PULLS_MAX 65536u
 #define GRACE_MS 500 /* A leader that lives tells its clients itself; after this we do. */

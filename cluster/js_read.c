@@ -2,9 +2,14 @@
  * another one, and what it has may be old. So it first proves by a round to the voters that it
  * still leads, and answers when it has applied what was committed then (raft-guide 5). All reads of
  * a turn share one round. */
+#include "cluster/js_read.h"
+
 #include <stdlib.h>
 
 #include "cluster/js_internal.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
+#include "storage/base/list.h"
 
 struct js_read {
     struct list link;

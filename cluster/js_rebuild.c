@@ -10,14 +10,28 @@
  * Quarantine file, little-endian: "WQRN", u32 format version 1, u32 parts, u32 of 0; then per part
  * u64 bytes and u32 crc32c; then the parts of an image (storage/store_image.c), as they could be
  * read. */
+#include "cluster/js_rebuild.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/meta.h"
+#include "broker/stream.h"
+#include "cluster/js_batch.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_lane.h"
+#include "cluster/js_members.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 #include "storage/base/err.h"
 #include "storage/base/log.h"
+#include "storage/file_ops.h"
+#include "storage/store.h"
 
 #define LOOK_MS 100
 #define AGAIN_MS 10000

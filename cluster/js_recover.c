@@ -11,11 +11,21 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "broker/api_error.h"
+#include "broker/meta.h"
 #include "cluster/identity.h"
+#include "cluster/js_birth.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_meta.h"
+#include "cluster/node.h"
+#include "cluster/peers.h"
 #include "cluster/recover.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 #include "storage/base/err.h"
-#include "storage/base/log.h"
+#include "storage/file_ops.h"
+#include "storage/store.h"
+#include "storage/wal.h"
 
 static const char usage[] =
     "Usage: weir recover --store_dir DIR [--confirm]\n"

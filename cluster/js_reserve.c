@@ -17,6 +17,8 @@
  *
  * Of a disk of T bytes the reserve is 5 %, at least 256 MiB but no more than a quarter, at most
  * 2 GiB; `jetstream { disk_reserve }` says otherwise. */
+#include "cluster/js_reserve.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -24,9 +26,17 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "cluster/js.h"
+#include "cluster/js_flush.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
 #include "cluster/node_options.h"
+#include "cluster/peers.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 #include "storage/base/log.h"
+#include "storage/store.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define LOOK_EVERY_MS 20

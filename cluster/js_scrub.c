@@ -2,10 +2,15 @@
  * so that damage is found and mended (store_check_journal_done, js_mend.c) while its other copy and
  * other replicas still have what it hit. In order of gid and sequence, about `scrub_rate` bytes a
  * second; a pass begins `scrub_interval` after the one before began. */
+#include "cluster/js_scrub.h"
+
 #include "cluster/js_internal.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
 #include "cluster/node_options.h"
 #include "storage/base/err.h"
 #include "storage/base/log.h"
+#include "storage/store.h"
 
 #define FIRST_MS 2000u /* After the start: others have more to do. */
 

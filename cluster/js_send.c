@@ -1,10 +1,24 @@
 /* Messages of a stream on their way out: read from the tail or the cache at once, or through the
  * pool, in the order in which they were asked for. */
+#include "cluster/js_send.h"
+
 #include <stdlib.h>
 
+#include "broker/consumer.h"
+#include "broker/delivery.h"
 #include "broker/headers.h"
+#include "broker/stream.h"
+#include "cluster/js_batch.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_leader.h"
+#include "cluster/js_mend.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "cluster/router.h"
+#include "storage/base/buf.h"
 #include "storage/base/err.h"
+#include "storage/base/list.h"
+#include "storage/store.h"
 
 #define MEND_WAIT_MS 5000u /* So long a reader waits for what is damaged here. */
 

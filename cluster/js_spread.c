@@ -5,10 +5,22 @@
  * stream whose leader changed rests; one move at a time, at most one a second. One decider, so that
  * two nodes never relieve the same third one at once. The stream's leader has the last word: it
  * hands over only to a replica that has all of the log. */
+#include "cluster/js_spread.h"
+
 #include <stdlib.h>
 
+#include "broker/meta.h"
+#include "cluster/js_batch.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_lane.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_move.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "cluster/peers.h"
 #include "cluster/spread.h"
+#include "storage/base/buf.h"
+#include "storage/base/hash.h"
 #include "storage/base/log.h"
 
 #define QUIET_MS 10000 /* Since the last node came or went, or meta got its leader. */

@@ -3,12 +3,38 @@
  * An entry is stepped as it is committed: all metadata is resident, so apply never waits for the
  * disk, and the store only takes bytes into its memory tail. What only the leader does is in
  * js_leader.c. */
+#include "cluster/js_stream.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/consumer.h"
+#include "broker/log_time.h"
+#include "broker/meta.h"
+#include "broker/msg_index.h"
+#include "broker/stream.h"
+#include "broker/stream_state.h"
+#include "cluster/js_batch.h"
+#include "cluster/js_clock.h"
+#include "cluster/js_image.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_leader.h"
+#include "cluster/js_members.h"
+#include "cluster/js_mend.h"
+#include "cluster/js_meta.h"
+#include "cluster/js_read.h"
+#include "cluster/js_rebuild.h"
+#include "cluster/js_send.h"
+#include "cluster/js_version.h"
+#include "cluster/loop.h"
+#include "cluster/watchdog.h"
+#include "raft/host.h"
+#include "storage/base/buf.h"
 #include "storage/base/err.h"
+#include "storage/base/hash.h"
+#include "storage/base/list.h"
 #include "storage/base/log.h"
+#include "storage/store.h"
 
 #define ENTRY_BYTES_MAX (9u << 20)
 

@@ -7,9 +7,20 @@
  *
  * Entries of meta say the version they need, each for itself: what older builds cannot know (tags,
  * placement) is somebody's wish, and is proposed once all members know it. */
+#include "cluster/js_version.h"
+
 #include <stdlib.h>
 
+#include "broker/entry.h"
+#include "broker/meta.h"
+#include "broker/stream.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_leader.h"
+#include "cluster/js_propose.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "cluster/peers.h"
+#include "raft/host.h"
 #include "storage/base/err.h"
 #include "storage/base/log.h"
 

@@ -12,7 +12,9 @@
 #include "cluster/js_batch.c"
 
 #include "cluster/http.h"
+#include "cluster/js.h"
 #include "cluster/monitor.h"
+#include "cluster/node_options.h"
 
 #define STEPS_MAX 64u
 #define PEER 2u

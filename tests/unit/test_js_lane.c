@@ -1,10 +1,20 @@
 /* The lane of one node against a stream of the real machine, under leaders that change, items and
  * answers that are lost, and batches that are dropped or committed without a word. */
 #include <criterion/criterion.h>
-
 #include <stdlib.h>
 
+#include "broker/entry.h"
+#include "broker/meta.h"
+#include "broker/stream.h"
+#include "broker/stream_state.h"
+#include "cluster/js_batch.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_lane.h"
+#include "cluster/loop.h"
+#include "cluster/node.h"
+#include "cluster/router.h"
+#include "storage/base/buf.h"
+#include "storage/base/list.h"
 
 #define GID 20u
 #define OWN_NODE 1u

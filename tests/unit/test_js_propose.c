@@ -1,7 +1,18 @@
 /* What a leader takes from lanes while a disk does not follow. */
 #include <criterion/criterion.h>
 
+#include "broker/entry.h"
+#include "broker/stream.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_propose.h"
+#include "cluster/js_stream.h"
+#include "cluster/loop.h"
+#include "cluster/node.h"
+#include "cluster/node_options.h"
+#include "cluster/router.h"
+#include "storage/base/list.h"
+#include "storage/file_ops.h"
+#include "storage/store.h"
 #include "tests/lib/sim_disk.h"
 
 #define MESSAGE_BYTES 16384u
@@ -57,7 +68,7 @@ static size_t offer(struct world *w, uint64_t node_id, unsigned count, size_t by
     size_t before = entry_size(&w->stream.batch);
     struct router_msg msg = {.subject = SLICE_LIT("s"), .payload = slice_of(payload, bytes)};
     for (unsigned n = 1; n <= count; n++) {
-        js_leader_publish(&w->stream, node_id, 7, n, &msg);
+        js_propose_publish(&w->stream, node_id, 7, n, &msg);
     }
     return (entry_size(&w->stream.batch) - before) / bytes;
 }

@@ -1,6 +1,6 @@
 #include <criterion/criterion.h>
 
-#include "cluster/js_internal.h"
+#include "cluster/js_reserve.h"
 
 #define MIB (UINT64_C(1) << 20)
 

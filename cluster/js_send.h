@@ -1,0 +1,22 @@
+/* Messages on their way out. */
+#ifndef CLUSTER_JS_SEND_H
+#define CLUSTER_JS_SEND_H
+#include <stdint.h>
+
+struct effect_deliver;
+struct js_stream;
+struct store_view;
+
+void js_send_deliver(struct js_stream *st, const struct effect_deliver *d);
+void js_send_close(struct js_stream *st);
+/* Read message @seq now or later, then call @cb with 0 and a view, or with ERR_NOTFOUND (it is
+ * gone;
+ * @st is NULL if the stream is), ERR_CORRUPT: damaged, and no replica gave it in time. @arg must be
+ * freed by @cb. */
+typedef void (*js_read_cb)(struct js_stream *st, void *arg, int status,
+                           const struct store_view *view);
+void js_send_read(struct js_stream *st, uint64_t seq, js_read_cb cb, void *arg);
+
+/* What waits for a damaged block may go on. */
+void js_send_resume(struct js_stream *st);
+#endif
