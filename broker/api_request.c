@@ -504,11 +504,11 @@ static const struct field msg_get_fields[] = {
      .kind = FIELD_TIME,
      .offset = offsetof(struct api_msg_get, start_time_ns)},
     {.name = "no_hdr", .kind = FIELD_BOOL, .offset = offsetof(struct api_msg_get, no_hdr)},
-    {.name = "batch", .kind = FIELD_LATER},
-    {.name = "max_bytes", .kind = FIELD_LATER},
-    {.name = "multi_last", .kind = FIELD_LATER},
-    {.name = "up_to_seq", .kind = FIELD_LATER},
-    {.name = "up_to_time", .kind = FIELD_LATER},
+    {.name = "batch", .kind = FIELD_LATER, .json_type = "number"},
+    {.name = "max_bytes", .kind = FIELD_LATER, .json_type = "number"},
+    {.name = "multi_last", .kind = FIELD_LATER, .json_type = "array"},
+    {.name = "up_to_seq", .kind = FIELD_LATER, .json_type = "number"},
+    {.name = "up_to_time", .kind = FIELD_LATER, .json_type = "string"},
 };
 
 int api_read_msg_get(struct slice body, struct api_msg_get *ret_get, struct api_error *ret_error)

@@ -61,12 +61,12 @@ const struct field consumer_config_fields[] = {
      AT(metadata),
      .count_offset = offsetof(struct consumer_config, metadata_count)},
     /* Internal to mirrors and sources, and features of 2.11 and later. */
-    {.name = "direct", .kind = FIELD_LATER},
-    {.name = "sourcing", .kind = FIELD_LATER},
-    {.name = "pause_until", .kind = FIELD_LATER},
-    {.name = "priority_groups", .kind = FIELD_LATER},
-    {.name = "priority_policy", .kind = FIELD_LATER, .literal = NULL},
-    {.name = "priority_timeout", .kind = FIELD_LATER},
+    {.name = "direct", .kind = FIELD_LATER, .json_type = "bool"},
+    {.name = "sourcing", .kind = FIELD_LATER, .json_type = "bool"},
+    {.name = "pause_until", .kind = FIELD_LATER, .json_type = "string"},
+    {.name = "priority_groups", .kind = FIELD_LATER, .json_type = "array"},
+    {.name = "priority_policy", .kind = FIELD_LATER, .json_type = "string", .literal = NULL},
+    {.name = "priority_timeout", .kind = FIELD_LATER, .json_type = "number"},
 };
 const size_t consumer_config_fields_count =
     sizeof consumer_config_fields / sizeof consumer_config_fields[0];

@@ -74,7 +74,9 @@ static int wrong_type(const struct field *f, const json_t *v, const char *struct
     snprintf(error->text, sizeof error->text,
              "json: cannot unmarshal %s into Go struct field %s.%s of type %s%s", type_text(v),
              struct_name, f->name, f->kind == FIELD_OBJECT ? "server." : "",
-             f->kind == FIELD_OBJECT ? f->struct_name : go_type(f->kind));
+             f->kind == FIELD_OBJECT  ? f->struct_name
+             : f->kind == FIELD_LATER ? f->json_type
+                                      : go_type(f->kind));
     return ERR_INVALID;
 }
 
@@ -324,11 +326,19 @@ static int read_object(const struct field *f, const json_t *v, void *base,
     return rv;
 }
 
+/* Go hands null to a type that decodes itself, and those of words know none. */
+static int refuse_null(const struct field *f, struct field_error *error)
+{
+    snprintf(error->text, sizeof error->text,
+             f->kind == FIELD_ENUM ? "can not unmarshal \"null\"" : "unknown %s", f->name);
+    return ERR_INVALID;
+}
+
 static int read_field(const struct field *f, json_t *v, const char *struct_name, void *base,
                       struct field_error *error)
 {
     if (json_is_null(v)) {
-        return 0;
+        return f->names == NULL ? 0 : refuse_null(f, error);
     }
     if (has_nul(v)) {
         snprintf(error->text, sizeof error->text, "field %s.%s holds a NUL", struct_name, f->name);
@@ -388,6 +398,9 @@ static int read_field(const struct field *f, json_t *v, const char *struct_name,
         }
         break;
     case FIELD_LATER:
+        if (f->json_type != NULL && strcmp(f->json_type, type_text(v)) != 0) {
+            break;
+        }
         if (is_unknown_word(f, v)) {
             snprintf(error->text, sizeof error->text, "unknown %s", f->name);
             return ERR_INVALID;

@@ -4,9 +4,9 @@
  * comparing and freeing follow from it, so that a field cannot be forgotten in one of them.
  *
  * Reading follows Go's decoder, which clients are written against: names match without regard to
- * case, null leaves the default, a later duplicate wins, an unknown name is an error (API
- * strictness since 2.12). Input is bounded by the caller's payload limit; nesting by jansson's
- * (2,048, on the heap of the parser's frames). */
+ * case, null leaves the default (but is no word of an enum), a later duplicate wins, an unknown
+ * name is an error (API strictness since 2.12). Input is bounded by the caller's payload limit;
+ * nesting by jansson's (2,048, on the heap of the parser's frames). */
 #ifndef BROKER_JSON_FIELDS_H
 #define BROKER_JSON_FIELDS_H
 #include <jansson.h>
@@ -43,12 +43,14 @@ struct field {
     enum field_kind kind;
     unsigned flags;
     size_t offset;
-    size_t count_offset;       /* Of the size_t beside a list. */
-    const char *const *names;  /* FIELD_ENUM: NULL-terminated, index = value. FIELD_LATER: what the
-                                * reference knows; other strings are errors. NULL: any. */
-    const char *alias;         /* FIELD_ENUM: another name of value 0. */
-    const char *literal;       /* FIELD_LATER: what is printed for it, NULL for nothing; and the one
-                                * value beside the zero values that is accepted. */
+    size_t count_offset;      /* Of the size_t beside a list. */
+    const char *const *names; /* FIELD_ENUM: NULL-terminated, index = value. FIELD_LATER: what the
+                               * reference knows; other strings are errors. NULL: any. */
+    const char *alias;        /* FIELD_ENUM: another name of value 0. */
+    const char *literal;      /* FIELD_LATER: what is printed for it, NULL for nothing; and the one
+                               * value beside the zero values that is accepted. */
+    const char *json_type; /* FIELD_LATER: what the reference reads, in Go's words: object, array,
+                            * string, number, bool. NULL: any. */
     const struct field *table; /* FIELD_OBJECT: its members, */
     size_t table_count;
     const char *struct_name; /* and what Go calls it. */

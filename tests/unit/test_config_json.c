@@ -96,6 +96,37 @@ Test(fields, errors_read_as_those_of_the_reference)
     stream_config_close(&c);
 }
 
+/* As the reference: null is no word, and a feature that is asked for by a wrong type is bad JSON.
+ */
+Test(fields, words_are_not_null_and_what_is_not_there_yet_has_its_type)
+{
+    static const struct {
+        const char *json, *error;
+    } cases[] = {
+        {"{\"retention\":null}", "can not unmarshal \"null\""},
+        {"{\"storage\":null}", "can not unmarshal \"null\""},
+        {"{\"compression\":null}", "unknown compression"},
+        {"{\"mirror\":[]}", "json: cannot unmarshal array into Go struct field "
+                            "StreamConfig.mirror of type object"},
+        {"{\"sources\":{}}", "json: cannot unmarshal object into Go struct field "
+                             "StreamConfig.sources of type array"},
+        {"{\"allow_atomic\":0}", "json: cannot unmarshal number into Go struct field "
+                                 "StreamConfig.allow_atomic of type bool"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct stream_config c;
+        struct field_error error;
+        stream_config_init(&c);
+        json_t *v = json_parse(slice_str(cases[i].json), &error);
+        cr_expect_eq(fields_read(stream_config_fields, stream_config_fields_count, v,
+                                 "StreamConfig", &c, &error),
+                     ERR_INVALID);
+        cr_expect_str_eq(error.text, cases[i].error);
+        json_decref(v);
+        stream_config_close(&c);
+    }
+}
+
 Test(fields, what_is_not_there_yet_may_be_asked_for_by_its_default_only)
 {
     struct consumer_config c;
