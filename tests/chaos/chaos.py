@@ -20,6 +20,7 @@ import disk_nemeses
 import disks
 import nemeses
 import readers
+import slow_nemeses
 import store_nemeses
 import stream_workloads
 import wire_nemeses
@@ -28,7 +29,8 @@ from weir_cluster import ROOT
 from weir_js import Js, dump
 from workloads import STREAM
 
-NEMESES = {name: kind for module in (nemeses, disk_nemeses, wire_nemeses, clock_nemeses, store_nemeses, damage_nemeses)
+NEMESES = {name: kind for module in (nemeses, disk_nemeses, wire_nemeses, clock_nemeses, store_nemeses, damage_nemeses,
+                                                slow_nemeses)
            for name, kind in module.ALL.items()}
 # Bugs, and the complaint that shows that one was found. A cluster that lost all has no stream any more.
 PLANTS = {"no-sync": "lost: |a leader of " + STREAM, "lying-disks": "lost: "}

@@ -7,12 +7,15 @@
  * write since then in order. FOLDER/control takes one command per write, and reads as the figures
  * so far:
  *
- *     cut SEED PERMILLE   The power goes. Of each write since the last sync each sector of 512
- * bytes survives with this likelihood, in the order of writing, so that of a sector written twice
- * any state may remain. From then on all calls fail. on                  The power is back. fail /
- * well         Writes and syncs fail with EIO, reads do not; until it is well. lie / honest Syncs
- * are answered and not done; until it is honest. Nothing survives that. take MICROSECONDS   So long
- * takes a sync, and the power may go meanwhile. 1000 to begin with.
+ *     cut SEED PERMILLE    The power goes. Of each write since the last sync each sector of 512
+ *                          bytes survives with this likelihood, in the order of writing, so that of
+ *                          a sector written twice any state may remain. From then on all calls
+ * fail. on                   The power is back. fail / well          Writes and syncs fail with
+ * EIO, reads do not; until it is well. unreadable / readable    Reads fail with EIO; until it is
+ * readable. hang / go            No read, write or sync returns before it goes again. lie / honest
+ * Syncs are answered and not done; until it is honest. Nothing survives that. take MICROSECONDS So
+ * long takes a sync, and the power may go meanwhile. 1000 to begin with; from 10000 on it counts as
+ * slow.
  *
  * A sync covers the writes that were answered before it came, and no others. It ends when it is
  * unmounted, and with the process that started it. */
@@ -33,6 +36,7 @@
 #include <unistd.h>
 
 #define SECTOR 512u
+#define SLOW_US 10000
 
 /* A write since the last sync. */
 struct unsynced {
@@ -52,6 +56,8 @@ static struct {
     long sync_us;
     bool is_off;
     bool is_failing;
+    bool is_unreadable;
+    bool is_hanging;
     bool is_lying;
     uint64_t writes;
     uint64_t syncs;
@@ -59,11 +65,15 @@ static struct {
     uint64_t dropped; /* Sectors that differed from what stayed. */
     uint64_t kept;    /* Sectors that survived a cut without a sync. */
     uint64_t errors;
+    uint64_t read_errors;
+    uint64_t slow; /* Syncs that took SLOW_US or longer. */
+    uint64_t hung; /* Calls that had to wait until it went again. */
     uint64_t random;
 } disk = {.sync_us = 1000};
 
 static pthread_mutex_t lock =
     PTHREAD_MUTEX_INITIALIZER; /* Of all of it: FUSE calls from several threads. */
+static pthread_cond_t goes = PTHREAD_COND_INITIALIZER;
 
 /* Source: xorshift64*, Marsaglia 2003, Vigna 2016. */
 static uint64_t next_random(void)
@@ -167,16 +177,34 @@ static int command(const char *text)
         disk.is_failing = true;
     } else if (strcmp(text, "well") == 0) {
         disk.is_failing = false;
+    } else if (strcmp(text, "unreadable") == 0) {
+        disk.is_unreadable = true;
+    } else if (strcmp(text, "readable") == 0) {
+        disk.is_unreadable = false;
+    } else if (strcmp(text, "hang") == 0) {
+        disk.is_hanging = true;
+    } else if (strcmp(text, "go") == 0) {
+        disk.is_hanging = false;
+        pthread_cond_broadcast(&goes);
     } else if (strcmp(text, "lie") == 0) {
         disk.is_lying = true;
     } else if (strcmp(text, "honest") == 0) {
         disk.is_lying = false;
-    } else if (sscanf(text, "take %ld", &us) == 1 && us >= 0 && us < 1000000) {
+    } else if (sscanf(text, "take %ld", &us) == 1 && us >= 0 && us < 60000000) {
         disk.sync_us = us;
     } else {
         return -EINVAL;
     }
     return 0;
+}
+
+/* With the lock held. */
+static void wait_while_hanging(void)
+{
+    disk.hung += disk.is_hanging ? 1 : 0;
+    while (disk.is_hanging) {
+        pthread_cond_wait(&goes, &lock);
+    }
 }
 
 static bool is_disk(const char *path)
@@ -217,14 +245,16 @@ static int power_truncate(const char *path, off_t size, struct fuse_file_info *f
 
 static int read_control(char *buf, size_t len, off_t off)
 {
-    char text[256];
+    char text[400];
     pthread_mutex_lock(&lock);
     int n = snprintf(text, sizeof text,
                      "writes %llu\nsyncs %llu\ncuts %llu\ndropped %llu\nkept %llu\nerrors %llu\n"
-                     "unsynced %zu\n",
+                     "read_errors %llu\nslow %llu\nhung %llu\nunsynced %zu\n",
                      (unsigned long long)disk.writes, (unsigned long long)disk.syncs,
                      (unsigned long long)disk.cuts, (unsigned long long)disk.dropped,
-                     (unsigned long long)disk.kept, (unsigned long long)disk.errors, disk.log_len);
+                     (unsigned long long)disk.kept, (unsigned long long)disk.errors,
+                     (unsigned long long)disk.read_errors, (unsigned long long)disk.slow,
+                     (unsigned long long)disk.hung, disk.log_len);
     pthread_mutex_unlock(&lock);
     if (n < 0 || off >= n) {
         return 0;
@@ -246,12 +276,15 @@ static int power_read(const char *path, char *buf, size_t len, off_t off, struct
     }
     len = len < disk.size - (size_t)off ? len : disk.size - (size_t)off;
     pthread_mutex_lock(&lock);
-    bool is_off = disk.is_off;
-    if (!is_off) {
+    wait_while_hanging();
+    bool is_error = disk.is_off || disk.is_unreadable;
+    if (is_error) {
+        disk.read_errors++;
+    } else {
         memcpy(buf, disk.now + off, len);
     }
     pthread_mutex_unlock(&lock);
-    return is_off ? -EIO : (int)len;
+    return is_error ? -EIO : (int)len;
 }
 
 static int power_write(const char *path, const char *data, size_t len, off_t off,
@@ -275,6 +308,7 @@ static int power_write(const char *path, const char *data, size_t len, off_t off
         return -ENOSPC;
     }
     pthread_mutex_lock(&lock);
+    wait_while_hanging();
     int rv = (int)len;
     if (disk.is_off || disk.is_failing) {
         disk.errors++;
@@ -296,12 +330,14 @@ static int power_fsync(const char *path, int is_data, struct fuse_file_info *fi)
         return 0;
     }
     pthread_mutex_lock(&lock);
+    wait_while_hanging();
     uint64_t cuts = disk.cuts;
     uint64_t end = disk.log_base + disk.log_len;
     long us = disk.sync_us;
     pthread_mutex_unlock(&lock);
-    nanosleep(&(struct timespec){0, us * 1000}, NULL);
+    nanosleep(&(struct timespec){us / 1000000, us % 1000000 * 1000}, NULL);
     pthread_mutex_lock(&lock);
+    disk.slow += us >= SLOW_US ? 1 : 0;
     int rv = 0;
     if (disk.is_off || disk.is_failing || disk.cuts != cuts) {
         disk.errors++;
