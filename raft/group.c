@@ -261,14 +261,14 @@ static bool is_voter_of(const struct group_options *o, const struct group_member
     return false;
 }
 
-/* Entry 1, the same bytes on every member: sorted by raft id. */
+/* M12: entry 1, the same bytes on every member: sorted by raft id. */
 static void first_entry(struct raft_group *g, const struct group_member *members, unsigned count)
 {
     struct conf c = {.count = count};
     struct buf bytes = BUF_EMPTY;
     for (unsigned i = 0; i < count; i++) {
         unsigned k = i;
-        for (; k > 0 && c.members[k - 1].raft_id > members[i].raft_id; k--) {
+        for (; k > 0 && c.members[k - 1].raft_id > members[i].raft_id && IS_ON(g->host, M12); k--) {
             c.members[k] = c.members[k - 1];
         }
         c.members[k] = members[i];
@@ -510,8 +510,9 @@ static void move_step(struct raft_group *g)
     }
     host_group_busy(g);
     uint64_t last = compat_log_last(r);
-    if (g->is_move_sent || g->pending_count > 0 || g->flying_count > 0 || r->last_stored != last ||
-        compat_match_index(r, g->move_to) != last) {
+    bool is_level = g->pending_count == 0 && g->flying_count == 0 && r->last_stored == last &&
+                    compat_match_index(r, g->move_to) == last;
+    if (g->is_move_sent || (!is_level && IS_ON(g->host, M11))) {
         return;
     }
     struct out *o = out_new(g, FRAME_TIMEOUT_NOW, g->move_to, outbox_node_of(g, g->move_to));

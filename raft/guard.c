@@ -23,7 +23,10 @@ static void became_leader(struct raft_group *g)
     g->barrier_index = g->hold_index = 0;
     g->is_barrier_stored = true;
     g->lead_ms = g->host->now_ms;
-    g->is_target_due = g->target != NULL;
+    if (IS_ON(g->host, M2)) {
+        /* M2: whatever came of the changes of before, the log is looked at anew. */
+        g->is_target_due = g->target != NULL;
+    }
     g->promote_until_ms = g->promote_again_ms = g->move_again_ms = 0;
     g->last_proposed = 0;
     g->batch_count = 0;

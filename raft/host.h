@@ -71,11 +71,16 @@ enum host_lane { HOST_LANE_RAFT, HOST_LANE_BULK };
     X(C8) /* a pull without progress, or from a leader of before, is given up */ \
     X(SUCCESSOR) /* successor order after a node went down */ \
     X(M1) /* members change only when the own term's barrier is applied */ \
+    X(M2) /* the log says what was reached (off: what was asked for once is taken for done) */ \
     X(M3) /* all newcomers are level before the first is promoted */ \
     X(M4) /* a promotion waits until nothing is under way, and holds results until it is stored */ \
     X(M5) /* a change needs an answering quorum of the voters after it */ \
+    X(M6) /* what is not for the replica that lives here is not heard */ \
+    X(M7) /* a voter goes directly (off: by way of STANDBY) */ \
     X(M8) /* a dead member goes before a new one comes */ \
-    X(M10) /* a leader that is to go hands over first */
+    X(M10) /* a leader that is to go hands over first */ \
+    X(M11) /* who is handed the leadership has everything first */ \
+    X(M12) /* entry 1 is the same bytes on each member */
 /* clang-format on */
 enum host_guard {
 #define HOST_GUARD_ENUM(name) HOST_GUARD_##name,

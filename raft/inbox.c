@@ -136,8 +136,9 @@ static int item(struct raft_host *h, struct peer *p, enum host_lane lane,
     }
     struct raft_group *g;
     HASH_FIND(hh, h->groups, &it->gid, sizeof it->gid, g);
-    if (g == NULL || !g->is_open || (it->kind != FRAME_TABLE && it->to != g->raft_id) ||
-        it->from == 0 || it->from == g->raft_id) {
+    bool is_for_us =
+        g != NULL && (it->kind == FRAME_TABLE || it->to == g->raft_id || !IS_ON(h, M6));
+    if (!is_for_us || !g->is_open || it->from == 0 || it->from == g->raft_id) {
         h->stats.dropped++;
         return 0;
     }

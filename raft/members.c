@@ -172,9 +172,15 @@ static struct step step_remove(const struct raft_group *g, const struct conf *c,
         }
         bool is_due = is_last || m->role != GROUP_VOTER || is_in_the_way(g, m) ||
                       (IS_ON(g->host, M8) && is_dead(g, m->raft_id));
-        if (is_due && may_change(g, c, m->raft_id, -1)) {
-            return step_of(STEP_REMOVE, m);
+        if (!is_due || !may_change(g, c, m->raft_id, -1)) {
+            continue;
         }
+        struct step step = step_of(STEP_REMOVE, m);
+        if (m->role == GROUP_VOTER && !IS_ON(g->host, M7)) {
+            step.kind = STEP_ASSIGN;
+            step.member.role = GROUP_STANDBY;
+        }
+        return step;
     }
     return (struct step){.kind = STEP_NONE};
 }
@@ -371,6 +377,9 @@ void members_turn(struct raft_group *g)
         g->promote_until_ms = 0; /* The moment went by while nobody looked. */
     }
     host_group_busy(g);
+    if (!IS_ON(g->host, M2) && conf_now(g, &c) && is_reached(g, &c)) {
+        g->is_target_due = false; /* Logged, perhaps never committed. */
+    }
     if (!may_look(g) || g->move_to != 0 || g->is_reload_due || !conf_now(g, &c)) {
         return;
     }

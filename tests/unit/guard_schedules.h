@@ -48,8 +48,13 @@ bool members_wait_for_the_barrier_of_the_leader(uint64_t off);               /* 
 bool no_newcomer_is_promoted_before_all_are_level(uint64_t off);             /* M3 */
 bool what_was_acknowledged_before_a_promotion_does_not_commit(uint64_t off); /* M4 */
 bool a_change_leaves_a_quorum_that_answers(uint64_t off);                    /* M5 */
+bool a_change_that_was_rolled_back_is_made_again(uint64_t off);              /* M2 */
+bool a_replica_does_not_answer_for_another_one(uint64_t off);                /* M6 */
+bool a_voter_goes_without_becoming_a_standby(uint64_t off);                  /* M7 */
 bool a_dead_member_goes_before_a_new_one_comes(uint64_t off);                /* M8 */
 bool a_leader_that_is_to_go_hands_over_first(uint64_t off);                  /* M10 */
+bool who_is_handed_the_leadership_has_everything(uint64_t off);              /* M11 */
+bool entry_1_is_the_same_in_whatever_order_members_are_named(uint64_t off);  /* M12 */
 
 /* guard_image.c: catch-up. */
 bool a_failed_catch_up_is_offered_again_soon(uint64_t off);           /* C2 */

@@ -252,6 +252,21 @@ static void host_begin(struct puppet *p)
 void puppet_open_with(struct puppet *p, unsigned voters, unsigned standbys,
                       const struct host_options *options)
 {
+    struct group_member members[PUPPET_NODES];
+    unsigned count = 0;
+    for (unsigned n = 1; n <= PUPPET_NODES; n++) {
+        unsigned bit = 1u << (n - 1);
+        if (((voters | standbys) & bit) != 0) {
+            members[count++] =
+                (struct group_member){ID(n), n, (voters & bit) != 0 ? GROUP_VOTER : GROUP_STANDBY};
+        }
+    }
+    puppet_open_members(p, members, count, options);
+}
+
+void puppet_open_members(struct puppet *p, const struct group_member *members, unsigned count,
+                         const struct host_options *options)
+{
     memset(p, 0, sizeof *p);
     p->options = *options;
     p->rng = 88172645463325252ull;
@@ -261,13 +276,8 @@ void puppet_open_with(struct puppet *p, unsigned voters, unsigned standbys,
     const struct file_ops *ops = sim_disk_ops(p->disk);
     must(ops->mkdir(ops->ctx, "/wal") == 0);
     must(ops->sync_dir(ops->ctx, "/") == 0);
-    for (unsigned n = 1; n <= PUPPET_NODES; n++) {
-        unsigned bit = 1u << (n - 1);
-        if (((voters | standbys) & bit) != 0) {
-            p->members[p->members_count++] =
-                (struct group_member){ID(n), n, (voters & bit) != 0 ? GROUP_VOTER : GROUP_STANDBY};
-        }
-    }
+    memcpy(p->members, members, count * sizeof *members);
+    p->members_count = count;
     host_begin(p);
     struct group_options go = group_options_of(p);
     must(group_create(p->host, &go, p->members, p->members_count, &p->group) == 0);
@@ -388,7 +398,7 @@ static void put_frame(struct puppet *p, unsigned from, const struct frame_item *
     struct frame_item it = *item;
     it.gid = 1;
     it.from = ID(from);
-    it.to = ID(1);
+    it.to = p->to == 0 ? ID(1) : p->to;
     size_t at = frame_put(&frame, &it);
     for (unsigned i = 0; i < count; i++) {
         const struct puppet_entry *e = &entries[i];

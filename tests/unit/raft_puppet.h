@@ -50,6 +50,7 @@ struct puppet {
     struct host_job *stage_job;
     bool is_created;
     bool has_known; /* From the next restart on group_set_known_members() is waited for. */
+    uint64_t to;    /* Whom the puppets mean, 0: the replica of the node. */
     struct list said;
     unsigned alarms;
     /* The machine: lost in a crash … */
@@ -86,6 +87,9 @@ void puppet_open(struct puppet *p, unsigned voters, unsigned standbys, uint64_t 
 /* The same with host_options; guards_off is in it. */
 void puppet_open_with(struct puppet *p, unsigned voters, unsigned standbys,
                       const struct host_options *options);
+/* The same with these members, in this order. */
+void puppet_open_members(struct puppet *p, const struct group_member *members, unsigned count,
+                         const struct host_options *options);
 /* Power cut: memory and what was not synced are gone, and so is what was sent but not read. */
 void puppet_crash(struct puppet *p);
 /* Start again; what group_open says. */

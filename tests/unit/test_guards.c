@@ -57,8 +57,13 @@ static const struct guard_check checks[] = {
     {HOST_GUARD_M3, no_newcomer_is_promoted_before_all_are_level, 0, false},
     {HOST_GUARD_M4, what_was_acknowledged_before_a_promotion_does_not_commit, 0, false},
     {HOST_GUARD_M5, a_change_leaves_a_quorum_that_answers, 0, false},
+    {HOST_GUARD_M2, a_change_that_was_rolled_back_is_made_again, 0, false},
+    {HOST_GUARD_M6, a_replica_does_not_answer_for_another_one, 0, false},
+    {HOST_GUARD_M7, a_voter_goes_without_becoming_a_standby, 0, false},
     {HOST_GUARD_M8, a_dead_member_goes_before_a_new_one_comes, 0, false},
     {HOST_GUARD_M10, a_leader_that_is_to_go_hands_over_first, 0, false},
+    {HOST_GUARD_M11, who_is_handed_the_leadership_has_everything, 0, false},
+    {HOST_GUARD_M12, entry_1_is_the_same_in_whatever_order_members_are_named, 0, false},
 };
 
 static void check_guard(enum host_guard guard)
