@@ -228,7 +228,7 @@ void js_members_tell_known(struct js_stream *st, const struct meta_stream *s)
         return;
     }
     group_status(st->js->meta_group, &meta);
-    if (!meta.is_level || meta.is_catching_up) {
+    if (!meta.is_level || meta.is_catching_up || meta.delivered_index < meta.commit_index) {
         return; /* A change that was decided before the start may be missing. */
     }
     unsigned count = add_known(known, 0, s->peers, s->peers_count);

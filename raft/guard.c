@@ -258,6 +258,7 @@ void guard_post(struct raft_group *g)
     if (g->r == NULL) {
         return;
     }
+    guard_look_level(g);
     if (group_is_ready(g)) {
         g->is_level = true;
         if (g->is_suspect) {

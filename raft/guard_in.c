@@ -205,7 +205,7 @@ void guard_look_level(struct raft_group *g)
     if (g->r == NULL || g->is_level || g->r->state == RAFT_LEADER || !is_same_as_leaders(g)) {
         return;
     }
-    uint64_t applied = g->r->last_applied;
+    uint64_t applied = g->delivered; /* What is committed may wait for the next turn. */
     if (applied >= g->level_at && applied + LEVEL_NEAR >= g->leader_commit &&
         (applied >= g->leader_commit || compat_term_at(g->r, applied) == g->r->current_term)) {
         g->is_level = true;

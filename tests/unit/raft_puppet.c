@@ -81,6 +81,11 @@ static uint64_t env_random(void *ctx)
     return p->rng >> 8;
 }
 
+static bool env_is_late(void *ctx)
+{
+    return ((struct puppet *)ctx)->is_late;
+}
+
 static void env_alarm(void *ctx, uint64_t gid, const char *text)
 {
     (void)gid;
@@ -231,8 +236,12 @@ static void host_begin(struct puppet *p)
 {
     struct host_options o = p->options;
     o.node_id = 1;
-    o.env = (struct host_env){
-        .send = env_send, .room = env_room, .random = env_random, .alarm = env_alarm, .ctx = p};
+    o.env = (struct host_env){.send = env_send,
+                              .room = env_room,
+                              .random = env_random,
+                              .is_late = env_is_late,
+                              .alarm = env_alarm,
+                              .ctx = p};
     p->host = host_new(&o);
     struct wal_replay replay = host_wal_replay(p->host);
     uint64_t segment_bytes = p->segment_bytes != 0 ? p->segment_bytes : 4u << 20;

@@ -45,6 +45,7 @@ struct puppet {
     uint64_t rng;
     uint64_t segment_bytes; /* Of the WAL from the next start on; 0: 4 MiB. */
     bool is_disk_held;      /* Nothing becomes durable. */
+    bool is_late;           /* Each turn delivers one entry. */
     bool is_room_none;      /* The connections take nothing; what is sent stays queued. */
     bool is_stage_held;     /* The switch to an image stays pending, see stage_job. */
     struct host_job *stage_job;

@@ -54,6 +54,23 @@ PLAY(a_suspect_is_level_only_with_what_its_leader_committed_in_its_own_term)
     return !is_early && puppet_status(&p).state == GROUP_ACTIVE;
 }
 
+/* What is committed waits for later turns where the machine has much to do. */
+PLAY(a_replica_is_level_only_with_what_was_delivered)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_crash(&p);
+    p.is_late = true;
+    must(puppet_restart(&p) == 0);
+    puppet_commands(&p, 2, 2, 1, 1, 151, 150, "x");
+    struct group_status s = puppet_status(&p);
+    must(s.commit_index == 151 && s.delivered_index < 60);
+    bool is_early = s.is_level;
+    puppet_run(&p, 500);
+    s = puppet_status(&p);
+    must(s.delivered_index == 151);
+    return !is_early && s.is_level;
+}
+
 /* What it lacks comes with the first message, and nothing after that for a while. */
 PLAY(a_replica_is_level_as_soon_as_what_it_lacked_is_stored)
 {
