@@ -18,6 +18,7 @@ import clock_nemeses
 import damage_nemeses
 import disk_nemeses
 import disks
+import lost_nemeses
 import nemeses
 import readers
 import slow_nemeses
@@ -30,7 +31,7 @@ from weir_js import Js, dump
 from workloads import STREAM
 
 NEMESES = {name: kind for module in (nemeses, disk_nemeses, wire_nemeses, clock_nemeses, store_nemeses, damage_nemeses,
-                                                slow_nemeses)
+                                                slow_nemeses, lost_nemeses)
            for name, kind in module.ALL.items()}
 # Bugs, and the complaint that shows that one was found. A cluster that lost all has no stream any more.
 PLANTS = {"no-sync": "lost: |a leader of " + STREAM, "lying-disks": "lost: "}
