@@ -19,6 +19,7 @@ import damage_nemeses
 import disk_nemeses
 import disks
 import lost_nemeses
+import member_nemeses
 import nemeses
 import readers
 import slow_nemeses
@@ -31,7 +32,7 @@ from weir_js import Js, dump
 from workloads import STREAM
 
 NEMESES = {name: kind for module in (nemeses, disk_nemeses, wire_nemeses, clock_nemeses, store_nemeses, damage_nemeses,
-                                                slow_nemeses, lost_nemeses)
+                                                slow_nemeses, lost_nemeses, member_nemeses)
            for name, kind in module.ALL.items()}
 # Bugs, and the complaint that shows that one was found. A cluster that lost all has no stream any more.
 PLANTS = {"no-sync": "lost: |a leader of " + STREAM, "lying-disks": "lost: "}
