@@ -25,6 +25,7 @@ import readers
 import slow_nemeses
 import store_nemeses
 import stream_workloads
+import upgrade_nemeses
 import wire_nemeses
 import workloads
 from weir_cluster import ROOT
@@ -32,7 +33,7 @@ from weir_js import Js, dump
 from workloads import STREAM
 
 NEMESES = {name: kind for module in (nemeses, disk_nemeses, wire_nemeses, clock_nemeses, store_nemeses, damage_nemeses,
-                                                slow_nemeses, lost_nemeses, member_nemeses)
+                                                slow_nemeses, lost_nemeses, member_nemeses, upgrade_nemeses)
            for name, kind in module.ALL.items()}
 # Bugs, and the complaint that shows that one was found. A cluster that lost all has no stream any more.
 PLANTS = {"no-sync": "lost: |a leader of " + STREAM, "lying-disks": "lost: "}
