@@ -33,7 +33,7 @@ from weir_js import Js, dump
 from workloads import STREAM
 
 NEMESES = {name: kind for module in (nemeses, disk_nemeses, wire_nemeses, clock_nemeses, store_nemeses, damage_nemeses,
-                                                slow_nemeses, lost_nemeses, member_nemeses, upgrade_nemeses)
+                                    slow_nemeses, lost_nemeses, member_nemeses, upgrade_nemeses)
            for name, kind in module.ALL.items()}
 # Bugs, and the complaint that shows that one was found. A cluster that lost all has no stream any more.
 PLANTS = {"no-sync": "lost: |a leader of " + STREAM, "lying-disks": "lost: "}
@@ -211,7 +211,7 @@ def main():
         for what, known in (("workloads", WORKLOADS), ("nemeses", NEMESES)):
             print(what + ":")
             for name, kind in known.items():
-                print("  %-12s %s" % (name, " ".join(kind.__doc__.split())))
+                print("  %-15s %s" % (name, " ".join(kind.__doc__.split())))
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that namespaces and nodes go too.
     workload_names = names(args.workload, WORKLOADS, "workload")

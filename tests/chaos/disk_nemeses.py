@@ -1,6 +1,8 @@
 """Faults of disks: power cuts, errors, no space. Their nodes lie on disks.PowerDisk."""
 
+import errno
 import os
+import shutil
 import signal
 
 from disks import DiskCluster
@@ -114,25 +116,30 @@ class DiskFull(DiskNemesis):
     def episode(self):
         victims = list(self.c.nodes) if self.rng.random() < 0.3 else [self.leader_or_any()]
         ballast = {n: os.path.join(n.folder, "js", "ballast") for n in victims}
+        at = {n: os.path.getsize(n.log_path) for n in victims}
         try:
             for n in victims:
                 self.fill(ballast[n])
             for n in victims:
-                self.counts["full"] += self.has_noticed(n)
+                self.counts["full"] += self.has_noticed(n, at[n])
             self.hold(0, 2)
         finally:
             for path in ballast.values():
-                os.unlink(path)
+                self.empty(path)
         self.hold(0, 0.3)
         stopped = [n for n in victims if n.process.poll() is not None]
         self.counts["stopped"] += len(stopped)
         restart(stopped)
 
-    def has_noticed(self, node, seconds=15):
+    def has_noticed(self, node, at, seconds=15):
         """Not before it needs room: files are made larger than what is in them."""
+        def check():
+            with open(node.log_path, errors="replace") as f:
+                f.seek(at)
+                text = f.read()
+            return node.process.poll() is not None or "No space left" in text or " is full: " in text
         try:
-            return wait_until("", lambda: node.process.poll() is not None or
-                              "No space left" in node.log() or " is full: " in node.log(), seconds)
+            return wait_until("", check, seconds)
         except AssertionError:
             return False
 
@@ -148,6 +155,24 @@ class DiskFull(DiskNemesis):
                 except OSError:
                     return
 
+    def empty(self, path):
+        os.unlink(path)
+
+
+class DiskInodes(DiskFull):
+    """No file can be made on one node's disk for a while, or on all: it has no inodes left."""
+
+    def fill(self, path):
+        os.mkdir(path)
+        try:
+            for i in range(1 << 20):
+                os.close(os.open(os.path.join(path, "%d" % i), os.O_CREAT | os.O_WRONLY))
+        except OSError as e:
+            assert e.errno == errno.ENOSPC and os.statvfs(path).f_favail == 0, e
+
+    def empty(self, path):
+        shutil.rmtree(path, ignore_errors=True)
+
 
 ALL = {"power": Power, "power-most": PowerMost, "power-all": PowerAll, "pause-power": PausePower,
-       "disk-errors": DiskErrors, "disk-full": DiskFull}
+       "disk-errors": DiskErrors, "disk-full": DiskFull, "disk-inodes": DiskInodes}

@@ -10,6 +10,7 @@ from weir_cluster import binary, wait_until
 from weir_net import NetCluster
 
 MEBIBYTES = 2048  # Memory is taken as it is written.
+INODES = 4096
 
 
 def built(name):
@@ -32,8 +33,8 @@ class PowerDisk:
         self.control = os.open(os.path.join(folder, "control"), os.O_RDWR)
         self.seen = self.figures()
         # Content is zero already; a discard would be a write.
-        subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard,assume_storage_prezeroed=1", self.image],
-                       check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", "-N", str(INODES), "-E",
+                        "nodiscard,assume_storage_prezeroed=1", self.image], check=True, stdout=subprocess.DEVNULL)
         self.mount()
 
     def tell(self, text):
