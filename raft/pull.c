@@ -283,7 +283,10 @@ static bool advance(struct pull *p)
     if (p->phase == PULL_RESET) {
         return false;
     }
-    if (!is_quiet(g) || (p->phase == PULL_INTENT && p->lsn > h->durable_lsn)) {
+    /* What a follower applied is stored: silence would tell no more, and need not come under load.
+     */
+    bool is_overtaken = p->base.index <= g->delivered && IS_ON(h, C3);
+    if (!is_overtaken && (!is_quiet(g) || (p->phase == PULL_INTENT && p->lsn > h->durable_lsn))) {
         return false;
     }
     if (is_contained(g, p->base.index, p->base.term)) {

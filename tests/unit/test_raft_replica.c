@@ -534,3 +534,28 @@ PLAY(an_image_ends_a_halt)
     puppet_serve(&p, 2, 7);
     return puppet_status(&p).last_index == 10 && !puppet_status(&p).is_halted;
 }
+
+/* Somebody else leads by then, and sends what the image has; on a slow disk some of it is always on
+ * its way. */
+PLAY(an_image_that_is_overtaken_while_it_waits_for_silence_is_given_up)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 6, 5, "x");
+    p.is_disk_held = true;
+    puppet_commands(&p, 2, 2, 6, 2, 6, 1, "x");
+    puppet_offer(&p, 2, 2, 7, 10, 2);
+    puppet_serve(&p, 2, 7);
+    must(puppet_status(&p).is_catching_up);
+    for (uint64_t prev = 7; prev < 14; prev++) {
+        const char *path;
+        must(wal_batch_take(p.wal));
+        puppet_commands(&p, 2, 2, prev, 2, prev, 1, "x");
+        must(wal_batch_write(p.wal, &path) == 0);
+        wal_batch_done(p.wal);
+        host_durable(p.host, wal_durable_lsn(p.wal));
+        host_turn_end(p.host);
+    }
+    must(puppet_status(&p).delivered_index > 10);
+    return puppet_heard(&p, FRAME_DONE, 2) != NULL && !puppet_status(&p).is_catching_up &&
+           p.switched == 0;
+}
