@@ -113,6 +113,16 @@ static void aside_run(void *arg)
     a->status = rv;
 }
 
+/* One that differs is not flushed: its store may be right as long as it is not. But it holds the
+ * log of the whole node, and nobody knows how long it cannot be set aside. */
+static void flush_all_the_same(struct js_stream *st)
+{
+    if (st->state == JS_STREAM_FAILED && st->group != NULL) {
+        st->state = JS_STREAM_STOPPED;
+        js_stream_dirty(st);
+    }
+}
+
 static void aside_done(void *arg)
 {
     struct aside *a = arg;
@@ -131,6 +141,7 @@ static void aside_done(void *arg)
                 "Stream %s: the replica on this node is not replaced, it cannot be set aside in "
                 "%s: %s: %s",
                 st->name, a->path, err_text(a->status), strerror(a->errno_value));
+            flush_all_the_same(st);
         }
     }
     free(a);

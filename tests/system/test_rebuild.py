@@ -116,6 +116,28 @@ def test_a_leader_that_differs_hands_over_and_is_built_anew():
     diverge(True)
 
 
+def test_a_replica_that_cannot_be_set_aside_is_flushed_and_waits():
+    """It would hold the log of the whole node for as long."""
+    with JsCluster(3, config=NO_SCRUB) as c:
+        expected = fill(c)
+        gid = replica(c.nodes[0])["gid"]
+        i = (c.nodes.index(c.leader("S")) + 1) % 3
+        old = replica(c.nodes[i])["raft_id"]
+        cut_all(c)
+        change_state(c, i, gid, 3)
+        there = os.path.dirname(os.path.dirname(journal(c, i)[0]))
+        assert os.path.basename(there) == "weir", there
+        with open(os.path.join(there, "quarantine"), "w"):
+            pass
+        start_all(c)
+        c.nodes[i].wait_log("the replica on this node is not replaced, it cannot be set aside", 30)
+        r = replica(c.nodes[i])
+        assert r["raft_id"] == old and r["state"] == "damaged", r
+        wait_until("what it applied to be flushed", lambda: replica(c.nodes[i])["flushed"] == r["applied"], 15)
+        os.unlink(os.path.join(there, "quarantine"))
+        check_rebuilt(c, i, old, expected)
+
+
 def test_without_a_majority_nothing_is_rebuilt():
     with JsCluster(3, config=NO_SCRUB) as c:
         expected = fill(c)
