@@ -24,6 +24,9 @@ bool elect_may_tick(struct raft_group *g)
     if (g->appends_count > 0 && IS_ON(g->host, G6)) {
         return false;
     }
+    if (g->pull != NULL && !IS_ON(g->host, C4)) {
+        return false;
+    }
     if (g->is_suspect && IS_ON(g->host, G11)) {
         return vote_suspect_may_lead(g);
     }

@@ -539,7 +539,8 @@ void group_campaign(struct raft_group *g)
 
 uint64_t group_set_base(struct raft_group *g, struct group_base base)
 {
-    if (base.index <= g->base.index || pull_is_switching(g)) {
+    bool is_back = base.index <= g->base.index && IS_ON(g->host, T6);
+    if (is_back || pull_is_switching(g)) {
         return g->base_lsn;
     }
     assert(base.index <= g->delivered);
@@ -558,9 +559,11 @@ void group_set_applied(struct raft_group *g, uint64_t index)
 
 /* ---- Turn ---- */
 
+/* T1: at once, durable or not; what goes is still in the WAL. */
 static void trim_done(struct raft_group *g)
 {
-    if (g->put_req == NULL || g->r == NULL) {
+    if (g->put_req == NULL || g->r == NULL ||
+        (g->base.index < g->trim_wanted && !IS_ON(g->host, T1))) {
         return;
     }
     if (g->delivered < g->put_index) {

@@ -147,6 +147,9 @@ static bool before_vote(struct raft_group *g, struct raft_message *m, uint64_t n
 {
     const struct raft_request_vote *v = &m->request_vote;
     struct raft_host *h = g->host;
+    if (g->pull != NULL && !IS_ON(h, C4)) {
+        return false;
+    }
     elect_asked(g, m->server_id, v->term);
     if (g->is_suspect && IS_ON(h, G11) &&
         !vote_suspect_may_vote(g, v->last_log_term, v->last_log_index)) {

@@ -63,11 +63,19 @@ enum host_lane { HOST_LANE_RAFT, HOST_LANE_BULK };
     X(G17) /* a refused pre-vote tells the true term */ \
     X(G18) /* a STANDBY's vote does not compare logs */ \
     X(G19) /* a suspect helps nobody until it knows who may be a member */ \
+    X(T1) /* a trim of memory waits for no disk */ \
     X(T2) /* a leader does not trim past a follower that answers */ \
+    X(T3) /* an offer names the base of its image (off: what the core asked for) */ \
     X(T4) /* a base's configuration is that of its index (off: the newest) */ \
     X(T5) /* a WAL suffix that does not continue the base is void */ \
+    X(T6) /* a base is never moved back */ \
+    X(C1) /* an image is not older than the log in memory (off: the last there is) */ \
     X(C2) /* an offer is completed when the catch-up ends (off: at once) */ \
     X(C3) /* an offer never replaces a log that contains it */ \
+    X(C4) /* a replica that fetches an image goes on (off: it neither votes nor campaigns) */ \
+    X(C5) /* what came while the image did is looked at before the switch */ \
+    X(C6) /* the store switches before the WAL hears of it */ \
+    X(C7) /* who has an image tells its leader */ \
     X(C8) /* a pull without progress, or from a leader of before, is given up */ \
     X(SUCCESSOR) /* successor order after a node went down */ \
     X(M1) /* members change only when the own term's barrier is applied */ \

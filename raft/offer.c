@@ -127,7 +127,8 @@ static void offers_open(struct raft_group *g)
         if (!f->is_opened) {
             f->is_opened = true;
             f->jobs++;
-            g->fsm.image_open(g->fsm.ctx, f->index_min, job_new(g->host, JOB_IMAGE_OPEN, f));
+            g->fsm.image_open(g->fsm.ctx, IS_ON(g->host, C1) ? f->index_min : 1,
+                              job_new(g->host, JOB_IMAGE_OPEN, f));
             it = g->offers.next;
         }
     }
@@ -158,13 +159,16 @@ static void offer_opened(struct offer *f, int status, void *image, struct group_
     if (g == NULL) {
         return;
     }
-    if (status != 0 || base.index < f->index_min || base.index < g->base.index ||
-        base.index > g->delivered || parts_count > HOST_PARTS_MAX) {
+    bool is_old = base.index < g->base.index || (base.index < f->index_min && IS_ON(g->host, C1));
+    if (status != 0 || is_old || base.index > g->delivered || parts_count > HOST_PARTS_MAX) {
         log_wrn("group %llu: no image to send: %s", (unsigned long long)g->gid,
                 status != 0 ? err_text(status) : "too old");
         offer_end(f, RAFT_NOCONNECTION);
         guard_post(g);
         return;
+    }
+    if (!IS_ON(g->host, T3)) {
+        base = (struct group_base){f->index_min, compat_term_at(g->r, f->index_min)};
     }
     struct slice conf = log_conf_as_of(g, base.index, &conf_index);
     base_set(&f->base, base.index, base.term, conf_index, conf);

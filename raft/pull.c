@@ -94,10 +94,14 @@ static bool is_contained(const struct raft_group *g, uint64_t index, uint64_t te
            (g->r != NULL && (index <= g->r->commit_index || compat_term_at(g->r, index) == term));
 }
 
+/* C7: in our term, whatever the offer's was: the image is committed, so it is true of any leader.
+ */
 static void answer(struct raft_group *g, uint64_t to, uint64_t node_id, uint64_t index,
                    uint64_t offer_id)
 {
-    guard_send_result(g, to, node_id, g->term, 0, index);
+    if (IS_ON(g->host, C7)) {
+        guard_send_result(g, to, node_id, g->term, 0, index);
+    }
     catchup_say(g, FRAME_DONE, to, node_id, offer_id, 0);
 }
 
@@ -289,7 +293,7 @@ static bool advance(struct pull *p)
     if (!is_overtaken && (!is_quiet(g) || (p->phase == PULL_INTENT && p->lsn > h->durable_lsn))) {
         return false;
     }
-    if (is_contained(g, p->base.index, p->base.term)) {
+    if (IS_ON(h, C5) && is_contained(g, p->base.index, p->base.term)) {
         h->stats.catchups_kept++;
         answer(g, p->from, p->node_id, p->base.index, p->offer_id);
         pull_detach(p);
@@ -306,6 +310,9 @@ static bool advance(struct pull *p)
     instance_close(g);
     guard_gate_clear(g);
     g->state = GROUP_CATCHUP;
+    if (!IS_ON(h, C6)) {
+        log_put_base(g, RECORD_RESET, &p->base);
+    }
     struct host_job *job = job_new(h, JOB_STAGE_SWITCH, p);
     void *stage = p->stage;
     p->stage = NULL; /* Consumed. */

@@ -308,6 +308,37 @@ bool a_slow_follower_that_answers_needs_no_image(uint64_t off)
     return p.images_opened == 0 && puppet_status(&p).log_first_index <= 12;
 }
 
+/* The store is slow, and has no checkpoint yet: the entries are in the WAL. */
+bool memory_is_trimmed_though_nothing_is_durable(uint64_t off)
+{
+    struct host_options o = {.guards_off = off, .log_entries_max = 16};
+    puppet_open_with(&p, 7, 0, &o);
+    puppet_lead(&p, 2);
+    uint64_t term = puppet_status(&p).role.term;
+    for (unsigned i = 0; i < 100; i++) {
+        must(puppet_propose(&p, "load") == 0);
+        puppet_result(&p, 2, term, 0, puppet_status(&p).last_index);
+    }
+    must(p.applied.index > 100 && puppet_status(&p).base.index == 0);
+    return puppet_status(&p).log_first_index > 50;
+}
+
+/* Two checkpoints end in the other order. The WAL may have let go what the older one would need. */
+bool a_late_checkpoint_moves_no_base_back(uint64_t off)
+{
+    puppet_open(&p, 7, 0, off);
+    puppet_commands(&p, 2, 2, 1, 1, 6, 5, "x");
+    must(p.applied.index == 6);
+    p.base = p.applied;
+    group_set_base(p.group, p.base);
+    puppet_settle(&p);
+    group_set_base(p.group, (struct group_base){3, 2});
+    puppet_settle(&p);
+    bool is_back = puppet_status(&p).base.index != 6;
+    puppet_crash(&p);
+    return !is_back && puppet_restart(&p) == 0 && puppet_status(&p).state == GROUP_ACTIVE;
+}
+
 /* Entry 7 removes node 3, and is cut after a base of index 6 was taken. */
 bool a_base_has_the_configuration_of_its_index(uint64_t off)
 {

@@ -21,8 +21,10 @@ bool entries_of_a_deposed_leader_are_taken_back(uint64_t off);                /*
 bool a_shorter_peer_is_repaired(uint64_t off);                                /* G14 */
 bool late_entries_from_the_beginning_are_harmless(uint64_t off);              /* G15 */
 bool late_entries_that_begin_below_the_trimmed_log_are_taken(uint64_t off);   /* G15 */
+bool memory_is_trimmed_though_nothing_is_durable(uint64_t off);               /* T1 */
 bool a_slow_follower_that_answers_needs_no_image(uint64_t off);               /* T2 */
 bool a_base_has_the_configuration_of_its_index(uint64_t off);                 /* T4 */
+bool a_late_checkpoint_moves_no_base_back(uint64_t off);                      /* T6 */
 
 /* guard_vote.c: terms, votes, campaigns. */
 bool a_vote_is_durable_before_it_leaves(uint64_t off);                    /* FENCE */
@@ -57,8 +59,14 @@ bool who_is_handed_the_leadership_has_everything(uint64_t off);              /* 
 bool entry_1_is_the_same_in_whatever_order_members_are_named(uint64_t off);  /* M12 */
 
 /* guard_image.c: catch-up. */
+bool an_offer_names_the_state_of_its_image(uint64_t off);             /* T3 */
+bool an_image_reaches_to_the_log_in_memory(uint64_t off);             /* C1 */
 bool a_failed_catch_up_is_offered_again_soon(uint64_t off);           /* C2 */
 bool an_image_never_replaces_a_log_that_contains_it(uint64_t off);    /* C3 */
+bool a_replica_that_fetches_an_image_votes(uint64_t off);             /* C4 */
+bool what_came_while_the_image_did_is_kept(uint64_t off);             /* C5 */
+bool a_crash_in_front_of_a_switch_costs_nothing(uint64_t off);        /* C6 */
+bool who_has_an_image_tells_its_leader(uint64_t off);                 /* C7 */
 bool an_abandoned_pull_makes_room_for_the_next(uint64_t off);         /* C8 */
 bool a_new_leaders_image_replaces_the_old_ones_at_once(uint64_t off); /* C8 */
 bool a_crash_in_the_middle_of_a_switch_is_healed(uint64_t off);       /* T5 */

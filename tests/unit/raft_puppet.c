@@ -134,14 +134,32 @@ static struct group_base fsm_base(void *ctx)
     return ((struct puppet *)ctx)->base;
 }
 
+static void image_opened(struct puppet *p, struct host_job *job)
+{
+    struct group_part part = {8, crc32c(0, "12345678", 8)};
+    host_image_opened(job, 0, p, p->base, &part, 1);
+}
+
+/* What is durable, if it will do. */
 static void fsm_image_open(void *ctx, uint64_t index_min, struct host_job *job)
 {
     struct puppet *p = ctx;
-    struct group_part part = {8, crc32c(0, "12345678", 8)};
-    (void)index_min;
-    p->base = p->applied;
     p->images_opened++;
-    host_image_opened(job, 0, p, p->base, &part, 1);
+    if (p->is_image_held) {
+        p->image_job = job;
+        return;
+    }
+    p->base = p->base.index < index_min ? p->applied : p->base;
+    image_opened(p, job);
+}
+
+void puppet_open_image(struct puppet *p)
+{
+    struct host_job *job = p->image_job;
+    p->image_job = NULL;
+    p->base = p->applied;
+    image_opened(p, job);
+    puppet_settle(p);
 }
 
 static void fsm_image_read(void *ctx, void *image, uint32_t part, uint64_t off, uint8_t *buf,
@@ -192,9 +210,11 @@ static void fsm_stage_verify(void *ctx, void *stage, struct host_job *job)
 static void fsm_stage_switch(void *ctx, void *stage, struct host_job *job)
 {
     struct puppet *p = ctx;
-    p->base = p->applied = *(struct group_base *)stage;
+    if (!p->is_switch_late) {
+        p->base = p->applied = *(struct group_base *)stage;
+        p->switched++;
+    }
     free(stage);
-    p->switched++;
     if (p->is_stage_held) {
         p->stage_job = job;
         return;
@@ -325,7 +345,7 @@ void puppet_crash(struct puppet *p)
     wal_close(p->wal);
     sim_disk_crash_all(p->disk, false);
     p->group = NULL;
-    p->stage_job = NULL;
+    p->stage_job = p->image_job = NULL;
     puppet_forget(p);
     p->applied = p->base;
 }

@@ -48,7 +48,10 @@ struct puppet {
     bool is_late;           /* Each turn delivers one entry. */
     bool is_room_none;      /* The connections take nothing; what is sent stays queued. */
     bool is_stage_held;     /* The switch to an image stays pending, see stage_job. */
+    bool is_switch_late;    /* Nor has the store switched. */
     struct host_job *stage_job;
+    bool is_image_held; /* Opening an image stays pending, see image_job. */
+    struct host_job *image_job;
     bool is_created;
     bool has_known; /* From the next restart on group_set_known_members() is waited for. */
     uint64_t to;    /* Whom the puppets mean, 0: the replica of the node. */
@@ -137,6 +140,8 @@ void puppet_table(struct puppet *p, unsigned from, uint64_t term, uint64_t last_
 /* An image of @index with the first configuration, in one part of 8 bytes. */
 void puppet_offer(struct puppet *p, unsigned from, uint64_t term, uint64_t offer, uint64_t index,
                   uint64_t index_term);
+/* End image_job: what is applied by now is the image. */
+void puppet_open_image(struct puppet *p);
 /* Answer the PULLs for that image, until the node asks no more. */
 void puppet_serve(struct puppet *p, unsigned from, uint64_t offer);
 /* Any item, without settling. */
