@@ -86,6 +86,9 @@ static void tell_target(struct sim_replica *r)
 static bool may_destroy(const struct sim_replica *r, uint64_t gone_at)
 {
     struct group_status s;
+    if (r->node->run->options->planted == SIM_PLANTED_DESTROY_AT_CALL) {
+        return true; /* M9 left out. */
+    }
     if (gone_at == 0 || r->g == NULL) {
         return gone_at != 0;
     }
@@ -188,11 +191,14 @@ static void lost_event(void *arg, uint64_t raft_id, uint64_t unused)
     if (!is_wanted(m, raft_id)) {
         return;
     }
+    bool is_again = run->options->planted == SIM_PLANTED_SAME_ID; /* M6 left out. */
     for (unsigned i = 0; i < m->count; i++) {
         if (m->want[i].raft_id == raft_id) {
-            m->want[i].raft_id = m->living[r->node->number] = new_id(m, r->node->number);
+            m->living[r->node->number] = is_again ? raft_id : new_id(m, r->node->number);
+            m->want[i].raft_id = m->living[r->node->number];
         }
     }
+    r->lost_id = is_again ? 0 : r->lost_id;
     m->version++;
     m->since_us = run->clock.now_us;
     news_to_all(run, r->group);

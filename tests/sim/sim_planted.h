@@ -1,7 +1,7 @@
 /* Bugs planted on purpose: the check of the checks. Each is one that some system was found to have
- * (docs/reliability.md), and each must be caught by the oracles named with it. They live in what
- * the simulator puts around the code under test, its disk writer, its tap of the records, its
- * clients: production code has no switch for them. */
+ * (docs/reliability.md), or leaves out what raft/ expects of its embedder, and each must be caught
+ * by the oracles named with it. They live in what the simulator puts around the code under test,
+ * its disk writer, its tap of the records, its clients: production code has no switch for them. */
 #ifndef TESTS_SIM_PLANTED_H
 #define TESTS_SIM_PLANTED_H
 #include "tests/sim/sim_plan.h"
@@ -14,7 +14,9 @@
     X(VOTE_NOT_KEPT, "vote-not-kept", SIM_CHAOS, "VOTE LEADERS RECOVERY")                          \
     X(CAS_AT_LEADER, "cas-at-leader", SIM_CHAOS, "CAS")                                            \
     X(DEDUP_AT_LEADER, "dedup-at-leader", SIM_CHAOS, "TWICE")                                      \
-    X(STANDBY_COUNTS, "standby-counts", SIM_MEMBERS, "COMMIT COMPLETE")
+    X(STANDBY_COUNTS, "standby-counts", SIM_MEMBERS, "COMMIT COMPLETE")                            \
+    X(DESTROY_AT_CALL, "destroy-at-call", SIM_MEMBERS, "SERVE LEVEL COMMIT COMPLETE")              \
+    X(SAME_ID, "same-id", SIM_MEMBERS, "COMMIT COMPLETE VOTE LEADERS DIVERGED")
 
 enum sim_planted {
     SIM_PLANTED_NONE,
