@@ -163,18 +163,6 @@ struct pending_entry *consumer_pending(const struct consumer *c, uint64_t seq)
     return pending_find(&c->pending, seq);
 }
 
-bool consumer_needs(const struct consumer *c, uint64_t seq)
-{
-    if (c->config.ack_policy != ACK_EXPLICIT) {
-        return seq > c->floor.stream_seq;
-    }
-    if (seq > c->delivered.stream_seq || pending_find(&c->pending, seq) != NULL) {
-        return true;
-    }
-    size_t i = lower_bound(c->exhausted, c->exhausted_count, seq);
-    return i < c->exhausted_count && c->exhausted[i] == seq;
-}
-
 void consumer_get_info(struct consumer *c, const struct msg_index *x,
                        struct consumer_info *ret_info)
 {

@@ -143,8 +143,6 @@ uint64_t consumer_seek(struct consumer *c, const struct msg_index *x, uint64_t a
 uint64_t consumer_count_above(struct consumer *c, const struct msg_index *x, uint64_t after);
 /* NULL: @seq is not pending. */
 struct pending_entry *consumer_pending(const struct consumer *c, uint64_t seq);
-/* On interest and work-queue streams: is @seq still needed? */
-bool consumer_needs(const struct consumer *c, uint64_t seq);
 
 /* Private to consumer*.c, shown for the tests. A new consumer as if CONSUMER_SET were applied at
  * @now_ns on a stream whose last sequence is @last_seq. Takes over @config. */

@@ -81,12 +81,6 @@ void consumer_config_close(struct consumer_config *c)
     fields_close(consumer_config_fields, consumer_config_fields_count, c);
 }
 
-void consumer_config_copy(struct consumer_config *to, const struct consumer_config *from)
-{
-    *to = *from;
-    fields_dup(consumer_config_fields, consumer_config_fields_count, to);
-}
-
 bool consumer_config_eq(const struct consumer_config *a, const struct consumer_config *b)
 {
     return fields_eq(consumer_config_fields, consumer_config_fields_count, a, b);

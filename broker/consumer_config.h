@@ -55,7 +55,6 @@ struct consumer_config {
 /* Everything at the defaults of an empty request. */
 void consumer_config_init(struct consumer_config *c);
 void consumer_config_close(struct consumer_config *c);
-void consumer_config_copy(struct consumer_config *to, const struct consumer_config *from);
 bool consumer_config_eq(const struct consumer_config *a, const struct consumer_config *b);
 
 /* Append the canonical JSON: what CONSUMER_SET ops, checkpoints and API replies carry. */

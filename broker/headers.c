@@ -92,50 +92,6 @@ bool headers_is_valid(struct slice block)
     return false;
 }
 
-bool headers_status(struct slice block, int *ret_status, struct slice *ret_description)
-{
-    struct slice line;
-    if (!next_line(&block, &line) || !is_first_line(line) || line.len < 12) {
-        return false;
-    }
-    int status = 0;
-    for (size_t i = 9; i < 12; i++) {
-        if (line.ptr[i] < '0' || line.ptr[i] > '9') {
-            return false;
-        }
-        status = status * 10 + (line.ptr[i] - '0');
-    }
-    if (line.len > 12 && line.ptr[12] != ' ') {
-        return false;
-    }
-    *ret_status = status;
-    *ret_description = line.len > 13 ? slice_from(line, 13) : SLICE_EMPTY;
-    return true;
-}
-
-void headers_strip_status(struct buf *out, struct slice block)
-{
-    struct slice line;
-    struct slice rest = block;
-    if (!next_line(&rest, &line) || !is_first_line(line)) {
-        buf_append_slice(out, block);
-        return;
-    }
-    buf_append_str(out, HEADERS_LINE);
-    buf_append_slice(out, rest);
-}
-
-void headers_write_status(struct buf *out, int status, const char *description)
-{
-    assert(status >= 100);
-    assert(status <= 999);
-    if (description[0] == '\0') {
-        buf_printf(out, "NATS/1.0 %d\r\n\r\n", status);
-    } else {
-        buf_printf(out, "NATS/1.0 %d %s\r\n\r\n", status, description);
-    }
-}
-
 void headers_begin(struct buf *out)
 {
     buf_append_str(out, HEADERS_LINE);
@@ -147,11 +103,6 @@ void headers_add(struct buf *out, const char *name, struct slice value)
     buf_append_str(out, ": ");
     buf_append_slice(out, value);
     buf_append_str(out, "\r\n");
-}
-
-void headers_add_u64(struct buf *out, const char *name, uint64_t value)
-{
-    buf_printf(out, "%s: %llu\r\n", name, (unsigned long long)value);
 }
 
 void headers_end(struct buf *out)
@@ -167,33 +118,5 @@ void headers_append(struct buf *out, struct slice block, const char *name, struc
         headers_begin(out);
     }
     headers_add(out, name, value);
-    headers_end(out);
-}
-
-void headers_remove(struct buf *out, struct slice block, struct slice prefix, bool is_exact)
-{
-    size_t begin = out->len;
-    struct slice first;
-    struct slice rest = block;
-    if (!next_line(&rest, &first) || !is_first_line(first)) {
-        return;
-    }
-    buf_append(out, first.ptr, first.len + 2);
-    struct headers_iter it = {rest};
-    struct slice name;
-    struct slice value;
-    bool is_any = false;
-    while (headers_next(&it, &name, &value)) {
-        if (is_exact ? slice_eq(name, prefix) : slice_has_prefix(name, prefix)) {
-            continue;
-        }
-        /* The line as it was, spaces and all. */
-        buf_append(out, name.ptr, (size_t)(value.ptr + value.len - name.ptr) + 2);
-        is_any = true;
-    }
-    if (!is_any) {
-        out->len = begin;
-        return;
-    }
     headers_end(out);
 }

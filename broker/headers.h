@@ -34,23 +34,12 @@ static inline bool headers_find_str(struct slice block, const char *name, struct
  * the very end. */
 bool headers_is_valid(struct slice block);
 
-/* The status code and description of the first line; false when there is none. */
-bool headers_status(struct slice block, int *ret_status, struct slice *ret_description);
-/* Append @block to @out without the status and description of its first line. */
-void headers_strip_status(struct buf *out, struct slice block);
-/* Append a block of the first line alone: @status 100 to 999, @description "" or short. */
-void headers_write_status(struct buf *out, int status, const char *description);
-
 /* Open a block at the end of @out; add lines; close it. Values must not contain \r or \n. */
 void headers_begin(struct buf *out);
 void headers_add(struct buf *out, const char *name, struct slice value);
-void headers_add_u64(struct buf *out, const char *name, uint64_t value);
 void headers_end(struct buf *out);
 
 /* Append @block to @out with one more line at its end; an empty or malformed @block begins a new
  * one. */
 void headers_append(struct buf *out, struct slice block, const char *name, struct slice value);
-/* Append @block to @out without the lines whose name begins with @prefix (or is equal to it when
- * @is_exact); nothing at all when no line is left. */
-void headers_remove(struct buf *out, struct slice block, struct slice prefix, bool is_exact);
 #endif

@@ -594,61 +594,6 @@ uint32_t interest_group_len(const struct interest_result *result, uint32_t begin
     return end - begin;
 }
 
-static void route_add(struct interest_route *route, struct interest_sub *const *subs,
-                      uint32_t count)
-{
-    if (route->subs_cap - route->subs_count < count) {
-        uint32_t cap = route->subs_cap * 2 + 8;
-        route->subs_cap = cap - route->subs_count < count ? route->subs_count + count : cap;
-        route->subs = xrealloc(route->subs, route->subs_cap * sizeof(*route->subs));
-    }
-    if (count > 0) {
-        memcpy(route->subs + route->subs_count, subs, count * sizeof(*subs));
-    }
-    route->subs_count += count;
-}
-
-static bool is_named(struct slice queue, const struct slice *queues, uint32_t queues_count)
-{
-    for (uint32_t i = 0; i < queues_count; i++) {
-        if (slice_eq(queue, queues[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void interest_route(struct interest *in, struct slice subject, uint64_t random, bool is_local_only,
-                    const struct slice *queues, uint32_t queues_count, struct interest_route *route)
-{
-    const struct interest_result *r = interest_match(in, subject);
-    route->subs_count = 0;
-    for (uint32_t i = 0; i < r->plain_count; i++) {
-        const struct interest_set *s = r->plain[i];
-        route_add(route, s->subs, is_local_only ? s->local_count : s->subs_count);
-    }
-    route->plain_count = route->subs_count;
-    uint32_t len = 0;
-    for (uint32_t i = 0; i < r->queues_count; i += len) {
-        len = interest_group_len(r, i);
-        if (is_local_only && !is_named(r->queues[i]->queue, queues, queues_count)) {
-            continue;
-        }
-        struct interest_sub *sub = interest_pick(r->queues + i, len, random, is_local_only);
-        if (sub != NULL) {
-            route_add(route, &sub, 1);
-        }
-        /* The next group draws another number from the same one (splitmix64's step). */
-        random = (random ^ (random >> 31)) * 0x94d049bb133111ebu + 0x9e3779b97f4a7c15u;
-    }
-}
-
-void interest_route_close(struct interest_route *route)
-{
-    free(route->subs);
-    *route = (struct interest_route){NULL, 0, 0, 0};
-}
-
 /* ---- The whole. ---- */
 
 struct interest *interest_new(const struct interest_options *options)

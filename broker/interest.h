@@ -110,8 +110,7 @@ static inline struct slice interest_queue(const struct interest_sub *sub)
 }
 
 /* The sets that match the literal @subject (wildcard characters in it are ordinary). The result
- * and its sets are valid until the next call of any function of @in but interest_pick: to deliver
- * with callbacks that may subscribe or unsubscribe, use interest_route. */
+ * and its sets are valid until the next call of any function of @in but interest_pick. */
 const struct interest_result *interest_match(struct interest *in, struct slice subject);
 /* Whether anybody at all would get it. */
 bool interest_is_any(struct interest *in, struct slice subject);
@@ -123,24 +122,6 @@ struct interest_sub *interest_pick(struct interest_set *const *sets, uint32_t co
                                    uint64_t random, bool is_local_only);
 /* How many of result->queues from @begin on are one group; 0 at the end. */
 uint32_t interest_group_len(const struct interest_result *result, uint32_t begin);
-
-/* A list of subscriptions that outlives changes of the tree. Embed it, zeroed; reuse it. */
-struct interest_route {
-    struct interest_sub **subs; /* All plain ones, then one per queue group. */
-    uint32_t subs_count;
-    uint32_t plain_count; /* So many of them are plain. */
-    uint32_t subs_cap;    /* Private. */
-};
-/* Fill @route with who gets a message to @subject: every plain subscriber (remote ones too: a peer
- * may be there several times, once a pattern) and a member of each queue group. With
- * @is_local_only remote subscribers are left out and @queues (@queues_count names) restricts the
- * groups: that is how a message from a peer, which names the groups it chose this node for, is
- * delivered. A caller that frees subscriptions while it walks the route must keep them until it is
- * done. */
-void interest_route(struct interest *in, struct slice subject, uint64_t random, bool is_local_only,
-                    const struct slice *queues, uint32_t queues_count,
-                    struct interest_route *route);
-void interest_route_close(struct interest_route *route);
 
 /* Call @cb for each (pattern, queue) with local subscribers, in the order they appeared: what a new
  * peer is told. @cb must not change the tree. */

@@ -88,7 +88,6 @@ enum protocol_error {
 
 /* The text for protocol_write_err; "" when the connection closes without one. */
 const char *protocol_error_text(enum protocol_error e);
-bool protocol_error_closes(enum protocol_error e);
 /* The closed reason as connz shows it; "" when the error does not close. */
 const char *protocol_error_reason(enum protocol_error e);
 
@@ -156,10 +155,6 @@ void protocol_write_msg_line(struct buf *out, struct slice subject, struct slice
 /* A whole message: HMSG when @header is not empty, else MSG. */
 void protocol_write_msg(struct buf *out, struct slice subject, struct slice sid, struct slice reply,
                         struct slice header, struct slice payload);
-/* An HMSG without payload whose header block is a bare status: `NATS/1.0 404 No Messages`.
- * @description may be empty. */
-void protocol_write_status(struct buf *out, struct slice subject, struct slice sid, int status,
-                           const char *description);
 /* The answer to a request that nobody receives: to @reply, about @subject. */
 void protocol_write_no_responders(struct buf *out, struct slice reply, struct slice sid,
                                   struct slice subject);

@@ -28,11 +28,6 @@ const char *protocol_error_text(enum protocol_error e)
     return error_entry(e)->text;
 }
 
-bool protocol_error_closes(enum protocol_error e)
-{
-    return error_entry(e)->closes;
-}
-
 const char *protocol_error_reason(enum protocol_error e)
 {
     return error_entry(e)->closes ? error_entry(e)->reason : "";
@@ -125,15 +120,6 @@ void protocol_write_msg(struct buf *out, struct slice subject, struct slice sid,
     at[0] = '\r';
     at[1] = '\n';
     out->len += header.len + payload.len + 2;
-}
-
-void protocol_write_status(struct buf *out, struct slice subject, struct slice sid, int status,
-                           const char *description)
-{
-    struct buf block = BUF_EMPTY;
-    headers_write_status(&block, status, description);
-    protocol_write_msg(out, subject, sid, SLICE_EMPTY, buf_slice(&block), SLICE_EMPTY);
-    buf_close(&block);
 }
 
 void protocol_write_no_responders(struct buf *out, struct slice reply, struct slice sid,

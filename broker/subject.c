@@ -174,18 +174,3 @@ bool subject_name_is_valid(struct slice name)
     }
     return true;
 }
-
-bool subject_group_is_valid(struct slice name)
-{
-    if (name.len == 0 || name.len > 16) {
-        return false;
-    }
-    for (size_t i = 0; i < name.len; i++) {
-        uint8_t c = name.ptr[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-              c == '/' || c == '_' || c == '=' || c == '-')) {
-            return false;
-        }
-    }
-    return true;
-}

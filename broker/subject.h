@@ -71,6 +71,4 @@ bool subject_is_word(struct slice s);
 /* A stream, consumer or durable name: 1 to 255 bytes, none of space TAB CR LF FF . * > / \ and no
  * control byte below 0x20 at all. */
 bool subject_name_is_valid(struct slice name);
-/* A priority group: 1 to 16 of a-z A-Z 0-9 / _ = - */
-bool subject_group_is_valid(struct slice name);
 #endif

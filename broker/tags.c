@@ -94,15 +94,6 @@ bool tags_eq(const struct tag_list *a, const struct tag_list *b)
     return is_equal;
 }
 
-void tags_copy(struct tag_list *to, const struct tag_list *from)
-{
-    *to = (struct tag_list){NULL, from->count};
-    to->items = from->count == 0 ? NULL : xcalloc(from->count, sizeof *to->items);
-    for (size_t i = 0; i < from->count; i++) {
-        to->items[i] = xstrndup(from->items[i], strlen(from->items[i]));
-    }
-}
-
 void tags_close(struct tag_list *list)
 {
     for (size_t i = 0; i < list->count; i++) {

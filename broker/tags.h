@@ -24,7 +24,5 @@ bool tags_have(const struct tag_list *list, struct slice tag);
 /* The first that begins with @prefix; NULL: none does. */
 const char *tags_with_prefix(const struct tag_list *list, const char *prefix);
 bool tags_eq(const struct tag_list *a, const struct tag_list *b);
-/* @to is overwritten, not closed. */
-void tags_copy(struct tag_list *to, const struct tag_list *from);
 void tags_close(struct tag_list *list);
 #endif

@@ -30,7 +30,6 @@ struct http *http_new(struct node_context *ctx);
 void http_free(struct http *h);
 int http_listen(struct http *h); /* 0 or ERR_IO, with errno. */
 void http_stop(struct http *h);
-bool http_is_listening(const struct http *h);
 
 /* Serve @path (a literal that lives as long). Counted in /varz http_req_stats. @title, if not NULL,
  * shows it on the index page. The last registration of a path wins. */

@@ -22,9 +22,4 @@ bool js_is_quiet(const struct js *js);
 /* Write what is gathered, to the log; blocks until the disk has it. No callback follows. */
 void js_stop(struct js *js);
 void js_free(struct js *js); /* NULL is fine. */
-
-/* Why JetStream is not healthy, in the words of /healthz; NULL when it is. Valid until the next
- * turn.
- * @only_meta: leave the streams out. */
-const char *js_health(struct js *js, bool only_meta);
 #endif

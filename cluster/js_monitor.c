@@ -333,16 +333,6 @@ static const char *stream_health(struct js *js, struct js_stream *st)
     return js->health_text;
 }
 
-const char *js_health(struct js *js, bool only_meta)
-{
-    const char *why = meta_health(js);
-    for (struct js_stream *st = js->streams; why == NULL && st != NULL && !only_meta;
-         st = st->hh.next) {
-        why = stream_health(js, st);
-    }
-    return why;
-}
-
 /* The asset that was asked for, found or not; true: the question is answered. */
 static bool check_named(struct js *js, struct monitor_health *h)
 {

@@ -145,7 +145,6 @@ typedef bool (*peers_each_cb)(void *ctx, const struct peers_info *info);
 void peers_each(struct peers *p, peers_each_cb cb, void *ctx);
 /* False when it was never seen. The strings belong to the peers and hold until the next turn. */
 bool peers_get(const struct peers *p, uint64_t node_id, struct peers_info *ret_info);
-uint32_t peers_up_count(const struct peers *p);
 /* A configured route whose node was reached at least once, or the reason why not (valid until the
  * next turn); for the birth of a cluster. */
 struct peers_route {

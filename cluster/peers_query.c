@@ -34,16 +34,6 @@ bool peers_get(const struct peers *p, uint64_t node_id, struct peers_info *ret_i
     return true;
 }
 
-uint32_t peers_up_count(const struct peers *p)
-{
-    uint32_t count = 0;
-    const struct peer *peer;
-    for (peer = p->table; peer != NULL; peer = peer->hh.next) {
-        count += peer->info.is_up;
-    }
-    return count;
-}
-
 void peers_each_route(struct peers *p, peers_route_cb cb, void *ctx)
 {
     LIST_FOR(it, &p->routes)

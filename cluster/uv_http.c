@@ -635,8 +635,3 @@ void http_stop(struct http *h)
         conn_close(container_of(it, struct http_conn, link));
     }
 }
-
-bool http_is_listening(const struct http *h)
-{
-    return h->is_listening;
-}

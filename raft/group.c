@@ -636,11 +636,6 @@ struct group_role group_role(const struct raft_group *g)
     return role;
 }
 
-uint64_t group_gid(const struct raft_group *g)
-{
-    return g->gid;
-}
-
 uint64_t group_term_at(const struct raft_group *g, uint64_t index)
 {
     return g->r == NULL ? 0 : compat_term_at(g->r, index);

@@ -483,7 +483,6 @@ struct group_status {
 };
 void group_status(const struct raft_group *g, struct group_status *ret_status);
 struct group_role group_role(const struct raft_group *g);
-uint64_t group_gid(const struct raft_group *g);
 /* Term and type of an entry in memory, for oracles: 0 if it is not there. */
 uint64_t group_term_at(const struct raft_group *g, uint64_t index);
 

@@ -172,11 +172,6 @@ void checkpoint_drop_group(struct checkpoint *c, uint64_t gid)
     item_append(c, OP_DROP_GROUP, 0, gid, SLICE_EMPTY, SLICE_EMPTY);
 }
 
-void checkpoint_drop_kind(struct checkpoint *c, uint64_t gid, uint8_t kind)
-{
-    item_append(c, OP_DROP_KIND, kind, gid, SLICE_EMPTY, SLICE_EMPTY);
-}
-
 bool body_is_valid(struct slice body, uint32_t items_count)
 {
     struct reader r = reader_of(body);

@@ -128,7 +128,6 @@ void checkpoint_put(struct checkpoint *c, uint64_t gid, uint8_t kind, struct sli
                     struct slice value);
 void checkpoint_del(struct checkpoint *c, uint64_t gid, uint8_t kind, struct slice key);
 void checkpoint_drop_group(struct checkpoint *c, uint64_t gid);
-void checkpoint_drop_kind(struct checkpoint *c, uint64_t gid, uint8_t kind);
 
 /* Ask for a new generation with the next commit. */
 void checkpoint_want_generation(struct checkpoint *c);

@@ -412,12 +412,6 @@ void store_flush_del(struct store_flush *job, struct store_stream *s, struct sli
     checkpoint_del(job->st->checkpoint, s->gid, KIND_ITEM, key);
 }
 
-void store_flush_clear_items(struct store_flush *job, struct store_stream *s)
-{
-    assert(s->in_job);
-    checkpoint_drop_kind(job->st->checkpoint, s->gid, KIND_ITEM);
-}
-
 bool store_flush_is_due(const struct store *st)
 {
     if (st->job != NULL) {

@@ -252,11 +252,6 @@ uint64_t store_stream_gid(const struct store_stream *s)
     return s->gid;
 }
 
-uint64_t store_stream_sid(const struct store_stream *s)
-{
-    return s->sid;
-}
-
 void store_stream_applied(const struct store_stream *s, uint64_t *ret_index, uint64_t *ret_term)
 {
     *ret_index = s->applied_index;

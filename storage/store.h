@@ -119,7 +119,6 @@ void store_stream_delete(struct store_stream *s);
 bool store_is_forgetting(const struct store *st, uint64_t gid);
 
 uint64_t store_stream_gid(const struct store_stream *s);
-uint64_t store_stream_sid(const struct store_stream *s);
 /* Applied index and term of the last durable checkpoint; 0 and 0 before the first. */
 void store_stream_applied(const struct store_stream *s, uint64_t *ret_index, uint64_t *ret_term);
 
@@ -190,12 +189,9 @@ struct store_message {
 /* Put a message at the end of the memory tail. Cannot fail. */
 void store_append(struct store_stream *s, const struct store_message *m);
 
-/* Each returns how many live messages it removed; what is not there is ignored. Messages removed
- * before their flush never reach a block; blocks that die whole are dropped unread. */
-bool store_remove(struct store_stream *s, uint64_t seq);
+/* Returns how many live messages it removed; what is not there is ignored. Messages removed before
+ * their flush never reach a block; blocks that die whole are dropped unread. */
 uint64_t store_remove_range(struct store_stream *s, uint64_t first_seq, uint64_t last_seq);
-/* Everything below @floor. */
-uint64_t store_remove_below(struct store_stream *s, uint64_t floor);
 
 /* ---- Reading ---- */
 
@@ -325,9 +321,6 @@ void store_flush_stream(struct store_flush *job, struct store_stream *s, uint64_
 void store_flush_put(struct store_flush *job, struct store_stream *s, struct slice key,
                      struct slice value);
 void store_flush_del(struct store_flush *job, struct store_stream *s, struct slice key);
-/* Drop all items of the stream from the checkpoint that are not put in this pass; before its first
- * put. */
-void store_flush_clear_items(struct store_flush *job, struct store_stream *s);
 /* Steps 1 to 3 of the ladder, after unlinking what step 5 of earlier passes released. Flusher
  * thread. Returns 0, ERR_IO or ERR_NOSPACE (final; see store_error_path). */
 int store_flush_run(struct store_flush *job);

@@ -266,11 +266,6 @@ static void remove_slot(struct block *b, uint32_t slot)
     count_removed(b, 1, b->live_count == 1 ? b->live_bytes : bytes);
 }
 
-bool store_remove(struct store_stream *s, uint64_t seq)
-{
-    return store_remove_range(s, seq, seq) == 1;
-}
-
 static uint32_t remove_within(struct block *b, uint64_t first_seq, uint64_t last_seq)
 {
     uint32_t from = first_seq <= b->first_seq ? 0 : (uint32_t)(first_seq - b->first_seq);
@@ -308,11 +303,6 @@ uint64_t store_remove_range(struct store_stream *s, uint64_t first_seq, uint64_t
         i += s->head != head ? 1 : 0;
     }
     return removed;
-}
-
-uint64_t store_remove_below(struct store_stream *s, uint64_t floor)
-{
-    return floor == 0 ? 0 : store_remove_range(s, 0, floor - 1);
 }
 
 /* ---- Reading ---- */

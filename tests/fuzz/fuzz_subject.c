@@ -15,7 +15,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     subject_is_literal(a);
     subject_has_wildcard(b);
     subject_name_is_valid(a);
-    subject_group_is_valid(b);
     struct interest_options options = {.seed = 7, .cache_max = 16};
     struct interest *in = interest_new(&options);
     struct interest_sub sub = {.kind = INTEREST_LOCAL};

@@ -16,14 +16,29 @@ static struct interest *make(uint32_t cache_max)
     return interest_new(&options);
 }
 
-static uint32_t total(const struct interest_result *r)
+static uint32_t plain_of(const struct interest_result *r)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < r->plain_count; i++) {
         n += r->plain[i]->subs_count;
     }
+    return n;
+}
+
+static uint32_t total(const struct interest_result *r)
+{
+    uint32_t n = plain_of(r);
     for (uint32_t i = 0; i < r->queues_count; i++) {
         n += r->queues[i]->subs_count;
+    }
+    return n;
+}
+
+static uint32_t groups_of(const struct interest_result *r)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < r->queues_count; i += interest_group_len(r, i)) {
+        n++;
     }
     return n;
 }
@@ -62,21 +77,22 @@ Test(interest, one_queue_name_is_one_group_even_from_two_patterns)
     cr_assert_eq(interest_insert(in, &a, S("foo.*"), S("q")), 0);
     cr_assert_eq(interest_insert(in, &b, S("foo.>"), S("r")), 0);
     cr_assert_eq(interest_insert(in, &c, S("foo.bar"), S("q")), 0);
-    struct interest_route route = {NULL, 0, 0, 0};
+    const struct interest_result *r = interest_match(in, S("foo.bar"));
+    cr_assert_eq(r->plain_count, 0);
+    cr_assert_eq(groups_of(r), 2);
     bool has_a = false;
     bool has_c = false;
-    for (uint64_t random = 0; random < 10; random++) {
-        interest_route(in, S("foo.bar"), random, false, NULL, 0, &route);
-        cr_assert_eq(route.subs_count, 2);
-        cr_assert_eq(route.plain_count, 0);
-        for (uint32_t i = 0; i < 2; i++) {
-            has_a = has_a || route.subs[i] == &a;
-            has_c = has_c || route.subs[i] == &c;
+    uint32_t len = 0;
+    for (uint32_t i = 0; i < r->queues_count; i += len) {
+        len = interest_group_len(r, i);
+        for (uint64_t random = 0; random < 10; random++) {
+            const struct interest_sub *picked = interest_pick(r->queues + i, len, random, false);
+            has_a = has_a || picked == &a;
+            has_c = has_c || picked == &c;
+            cr_assert_eq(picked == &b, len == 1);
         }
-        cr_assert(route.subs[0] == &b || route.subs[1] == &b);
     }
     cr_expect(has_a && has_c, "either is picked");
-    interest_route_close(&route);
     interest_free(in);
 }
 
@@ -102,26 +118,6 @@ Test(interest, a_group_prefers_local_members_and_weighs_remote_ones)
     for (uint64_t random = 0; random < 20; random++) {
         cr_expect_eq(interest_pick(r->queues, 1, random, false), &near);
     }
-    interest_free(in);
-}
-
-Test(interest, a_message_from_a_peer_goes_to_locals_and_to_the_groups_it_names)
-{
-    struct interest *in = make(64);
-    struct interest_sub near[4];
-    struct interest_sub far = {.kind = INTEREST_REMOTE, .weight = 9};
-    memset(near, 0, sizeof near);
-    interest_insert(in, &near[0], S("x"), SLICE_EMPTY);
-    interest_insert(in, &near[1], S("x"), S("q1"));
-    interest_insert(in, &near[2], S("x"), S("q2"));
-    interest_insert(in, &far, S("x"), SLICE_EMPTY);
-    struct slice queues[] = {S("q2"), S("absent")};
-    struct interest_route route = {NULL, 0, 0, 0};
-    interest_route(in, S("x"), 7, true, queues, 2, &route);
-    cr_assert_eq(route.subs_count, 2);
-    cr_expect_eq(route.subs[0], &near[0]);
-    cr_expect_eq(route.subs[1], &near[2]);
-    interest_route_close(&route);
     interest_free(in);
 }
 
@@ -293,12 +289,10 @@ Test(interest, agrees_with_a_plain_list_over_random_changes)
                     has_r = has_r || queues[k][0] == 'r';
                 }
             }
-            cr_assert_eq(total(interest_match(in, S(subject))), all, "step %d %s", step, subject);
-            struct interest_route route = {NULL, 0, 0, 0};
-            interest_route(in, S(subject), r, false, NULL, 0, &route);
-            cr_assert_eq(route.plain_count, plain);
-            cr_assert_eq(route.subs_count, plain + has_q + has_r, "step %d %s", step, subject);
-            interest_route_close(&route);
+            const struct interest_result *found = interest_match(in, S(subject));
+            cr_assert_eq(total(found), all, "step %d %s", step, subject);
+            cr_assert_eq(plain_of(found), plain);
+            cr_assert_eq(groups_of(found), (uint32_t)has_q + has_r, "step %d %s", step, subject);
             if (step % 1000 == 0) {
                 interest_check(in);
             }
