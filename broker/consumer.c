@@ -194,19 +194,47 @@ static int64_t wait_ns(const struct consumer *c, uint32_t count)
     return c->config.backoff_ns[k < c->config.backoff_count ? k : c->config.backoff_count - 1];
 }
 
+/* When a deadline ends, and whether that is known. */
+struct deadline {
+    int64_t ns;
+    bool is_unsure;
+};
+
+static const struct deadline NO_DEADLINE = {0, false};
+
+static struct deadline deadline_after(const struct stream_now *now, int64_t ns)
+{
+    return (struct deadline){time_after(time_after(now->ns, ns), now->shift_ns), now->is_unsure};
+}
+
 /* The one way to change an entry. */
 static void set_entry(struct consumer *c, struct pending_entry *entry, uint32_t count,
-                      enum pending_state state, int64_t deadline_ns)
+                      enum pending_state state, struct deadline deadline)
 {
     pending_begin(&c->pending, entry);
     c->redelivered -= entry->count > 1;
     c->redelivered += count > 1;
+    c->unsure -= entry->is_unsure;
+    c->unsure += deadline.is_unsure;
     entry->count = count & 0x3fffffffu;
     entry->state = state;
-    entry->deadline_ns = deadline_ns;
+    entry->deadline_ns = deadline.ns;
+    entry->is_unsure = deadline.is_unsure;
     pending_end(&c->pending, entry);
-    if (state == PENDING_WAITING && deadline_ns < c->due_ns) {
-        c->due_ns = deadline_ns;
+    if (state == PENDING_WAITING && deadline.ns < c->due_ns) {
+        c->due_ns = deadline.ns;
+    }
+}
+
+void consumer_time_sure(struct consumer *c, int64_t shift_ns)
+{
+    for (size_t i = c->pending.head; i < c->pending.tail && c->unsure > 0; i++) {
+        struct pending_entry *entry = &c->pending.entries[i];
+        if (entry->state == PENDING_WAITING && entry->is_unsure) {
+            struct deadline d = {time_after(entry->deadline_ns, shift_ns), false};
+            set_entry(c, entry, entry->count, PENDING_WAITING, d);
+            c->is_dirty = true;
+        }
     }
 }
 
@@ -216,6 +244,7 @@ static void kill_entry(struct consumer *c, struct pending_entry *entry)
         ring_remove(&c->queue, entry->seq);
     }
     c->redelivered -= entry->count > 1;
+    c->unsure -= entry->is_unsure;
     pending_kill(&c->pending, entry);
 }
 
@@ -279,7 +308,7 @@ static bool requeue(struct consumer *c, struct pending_entry *entry, struct stre
         kill_entry(c, entry);
         return true;
     }
-    set_entry(c, entry, entry->count, PENDING_QUEUED, 0);
+    set_entry(c, entry, entry->count, PENDING_QUEUED, NO_DEADLINE);
     ring_push(&c->queue, entry->seq);
     return false;
 }
@@ -331,7 +360,7 @@ static void emit_skipped(struct stream_effects *e, const struct consumer *c,
     d->pending_count = count;
 }
 
-static void deliver(struct consumer *c, const struct msg_index *x, int64_t now_ns,
+static void deliver(struct consumer *c, const struct msg_index *x, const struct stream_now *now,
                     const struct progress_item *item, struct stream_effects *e)
 {
     bool is_first = (item->delay_ns & 1) != 0;
@@ -376,7 +405,7 @@ static void deliver(struct consumer *c, const struct msg_index *x, int64_t now_n
         }
         entry->planned = 0;
         uint32_t count = entry->count + 1;
-        set_entry(c, entry, count, PENDING_WAITING, time_after(now_ns, wait_ns(c, count)));
+        set_entry(c, entry, count, PENDING_WAITING, deadline_after(now, wait_ns(c, count)));
         c->delivered.consumer_seq++;
 
         struct effect_deliver *d = effects_deliver(e);
@@ -390,7 +419,7 @@ static void deliver(struct consumer *c, const struct msg_index *x, int64_t now_n
         d->pending_count = pending_count;
         d->token = (uint64_t)item->delay_ns;
     }
-    c->delivered_ns = now_ns;
+    c->delivered_ns = now->ns;
     drop_lasts_if_done(c);
 }
 
@@ -447,7 +476,7 @@ static void ack(struct consumer *c, uint64_t seq, uint64_t count, int64_t now_ns
     }
 }
 
-static void nak(struct consumer *c, struct pending_entry *entry, int64_t now_ns,
+static void nak(struct consumer *c, struct pending_entry *entry, const struct stream_now *now,
                 const struct progress_item *item, struct stream_effects *e)
 {
     emit(e, ADVISORY_NAK, c, entry, SLICE_EMPTY);
@@ -455,7 +484,7 @@ static void nak(struct consumer *c, struct pending_entry *entry, int64_t now_ns,
         return;
     }
     if (item->delay_ns > 0) {
-        set_entry(c, entry, entry->count, PENDING_WAITING, time_after(now_ns, item->delay_ns));
+        set_entry(c, entry, entry->count, PENDING_WAITING, deadline_after(now, item->delay_ns));
         return;
     }
     uint64_t consumer_seq = entry->consumer_seq;
@@ -477,17 +506,17 @@ static void set_position(struct consumer *c, const struct msg_index *x, int64_t 
     c->pending_count = c->has_rank ? 0 : consumer_count_above(c, x, item->seq);
 }
 
-void consumer_apply(struct consumer *c, const struct msg_index *x, int64_t now_ns,
+void consumer_apply(struct consumer *c, const struct msg_index *x, const struct stream_now *now,
                     const struct progress_item *item, struct stream_effects *e)
 {
     struct pending_entry *entry = pending_find(&c->pending, item->seq);
     c->is_dirty = true;
     switch ((enum progress_kind)item->kind) {
     case PROGRESS_DELIVER:
-        deliver(c, x, now_ns, item, e);
+        deliver(c, x, now, item, e);
         break;
     case PROGRESS_ACK:
-        ack(c, item->seq, item->count, now_ns);
+        ack(c, item->seq, item->count, now->ns);
         break;
     case PROGRESS_CONFIRM:
         if (item->seq <= c->delivered.stream_seq && c->config.ack_policy != ACK_NONE) {
@@ -501,29 +530,29 @@ void consumer_apply(struct consumer *c, const struct msg_index *x, int64_t now_n
         break;
     case PROGRESS_NAK:
         if (entry != NULL) {
-            nak(c, entry, now_ns, item, e);
+            nak(c, entry, now, item, e);
         }
         break;
     case PROGRESS_WPI:
         if (entry != NULL && entry->state == PENDING_WAITING) {
             set_entry(c, entry, entry->count, PENDING_WAITING,
-                      time_after(now_ns, wait_ns(c, entry->count)));
+                      deadline_after(now, wait_ns(c, entry->count)));
         }
         break;
     case PROGRESS_TERM:
         if (entry != NULL) {
             emit(e, ADVISORY_TERMINATED, c, entry, item->text);
         }
-        ack(c, item->seq, 1, now_ns);
+        ack(c, item->seq, 1, now->ns);
         break;
     case PROGRESS_RETURN:
         if (entry != NULL && entry->state == PENDING_WAITING && entry->count > 0) {
-            set_entry(c, entry, entry->count - 1u, PENDING_QUEUED, 0);
+            set_entry(c, entry, entry->count - 1u, PENDING_QUEUED, NO_DEADLINE);
             ring_push(&c->queue, entry->seq);
         }
         break;
     case PROGRESS_POSITION:
-        set_position(c, x, now_ns, item);
+        set_position(c, x, now->ns, item);
         break;
     }
 }

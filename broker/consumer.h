@@ -53,8 +53,9 @@ struct pending_entry {
     int64_t deadline_ns;   /* Log time; 0 while queued. */
     uint32_t count : 30;   /* Deliveries so far. */
     uint32_t state : 2;
-    uint32_t
-        planned; /* The planner's mark: redelivery under way. Not state: never hashed or saved. */
+    /* The planner's mark: redelivery under way. Not state: never hashed or saved. */
+    uint32_t planned : 1;
+    uint32_t is_unsure : 1; /* The deadline began with an unsure stamp (stream_shift.h). */
 };
 
 /* A deque in stream order, which is also the order of first delivery; what is gone in the middle is
@@ -94,6 +95,7 @@ struct consumer {
 
     struct stream_filter filter; /* A cache. Private from here on. */
     uint64_t redelivered;        /* Pending entries delivered more than once. */
+    uint64_t unsure;             /* Those whose deadlines are. */
     int64_t due_ns;              /* No deadline is before it. */
     bool is_dirty;
     uint64_t
@@ -149,8 +151,9 @@ struct pending_entry *consumer_pending(const struct consumer *c, uint64_t seq);
 struct consumer *consumer_new(uint64_t id, struct consumer_config *config,
                               const struct msg_index *x, uint64_t last_seq, int64_t now_ns);
 void consumer_free(struct consumer *c);
-void consumer_apply(struct consumer *c, const struct msg_index *x, int64_t now_ns,
+void consumer_apply(struct consumer *c, const struct msg_index *x, const struct stream_now *now,
                     const struct progress_item *item, struct stream_effects *e);
+void consumer_time_sure(struct consumer *c, int64_t shift_ns);
 void consumer_expire(struct consumer *c, int64_t now_ns, struct stream_effects *e);
 int64_t consumer_next_due(const struct consumer *c);
 void consumer_stored(struct consumer *c, const struct msg_index *x, uint64_t seq,

@@ -171,10 +171,10 @@ static void ops_progress(struct consumers *cs, struct op_progress *op, struct st
     if (c == NULL) {
         return; /* Deleted since it was proposed. */
     }
-    int64_t now_ns = stream_time_ns(cs->stream);
+    struct stream_now now = stream_now(cs->stream);
     struct progress_item item;
     while (entry_next_item(op, &item)) {
-        consumer_apply(c, cs->index, now_ns, &item, e);
+        consumer_apply(c, cs->index, &now, &item, e);
     }
 }
 
@@ -281,6 +281,13 @@ static void ops_removing(struct consumers *cs, uint64_t first_seq, uint64_t last
 static void ops_config_changed(struct consumers *cs)
 {
     (void)cs;
+}
+
+static void ops_time_sure(struct consumers *cs, int64_t shift_ns)
+{
+    for (size_t i = 0; i < cs->count; i++) {
+        consumer_time_sure(cs->items[i], shift_ns);
+    }
 }
 
 static void ops_clock(struct consumers *cs, struct stream_effects *e)
@@ -390,6 +397,7 @@ const struct stream_consumer_ops consumer_ops = {
     .removing = ops_removing,
     .config_changed = ops_config_changed,
     .clock = ops_clock,
+    .time_sure = ops_time_sure,
     .next_due = ops_next_due,
     .hash = ops_hash,
     .count = ops_count,

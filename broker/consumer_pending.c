@@ -19,7 +19,8 @@ uint64_t pending_entry_hash(const struct pending_entry *entry)
 {
     uint64_t h = entry->seq * 0x9e3779b97f4a7c15ull + entry->consumer_seq;
     h = h * 0xd6e8feb86659fd93ull + (uint64_t)entry->deadline_ns;
-    return mix(h ^ ((uint64_t)entry->count << 34) ^ ((uint64_t)entry->state << 32));
+    return mix(h ^ ((uint64_t)entry->count << 34) ^ ((uint64_t)entry->state << 32) ^
+               ((uint64_t)entry->is_unsure << 31));
 }
 
 void pending_close(struct pending_map *p)

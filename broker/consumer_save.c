@@ -4,7 +4,8 @@
  *   format (1)  id  config length, canonical JSON  created  delivered pair  floor pair
  *   delivered time  ack time  pending count
  *   lasts_upto  n, n times seq (d)
- *   n, n times pending entry: seq (d), consumer_seq (d), count << 1 | is queued, deadline if not
+ *   n, n times pending entry: seq (d), consumer_seq (d), count << 1 | is queued, deadline if not;
+ *     with bit 31 the deadline began with an unsure stamp (from machine version 3 on)
  *   n, n times queued seq
  *   n, n times exhausted seq (d) */
 #include <assert.h>
@@ -14,6 +15,7 @@
 #include "storage/base/err.h"
 
 #define SAVE_FORMAT 1u
+#define UNSURE_BIT (UINT64_C(1) << 31)
 
 static void save_seqs(struct buf *out, const uint64_t *seqs, size_t count)
 {
@@ -52,7 +54,8 @@ void consumer_save(struct consumer *c, struct buf *out)
         bool is_queued = entry->state == PENDING_QUEUED;
         buf_append_varint(out, entry->seq - seq);
         buf_append_varint(out, entry->consumer_seq - consumer_seq);
-        buf_append_varint(out, (uint64_t)entry->count << 1 | is_queued);
+        buf_append_varint(out, (uint64_t)entry->count << 1 | is_queued |
+                                   (entry->is_unsure ? UNSURE_BIT : 0));
         if (!is_queued) {
             buf_append_varint(out, (uint64_t)entry->deadline_ns);
         }
@@ -103,6 +106,8 @@ static void load_pending(struct reader *r, struct consumer *c)
         uint64_t consumer_step = reader_varint(r);
         uint64_t count = reader_varint(r);
         bool is_queued = (count & 1) != 0;
+        bool is_unsure = !is_queued && (count & UNSURE_BIT) != 0;
+        count &= is_unsure ? ~UNSURE_BIT : UINT64_MAX;
         int64_t deadline_ns = is_queued ? 0 : (int64_t)reader_varint(r);
         if (r->failed || step == 0 || step > c->delivered.stream_seq - entry.seq ||
             consumer_step == 0 || consumer_step > c->delivered.consumer_seq - entry.consumer_seq ||
@@ -115,6 +120,8 @@ static void load_pending(struct reader *r, struct consumer *c)
         entry.count = (uint32_t)(count >> 1) & 0x3fffffffu;
         entry.state = is_queued ? PENDING_QUEUED : PENDING_WAITING;
         entry.deadline_ns = deadline_ns;
+        entry.is_unsure = is_unsure;
+        c->unsure += is_unsure;
         pending_add(&c->pending, &entry);
         c->redelivered += entry.count > 1;
         if (!is_queued && deadline_ns < c->due_ns) {
@@ -234,6 +241,7 @@ void consumer_check(struct consumer *c, const struct msg_index *x)
     size_t live = 0;
     size_t queued = 0;
     uint64_t redelivered = 0;
+    uint64_t unsure = 0;
     uint64_t hash = 0;
     const struct pending_entry *before = NULL;
     for (size_t i = c->pending.head; i < c->pending.tail; i++) {
@@ -251,12 +259,15 @@ void consumer_check(struct consumer *c, const struct msg_index *x)
         live++;
         queued += entry->state == PENDING_QUEUED;
         redelivered += entry->count > 1;
+        unsure += entry->is_unsure;
+        assert(!entry->is_unsure || entry->state == PENDING_WAITING);
         hash += pending_entry_hash(entry);
         before = entry;
     }
     assert(live == c->pending.live);
     assert(queued == c->queue.count);
     assert(redelivered == c->redelivered);
+    assert(unsure == c->unsure);
     assert(hash == c->pending.hash);
     assert(c->floor.stream_seq <= c->delivered.stream_seq);
     if (live == 0) {

@@ -442,6 +442,15 @@ static void scan_idle(struct delivery *d, int64_t now_ns)
     d->idle_scan_ns = now_ns;
 }
 
+void delivery_time_sure(struct delivery *d, int64_t shift_ns)
+{
+    struct delivery_queue *q, *tmp;
+    HASH_ITER(hh, d->queues, q, tmp)
+    {
+        q->used_ns = add_ns(q->used_ns, shift_ns);
+    }
+}
+
 /* Consumers come, go and change by the log: look when they did, and a little after each turn. */
 static void look_for_idle(struct delivery *d, int64_t now_ns)
 {

@@ -54,6 +54,8 @@ void delivery_pull(struct delivery *d, uint64_t consumer, uint64_t node, struct 
 void delivery_ack(struct delivery *d, uint64_t consumer, uint64_t seq, uint64_t node,
                   struct slice reply, struct slice payload, int64_t now_ns);
 
+/* Time is about to jump by @shift_ns: nobody was silent for so long. */
+void delivery_time_sure(struct delivery *d, int64_t shift_ns);
 /* Once per loop turn: match, expire, heartbeat. Calls propose and status. */
 void delivery_turn(struct delivery *d, int64_t now_ns);
 /* The last turn did not come to the end of its search: the next is due at once. */

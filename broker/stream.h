@@ -127,7 +127,8 @@ struct stream_effects {
     bool is_leader_changed; /* The entry holds a LEAD op. */
     bool is_config_changed;
     bool is_unsure_told; /* It holds TIME_UNSURE, */
-    bool is_sure_told;   /* or TIME_SURE. */
+    bool is_sure_told;   /* or TIME_SURE, */
+    int64_t shift_ns;    /* with this shift. */
     uint8_t **texts;     /* Private. */
     size_t texts_count, texts_cap;
 };
@@ -168,6 +169,8 @@ struct stream_consumer_ops {
     void (*config_changed)(struct consumers *cs);
     /* Time passed (stream_time_ns), at the beginning of each entry. */
     void (*clock)(struct consumers *cs, struct stream_effects *e);
+    /* Stamps are sure again: what is marked as unsure was too early by @shift_ns. */
+    void (*time_sure)(struct consumers *cs, int64_t shift_ns);
     /* When a CLOCK would change something visible; STREAM_DUE_NEVER. */
     int64_t (*next_due)(const struct consumers *cs);
     uint64_t (*hash)(const struct consumers *cs);
@@ -179,6 +182,14 @@ struct stream_consumer_ops {
     void (*restore_end)(struct consumers *cs);
     void (*check_invariants)(const struct consumers *cs);
 };
+
+/* What a deadline that begins now is counted from. */
+struct stream_now {
+    int64_t ns;       /* Log time. */
+    int64_t shift_ns; /* It is too early by that. */
+    bool is_unsure;   /* By how much is not known yet; time_sure will tell. */
+};
+struct stream_now stream_now(const struct stream *s);
 
 /* The next consumer id; never used again. */
 uint64_t stream_take_consumer_id(struct stream *s);

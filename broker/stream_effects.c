@@ -32,6 +32,7 @@ void stream_effects_clear(struct stream_effects *e)
     e->is_config_changed = false;
     e->is_unsure_told = false;
     e->is_sure_told = false;
+    e->shift_ns = 0;
 }
 
 void stream_effects_close(struct stream_effects *e)

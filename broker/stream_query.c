@@ -38,6 +38,17 @@ void stream_get_info(const struct stream *s, struct stream_info *ret_info)
     };
 }
 
+struct stream_now stream_now(const struct stream *s)
+{
+    int64_t lag_ns;
+    struct stream_now now = {.ns = s->time_ns};
+    if (s->machine_version >= ENTRY_MACHINE_VERSION_DEADLINES) {
+        now.shift_ns = shifts_now(&s->shifts);
+        now.is_unsure = shifts_is_unsure(&s->shifts, &lag_ns);
+    }
+    return now;
+}
+
 uint32_t stream_machine_version(const struct stream *s)
 {
     return s->machine_version;

@@ -94,6 +94,11 @@ int64_t shifts_stored(struct shifts *s, uint64_t seq)
     return s->items[s->count - 1].ns;
 }
 
+int64_t shifts_now(const struct shifts *s)
+{
+    return s->open_until_ns == 0 ? 0 : s->items[s->count - 1].ns;
+}
+
 int64_t shifts_of(const struct shifts *s, uint64_t seq)
 {
     for (size_t i = s->count; i-- > 0;) {

@@ -12,7 +12,9 @@
  * clock that is not believed is ahead, as soon as that is known: of a stretch before another stop
  * of all nobody could tell it later. Entries with the old time may come after TIME_SURE, as they
  * were on their way: they are those before half of the jump. Messages keep their stamps; their ages
- * and the windows of their ids count from the stamp and the shift.
+ * and the windows of their ids count from the stamp and the shift. Deadlines of consumers that
+ * begin while it is unsure are marked, and moved by the shift of the next TIME_SURE (machine
+ * version 3).
  *
  * Part of the stream's state, pure. */
 #ifndef BROKER_STREAM_SHIFT_H
@@ -53,6 +55,8 @@ void shifts_time(struct shifts *s, int64_t time_ns);
 int64_t shifts_stored(struct shifts *s, uint64_t seq);
 /* By how much that of @seq is. */
 int64_t shifts_of(const struct shifts *s, uint64_t seq);
+/* By how much a stamp of now is, as far as is known. */
+int64_t shifts_now(const struct shifts *s);
 /* With the lag that was told last. */
 bool shifts_is_unsure(const struct shifts *s, int64_t *ret_lag_ns);
 

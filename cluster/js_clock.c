@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/delivery.h"
 #include "broker/entry.h"
 #include "broker/log_time.h"
 #include "broker/meta.h"
@@ -168,6 +169,9 @@ void js_clock_applied(struct js_stream *st)
     const struct stream_effects *e = &st->effects;
     st->is_unsure_pending = st->is_unsure_pending && !e->is_unsure_told;
     st->is_sure_pending = st->is_sure_pending && !e->is_sure_told;
+    if (e->is_sure_told && st->delivery != NULL) {
+        delivery_time_sure(st->delivery, e->shift_ns);
+    }
 }
 
 bool js_clock_leads(struct js_stream *st)

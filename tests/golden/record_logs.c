@@ -433,11 +433,11 @@ static void config_changes(struct recorder *w)
     finish(w);
 }
 
-/* Version 2: all nodes are down, and time is not known at first. */
-static void shifts(struct recorder *w)
+/* All nodes are down, and time is not known at first. */
+static void shifts_under(struct recorder *w, uint32_t version)
 {
     begin(w);
-    entry_version(&w->b, ENTRY_MACHINE_VERSION_SHIFTS);
+    entry_version(&w->b, version);
     end(w);
     set_consumers(w);
     for (unsigned i = 0; i < 40; i++) {
@@ -456,6 +456,17 @@ static void shifts(struct recorder *w)
         draw_entries(w, (unsigned)draw(w, 10));
     }
     finish(w);
+}
+
+static void shifts(struct recorder *w)
+{
+    shifts_under(w, ENTRY_MACHINE_VERSION_SHIFTS);
+}
+
+/* Deadlines that begin then are put right, too. */
+static void deadlines(struct recorder *w)
+{
+    shifts_under(w, ENTRY_MACHINE_VERSION_DEADLINES);
 }
 
 /* ---- Recipes ---- */
@@ -487,6 +498,8 @@ static const struct recipe {
      "{" COMMON ",\"retention\":\"interest\",\"max_msgs\":80,\"duplicate_window\":2000000000}",
      all_sorts, 0},
     {"shifts", "{" COMMON ",\"max_age\":20000000000,\"duplicate_window\":5000000000}", shifts, 2},
+    {"deadlines", "{" COMMON ",\"max_age\":200000000000,\"duplicate_window\":5000000000}",
+     deadlines, 3},
     {"config", "{" COMMON ",\"first_seq\":100}", config_changes, 0},
     {"jobs", "{" COMMON ",\"duplicate_window\":2000000000}", jobs, 0},
 };

@@ -233,3 +233,151 @@ Test(stream_shift, malformed_items_are_refused)
     cr_expect_eq(shifts_load(&loaded, buf_slice(&b)), ERR_INVALID);
     buf_close(&b);
 }
+
+/* ---- Deadlines of consumers ---- */
+
+#define WAIT (30 * SECOND)
+
+static uint64_t consumer(const struct world *w)
+{
+    return consumers_by_name(stream_get_consumers(w->s), SLICE_LIT("C"))->id;
+}
+
+static void progress(struct world *w, enum progress_kind kind, uint64_t seq, int64_t delay_ns)
+{
+    struct progress_item item = {
+        .kind = kind, .seq = seq, .count = 1, .node = 1, .text = SLICE_LIT("to")};
+    item.delay_ns = delay_ns;
+    world_begin(w);
+    entry_progress(&w->b, consumer(w), &item);
+    world_step(w);
+}
+
+/* With the rules of @version and @count messages for a consumer. */
+static void begin_consumer(struct world *w, uint32_t version, unsigned count)
+{
+    memset(w, 0, sizeof *w);
+    w->now = 1000 * SECOND;
+    struct slice config = SLICE_LIT("{\"name\":\"S\",\"subjects\":[\"a\"]}");
+    cr_assert_eq(stream_new(config, w->now, &consumer_ops, &w->s), 0);
+    world_begin(w);
+    entry_version(&w->b, version);
+    entry_consumer_set(&w->b, 0, SLICE_LIT("C"),
+                       SLICE_LIT("{\"name\":\"C\",\"ack_policy\":\"explicit\","
+                                 "\"ack_wait\":30000000000,\"max_ack_pending\":100}"));
+    world_step(w);
+    for (unsigned i = 0; i < count; i++) {
+        world_pub(w, "a");
+    }
+}
+
+/* The first delivery of @seq; the ones before it are delivered. */
+static void deliver(struct world *w, uint64_t seq)
+{
+    struct progress_item item = {
+        .kind = PROGRESS_DELIVER, .seq = seq, .count = 1, .node = 1, .text = SLICE_LIT("to")};
+    item.consumer_seq = seq - 1; /* What was delivered before. */
+    item.delay_ns = 1;           /* For the first time. */
+    world_begin(w);
+    entry_progress(&w->b, consumer(w), &item);
+    world_step(w);
+    cr_assert_eq(w->e.delivers_count, 1u);
+    cr_assert_not(w->e.delivers[0].is_skipped);
+}
+
+static bool is_waiting(const struct world *w, uint64_t seq)
+{
+    struct consumer *c = consumers_by_name(stream_get_consumers(w->s), SLICE_LIT("C"));
+    const struct pending_entry *entry = pending_find(&c->pending, seq);
+    cr_assert(entry != NULL);
+    return entry->state == PENDING_WAITING;
+}
+
+/* All nodes were down for ten hours; after a minute of doubt time jumps. */
+Test(stream_shift, deadlines_that_begin_in_doubt_last_their_whole_time)
+{
+    struct world w;
+    begin_consumer(&w, ENTRY_MACHINE_VERSION_DEADLINES, 5);
+    deliver(&w, 1);
+    progress(&w, PROGRESS_NAK, 1, 3 * HOUR); /* Long before. */
+    tell_unsure(&w, 10 * HOUR);
+    w.now += 50 * SECOND;
+    deliver(&w, 2);
+    deliver(&w, 3);
+    progress(&w, PROGRESS_NAK, 3, HOUR);
+    deliver(&w, 4);
+    w.now += 10 * SECOND;
+    progress(&w, PROGRESS_WPI, 4, 0);
+    tell_sure(&w, 10 * HOUR);
+    deliver(&w, 5); /* It was on its way, with a stamp of before. */
+    tick(&w, 10 * HOUR);
+    cr_expect_not(is_waiting(&w, 1), "begun before the stop, and over");
+    for (uint64_t seq = 2; seq <= 5; seq++) {
+        cr_expect(is_waiting(&w, seq), "%llu is not over", (unsigned long long)seq);
+    }
+    tick(&w, 20 * SECOND);
+    cr_expect_not(is_waiting(&w, 2));
+    cr_expect(is_waiting(&w, 4));
+    tick(&w, 10 * SECOND);
+    cr_expect_not(is_waiting(&w, 4), "ten seconds after the second it was in progress");
+    cr_expect_not(is_waiting(&w, 5));
+    tick(&w, HOUR - 40 * SECOND - 1);
+    cr_expect(is_waiting(&w, 3));
+    tick(&w, 1);
+    cr_expect_not(is_waiting(&w, 3));
+    world_close(&w);
+}
+
+Test(stream_shift, deadlines_in_doubt_end_in_it_as_well)
+{
+    struct world w;
+    begin_consumer(&w, ENTRY_MACHINE_VERSION_DEADLINES, 2);
+    tell_unsure(&w, 10 * HOUR);
+    deliver(&w, 1);
+    tick(&w, WAIT);
+    cr_expect_not(is_waiting(&w, 1));
+    deliver(&w, 2);
+    tell_sure(&w, 0); /* The clock was put right. */
+    tick(&w, WAIT - 1);
+    cr_expect(is_waiting(&w, 2));
+    tick(&w, 1);
+    cr_expect_not(is_waiting(&w, 2));
+    world_close(&w);
+}
+
+/* A replica of the build before must come to the same state. */
+Test(stream_shift, under_machine_version_2_deadlines_are_not_moved)
+{
+    struct world w;
+    begin_consumer(&w, ENTRY_MACHINE_VERSION_SHIFTS, 1);
+    tell_unsure(&w, 10 * HOUR);
+    deliver(&w, 1);
+    tell_sure(&w, 10 * HOUR);
+    tick(&w, 10 * HOUR);
+    cr_expect_not(is_waiting(&w, 1));
+    world_close(&w);
+}
+
+Test(stream_shift, unsure_deadlines_are_saved)
+{
+    struct world w;
+    begin_consumer(&w, ENTRY_MACHINE_VERSION_DEADLINES, 2);
+    deliver(&w, 1);
+    tell_unsure(&w, 10 * HOUR);
+    deliver(&w, 2);
+    struct consumer *c = consumers_by_name(stream_get_consumers(w.s), SLICE_LIT("C"));
+    struct consumer *restored;
+    struct buf saved = BUF_EMPTY;
+    consumer_save(c, &saved);
+    cr_assert_eq(consumer_load(buf_slice(&saved), stream_index(w.s), &restored), 0);
+    cr_expect_eq(consumer_hash(restored), consumer_hash(c));
+    cr_expect_eq(restored->unsure, 1u);
+    consumer_time_sure(c, HOUR);
+    cr_expect_neq(consumer_hash(restored), consumer_hash(c));
+    consumer_time_sure(restored, HOUR);
+    cr_expect_eq(consumer_hash(restored), consumer_hash(c));
+    cr_expect_eq(restored->unsure, 0u);
+    buf_close(&saved);
+    consumer_free(restored);
+    world_close(&w);
+}
