@@ -226,7 +226,7 @@ void vote_suspect_tick(struct raft_group *g)
     unsigned count = others_of(g, others);
     for (unsigned i = 0; i < count; i++) {
         const struct replica *rep = group_replica(g, others[i].raft_id);
-        if (!has_told(rep) || (needs_known(g) && !is_table_new(g, rep))) {
+        if (!is_table_new(g, rep)) {
             outbox_put_table(g, others[i].raft_id, others[i].node_id, true);
         }
     }

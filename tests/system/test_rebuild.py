@@ -243,6 +243,34 @@ def test_a_replica_whose_log_lost_a_change_of_members_is_built_anew():
             assert dump(node, "S") == expected, node.name
 
 
+def test_logs_that_are_rotten_at_the_end_on_all_three_come_back():
+    """None of them can prove that it lacks nothing: neither the replicas of meta nor those of the stream, which wait for
+    meta's word on who they are."""
+    with JsCluster(3, config=NO_SCRUB) as c:
+        expected = fill(c)
+        c.same("S")
+        time.sleep(0.5)
+        for node in c.nodes:
+            node.signal(signal.SIGSTOP)
+        for node in c.nodes:
+            node.kill()
+        for i, node in enumerate(c.nodes):
+            path, data = max(wal_of(c, i).items())
+            last = max(at for at in range(4096, len(data), 4096) if any(data[at:at + 4096]))
+            overwrite(path, last + 40, lambda b: bytes([b[0] ^ 0x10]), 1)
+        began = time.monotonic()
+        start_all(c)
+        for node in c.nodes:
+            node.wait_log(r"may have lost|rotten|damage", 10)
+        c.wait_ready(timeout=30)
+        c.same("S", timeout=30)
+        print("     level after %.1f s" % (time.monotonic() - began))
+        for node in c.nodes:
+            assert dump(node, "S") == expected, node.name
+            assert not set_aside(c, c.nodes.index(node))
+        assert Js(c.nodes[0]).publish("s.1", b"on")["seq"] == COUNT + 1
+
+
 def test_a_node_whose_journal_is_damaged_in_both_copies_says_how_to_join_again():
     with JsCluster(3, config=NO_SCRUB) as c:
         expected = fill(c)

@@ -40,6 +40,34 @@ static void others_told_their_terms(void)
     puppet_table(&p, 3, 2, 2, 2);
 }
 
+static bool is_asked(unsigned node)
+{
+    const struct frame_item *t = puppet_heard(&p, FRAME_TABLE, node);
+    return t != NULL && (t->flags & FRAME_TABLE_ASKING) != 0;
+}
+
+/* All three lost the newest frame of their logs. The others saw the connections first, and what
+ * they told on them came before they were seen here: it is asked for again, or nobody is sure of
+ * anybody's log, and there is no leader for ever. */
+PLAY(suspects_on_all_nodes_elect_one_of_them)
+{
+    lose_entry_3(off);
+    puppet_table(&p, 2, 2, 2, 2);
+    puppet_table(&p, 3, 2, 2, 2);
+    host_peer_up(p.host, 2);
+    host_peer_up(p.host, 3);
+    puppet_settle(&p);
+    puppet_forget(&p);
+    puppet_run(&p, 1500);
+    if (!is_asked(2) || !is_asked(3)) {
+        return false;
+    }
+    puppet_table(&p, 2, 2, 2, 2);
+    puppet_table(&p, 3, 2, 2, 2);
+    puppet_run(&p, 6000);
+    return puppet_heard(&p, FRAME_VOTE, 0) != NULL;
+}
+
 /* A new leader does not know how far its predecessor had committed. */
 PLAY(a_suspect_is_level_only_with_what_its_leader_committed_in_its_own_term)
 {
