@@ -16,6 +16,7 @@
 #include "cluster/js_meta_image.h"
 #include "cluster/js_read.h"
 #include "cluster/js_send.h"
+#include "cluster/js_state.h"
 #include "cluster/js_stream.h"
 #include "cluster/loop.h"
 #include "cluster/node_options.h"
@@ -58,8 +59,9 @@ static struct js_image_job *job_new(const struct js_image_of *of, struct host_jo
     return j;
 }
 
-static void job_end(struct js_image_job *j)
+void js_image_job_end(void *arg)
 {
+    struct js_image_job *j = arg;
     loop_timer_free(j->timer);
     free(j);
 }
@@ -71,7 +73,7 @@ static void done(void *arg)
     js_lock(j->js);
     host_job_done(j->job, j->status);
     js_unlock(j->js);
-    job_end(j);
+    js_image_job_end(j);
 }
 
 /* ---- Beside those who publish ---- */
@@ -145,7 +147,7 @@ static void prepared(void *arg)
         store_image_close(j->image);
     }
     free(parts);
-    job_end(j);
+    js_image_job_end(j);
 }
 
 /* NULL: there is nothing to send, or to switch, any more. */
@@ -168,7 +170,7 @@ static void try_open(void *arg)
         js_lock(j->js);
         host_image_opened(j->job, ERR_CANCELED, NULL, (struct group_base){0, 0}, NULL, 0);
         js_unlock(j->js);
-        job_end(j);
+        js_image_job_end(j);
         return;
     }
     uint64_t index;
@@ -366,7 +368,7 @@ static void adopt(struct js_image_job *j, struct js_stream *st)
     js_read_close(&st->reads);
     js_send_close(st);
     js_mend_close(st);
-    js_stream_free_machine(st);
+    js_state_free(st);
     st->store = store_find(st->js->store, st->gid);
     if (st->store == NULL) {
         switched(j, ERR_CORRUPT);
@@ -376,7 +378,7 @@ static void adopt(struct js_image_job *j, struct js_stream *st)
     st->flushed_index = st->applied_index;
     st->is_flushing = false;
     st->dirty_since_ms = 0;
-    js_stream_restore_apart(st, on_restored, j);
+    js_state_restore_apart(st, on_restored, j);
 }
 
 /* The pass of js_flush.c has ended. */
@@ -400,7 +402,8 @@ static void try_switch(void *arg)
         /* Deleted meanwhile, and its group with it: nothing may come to be under its gid. */
         store_stage_drop(j->stage);
         if (j->js->is_stopping) {
-            job_end(j); /* The group, still there, would not stand a refusal; it ends untold. */
+            js_image_job_end(
+                j); /* The group, still there, would not stand a refusal; it ends untold. */
             return;
         }
         j->status = ERR_CANCELED;

@@ -1,4 +1,5 @@
-/* One replica of a stream: committed entries go through the machine, its effects into the store.
+/* One replica of a stream: committed entries go through the machine, its effects into the store
+ * (js_state.c).
  *
  * An entry is stepped as it is committed: all metadata is resident, so apply never waits for the
  * disk, and the store only takes bytes into its memory tail. What only the leader does is in
@@ -25,6 +26,7 @@
 #include "cluster/js_read.h"
 #include "cluster/js_rebuild.h"
 #include "cluster/js_send.h"
+#include "cluster/js_state.h"
 #include "cluster/js_version.h"
 #include "cluster/loop.h"
 #include "cluster/watchdog.h"
@@ -52,7 +54,7 @@ void js_stream_dirty(struct js_stream *st)
     }
 }
 
-/* ---- Freeing ---- */
+/* ---- Applying ---- */
 
 /* Millions of messages are not freed in the loop. Pool. */
 static void free_garbage(void *arg)
@@ -60,25 +62,10 @@ static void free_garbage(void *arg)
     msg_garbage_free(arg);
 }
 
-static void free_machine(void *arg)
-{
-    stream_free(arg);
-}
-
 static void freed(void *arg)
 {
     (void)arg;
 }
-
-void js_stream_free_machine(struct js_stream *st)
-{
-    if (st->machine != NULL) {
-        loop_work(st->js->loop, free_machine, freed, st->machine);
-        st->machine = NULL;
-    }
-}
-
-/* ---- Applying ---- */
 
 /* Who leads compares (design 4, Digests). */
 static void report_digest(struct js_stream *st)
@@ -98,18 +85,7 @@ static void report_digest(struct js_stream *st)
 static void carry_out(struct js_stream *st)
 {
     const struct stream_effects *e = &st->effects;
-    for (size_t i = 0; i < e->stores_count; i++) {
-        const struct effect_store *m = &e->stores[i];
-        struct store_message message = {.seq = m->seq,
-                                        .time_ns = m->time_ns,
-                                        .subject = m->subject,
-                                        .header = m->header,
-                                        .payload = m->payload};
-        store_append(st->store, &message);
-    }
-    for (size_t i = 0; i < e->removes_count; i++) {
-        store_remove_range(st->store, e->removes[i].first_seq, e->removes[i].last_seq);
-    }
+    js_state_carry_out(st, e);
     if (e->has_digest) {
         log_dbg("Stream %s: digest at index %llu, hash %016llx", st->name,
                 (unsigned long long)e->digest.index, (unsigned long long)e->digest.hash);
@@ -189,90 +165,6 @@ static struct group_base fsm_base(void *ctx)
 
 /* ---- Start ---- */
 
-static void restore_message(void *arg, const struct store_info *info)
-{
-    stream_restore_message(arg, info->seq, info->time_ns, info->subject, info->header_bytes,
-                           info->payload_bytes);
-}
-
-static void restore_item(void *arg, struct slice key, struct slice value)
-{
-    stream_restore_item(arg, key, value);
-}
-
-/* A machine that is made of what the store holds. */
-struct restore {
-    struct js_stream *st;
-    struct store_load *load;
-    struct stream_restore *state;
-    struct stream *machine;
-    int status; /* Of the machine. */
-    js_restored_cb done;
-    void *arg;
-};
-
-static void restore_begin(struct restore *r, struct js_stream *st)
-{
-    *r = (struct restore){.st = st, .state = stream_restore_begin(&consumer_ops)};
-    r->load = store_load_begin(st->store, restore_message, restore_item, r->state);
-}
-
-/* What takes time, any thread. */
-static void restore_run(void *arg)
-{
-    struct restore *r = arg;
-    store_load_run(r->load);
-    r->status = stream_restore_end(r->state, &r->machine);
-}
-
-static int restore_end(struct restore *r)
-{
-    struct js_stream *st = r->st;
-    int rv = store_load_end(r->load);
-    st->machine = r->machine;
-    st->is_store_loaded = rv == 0;
-    if (st->machine != NULL && st->time.ns == 0) {
-        log_time_start(&st->time, stream_time_ns(st->machine), loop_mono_ns(st->js->loop));
-    } else if (st->machine != NULL) { /* An image: the time before it counts. */
-        js_stream_time_applied(st);
-    }
-    if (rv == 0 && r->status == 0) {
-        log_dbg("Stream %s: restored at index %llu, hash %016llx", st->name,
-                (unsigned long long)st->applied_index,
-                (unsigned long long)stream_hash(st->machine));
-    }
-    return rv != 0 ? rv : r->status;
-}
-
-static int restore_here(struct js_stream *st)
-{
-    struct restore r;
-    restore_begin(&r, st);
-    restore_run(&r);
-    return restore_end(&r);
-}
-
-static void restored(void *arg)
-{
-    struct restore *r = arg;
-    r->st->js->restores_count--;
-    int rv = restore_end(r);
-    r->done(r->arg, rv);
-    free(r);
-}
-
-void js_stream_restore_apart(struct js_stream *st, js_restored_cb done, void *arg)
-{
-    struct restore *r = xmalloc(sizeof *r);
-    restore_begin(r, st);
-    r->done = done;
-    r->arg = arg;
-    st->state = JS_STREAM_LOADING;
-    st->is_store_loaded = false; /* Nobody reads meanwhile. */
-    st->js->restores_count++;
-    loop_work(st->js->loop, restore_run, restored, r);
-}
-
 /* Messages are missing. A replica that stands alone serves what it has; another one would decide
  * otherwise than the others do. */
 static int open_damaged(struct js_stream *st, bool is_alone)
@@ -297,7 +189,7 @@ static int open_state(struct js_stream *st, const struct meta_stream *s)
     }
     store_stream_applied(st->store, &st->applied_index, &st->applied_term);
     st->flushed_index = st->applied_index;
-    int rv = restore_here(st);
+    int rv = js_state_restore(st);
     return rv == ERR_CORRUPT && st->machine != NULL
                ? open_damaged(st, s->peers_count == 1 && s->old_count == 0)
                : rv;
@@ -435,7 +327,7 @@ void js_stream_mended(struct js_stream *st)
         return; /* It is about to be deleted. */
     }
     store_stream_unload(st->store);
-    js_stream_restore_apart(st, mended, st);
+    js_state_restore_apart(st, mended, st);
 }
 
 void js_stream_stop(struct js_stream *st, enum js_stop why)
@@ -471,7 +363,7 @@ void js_stream_stop(struct js_stream *st, enum js_stop why)
     if (why == JS_STOP_NODE) {
         stream_free(st->machine); /* The loop has ended. */
     } else {
-        js_stream_free_machine(st);
+        js_state_free(st);
     }
     free(st->name);
     free(st);

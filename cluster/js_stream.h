@@ -1,4 +1,4 @@
-/* One replica of a stream: log entries into the machine, effects into the store. */
+/* One replica of a stream: log entries into the machine; its state is in js_state.h. */
 #ifndef CLUSTER_JS_STREAM_H
 #define CLUSTER_JS_STREAM_H
 #include <stdbool.h>
@@ -149,16 +149,10 @@ enum js_stop {
     JS_STOP_DELETED, /* The stream is deleted, and its data with it. */
     JS_STOP_LEFT,    /* Only the replica here goes, with its data. */
 };
-/* On the pool; nothing else knows the machine any more. */
-void js_stream_free_machine(struct js_stream *st);
 void js_stream_stop(struct js_stream *st, enum js_stop why);
 struct js_stream *js_stream_find(struct js *js, uint64_t gid);
 void js_stream_dirty(struct js_stream *st);
 
-/* The machine from what the store holds, off the loop; @done(@arg, status) on it. ERR_CORRUPT with
- * a machine: messages are missing. The stream is LOADING meanwhile, and stays. */
-typedef void (*js_restored_cb)(void *arg, int status);
-void js_stream_restore_apart(struct js_stream *st, js_restored_cb done, void *arg);
 /* Which messages are live is known now: restore the machine, and join the group. No pass is at work
  * (js_flush_is_busy). */
 void js_stream_mended(struct js_stream *st);
