@@ -39,7 +39,9 @@ struct checkpoint {
     uint64_t generation; /* Whose file is loaded and appended to. */
     uint64_t number_max; /* Highest generation ever seen, the unreadable ones included. */
     uint64_t pass;
-    uint64_t end; /* Where the next frame goes. */
+    uint64_t end;        /* Where the next frame goes. */
+    uint64_t last_off;   /* At opening: where the last frame lies, */
+    uint64_t last_bytes; /* and how long it is. */
     uint32_t prev_crc;
     bool must_rotate;
     uint64_t live_bytes;

@@ -274,6 +274,8 @@ static int replay(struct checkpoint *c, struct copy *copies, uint64_t generation
     struct slice body;
     while (frame_next(copies, &at, &merged, &fr, &body)) {
         body_apply(c, body, at.off + FRAME_HEADER_BYTES);
+        c->last_off = at.off;
+        c->last_bytes = FRAME_HEADER_BYTES + fr.body_bytes;
         step(&at, &fr);
     }
     buf_close(&merged);
@@ -353,6 +355,38 @@ static int descending(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
+static int write_again(struct checkpoint *c, struct slice bytes, uint64_t off)
+{
+    struct file *f;
+    int rv = c->ops->open(c->ops->ctx, c->path, FILE_WRITE, &f);
+    if (rv == 0) {
+        rv = c->ops->pwrite(c->ops->ctx, f, bytes.ptr, bytes.len, off);
+        rv = rv == 0 ? c->ops->sync(c->ops->ctx, f) : rv;
+        c->ops->close(c->ops->ctx, f);
+    }
+    return rv;
+}
+
+/* The process that wrote the last frame may have ended before its sync returned, or because it
+ * failed: what is read here then is on no disk yet, and after a failed sync no later one would
+ * bring it there. But from now on the log is trimmed by it. So it is written again, the same bytes
+ * in the same place, one copy after the other. The frames before it were synced before it was
+ * begun, and the first one of a generation before its file got its name. */
+static int vouch(struct checkpoint *c, const struct copy *copies)
+{
+    int rv = 0;
+    for (unsigned i = 0; i < CHECKPOINT_COPIES && rv == 0; i++) {
+        const struct copy *cp = &copies[i];
+        bool is_bad = cp->bad_count > 0 && cp->bad_at.off == c->last_off;
+        if (!cp->is_absent && !cp->is_header_bad && !is_bad && c->last_off > FILE_HEADER_BYTES) {
+            checkpoint_path(c->dir, c->generation, i, c->path, sizeof c->path);
+            struct slice frame = slice_of(cp->bytes.ptr + c->last_off, (size_t)c->last_bytes);
+            rv = write_again(c, frame, c->last_off);
+        }
+    }
+    return rv == 0 ? c->ops->sync_dir(c->ops->ctx, c->dir) : rv;
+}
+
 static int load(struct checkpoint *c, uint64_t generation, struct checkpoint_recovery *rec)
 {
     struct buf bytes[CHECKPOINT_COPIES] = {BUF_EMPTY, BUF_EMPTY};
@@ -365,6 +399,7 @@ static int load(struct checkpoint *c, uint64_t generation, struct checkpoint_rec
         copies[i].bytes = buf_slice(&bytes[i]);
     }
     rv = rv == 0 ? replay(c, copies, generation, rec) : rv;
+    rv = rv == 0 ? vouch(c, copies) : rv;
     for (unsigned i = 0; i < CHECKPOINT_COPIES; i++) {
         buf_close(&bytes[i]);
     }

@@ -164,6 +164,38 @@ Test(store_crash, each_call_failing_once_costs_no_committed_message)
     cr_assert_gt(failed, 50);
 }
 
+/* The process that wrote it ended before its sync returned, or because that failed: what the next
+ * one reads is on no disk. The log is trimmed by what it finds. */
+Test(store_crash, what_an_opening_has_found_is_there_after_a_power_cut)
+{
+    uint64_t newer = 0;
+    for (uint64_t nth = 1;; nth++) {
+        struct world *w = world_new(nth);
+        struct history h = {0};
+        uint64_t calls = sim_disk_calls(w->disk, SIM_DISK_ANY);
+        sim_disk_fail(w->disk, SIM_DISK_ANY, nth, ERR_IO);
+        bool ok = live(w, &h, 8, 60, 5, false);
+        calls = sim_disk_calls(w->disk, SIM_DISK_ANY) - calls;
+        sim_disk_fail(w->disk, SIM_DISK_ANY, 0, 0);
+        world_reopen(w);
+        uint64_t pass = w->rec.pass;
+        newer += !ok && pass + 1 == h.count;
+        store_close(w->st);
+        w->st = NULL;
+        sim_disk_crash_all(w->disk, false);
+        cr_assert_eq(world_open(w), 0, "call %" PRIu64, nth);
+        cr_assert_eq(w->rec.pass, pass, "call %" PRIu64 ": pass %" PRIu64 " of %" PRIu64, nth,
+                     w->rec.pass, pass);
+        check_pass(w, &h);
+        history_close(&h);
+        world_free(w);
+        if (ok && calls < nth) {
+            break;
+        }
+    }
+    cr_assert_gt(newer, 5);
+}
+
 Test(store_crash, each_call_of_an_opening_failing_once_is_an_error_or_costs_nothing)
 {
     struct world *w = world_new(1);
