@@ -66,8 +66,8 @@ struct checkpoint_recovery {
     bool is_copy_damaged[CHECKPOINT_COPIES]; /* Not by a commit that was cut off. */
 };
 
-/* Load the newest readable generation. ERR_IO, ERR_NOSPACE, ERR_CORRUPT (files and none readable),
- * ERR_VERSION. */
+/* Load the newest readable generation, and make sure that it is on the disk. ERR_IO, ERR_NOSPACE,
+ * ERR_CORRUPT (files and none readable), ERR_VERSION. */
 int checkpoint_open(const struct checkpoint_options *options,
                     struct checkpoint_recovery *ret_recovery, struct checkpoint **ret_c);
 void checkpoint_close(struct checkpoint *c);

@@ -8,15 +8,16 @@
 
 #include "storage/base/err.h"
 #include "tests/sim/sim_internal.h"
+#include "tests/sim/sim_store.h"
 
 #define RESEND_US (1000 * MS)
 #define GAP_RESEND_US (50 * MS)
 #define LANE_MAX 300u
 #define BATCH_BYTES (64u * 1024)
 #define SELF_ROUNDS_MAX 8
-#define BYTES_MAX 8192u
+#define BYTES_MAX SIM_BYTES_MAX
 
-enum { ITEM_PUBLISH = 1, ITEM_ANSWER = 2, ITEM_LEADER = 3, ITEM_CLOCK = 4 };
+enum { ITEM_PUBLISH = 1, ITEM_ANSWER = 2, ITEM_LEADER = 3, ITEM_CLOCK = 4, ITEM_STORE = 5 };
 
 typedef unsigned long long ull;
 
@@ -37,6 +38,7 @@ void sim_history_close(struct sim_history *h)
 {
     free(h->contents);
     free(h->stored);
+    free(h->full_hashes);
 }
 
 static struct sim_history *history_of(const struct sim_replica *r)
@@ -320,6 +322,20 @@ static void fill(uint8_t *to, size_t len, uint64_t uid)
     }
 }
 
+void sim_client_message(const struct sim_plan *plan, uint64_t uid, bool has_id,
+                        struct sim_message_bytes *ret_message)
+{
+    struct sim_message_bytes *m = ret_message;
+    m->payload_bytes = 8 + sim_mix(uid) % plan->entry_bytes_max;
+    fill(m->payload, m->payload_bytes, uid);
+    snprintf(m->subject, sizeof m->subject, "s.%llu", (ull)(sim_mix(uid) / 7 % 12));
+    snprintf(m->id, sizeof m->id, "%llu", (ull)uid);
+    m->header[0] = '\0';
+    if (has_id) {
+        snprintf(m->header, sizeof m->header, "NATS/1.0\r\nNats-Msg-Id: %s\r\n\r\n", m->id);
+    }
+}
+
 /* SIM_PLANTED_CAS_AT_LEADER: what holds when it is proposed is not looked at again. */
 static bool is_expected_here(const struct sim_replica *r, uint64_t last_seq)
 {
@@ -338,19 +354,13 @@ static void take_publish(struct sim_replica *r, unsigned from, struct reader *in
     if (!l->is_leader || in->failed) {
         return;
     }
-    uint8_t payload[BYTES_MAX];
-    char subject[32];
-    char header[80];
-    char id[24];
-    size_t len = 8 + sim_mix(uid) % r->node->run->plan->entry_bytes_max;
-    fill(payload, len, uid);
-    snprintf(subject, sizeof subject, "s.%llu", (ull)(sim_mix(uid) / 7 % 12));
-    struct publish_message m = {.subject = slice_str(subject), .payload = slice_of(payload, len)};
+    struct sim_message_bytes bytes;
+    sim_client_message(r->node->run->plan, uid, has_id, &bytes);
+    struct publish_message m = {.subject = slice_str(bytes.subject),
+                                .payload = slice_of(bytes.payload, bytes.payload_bytes)};
     if (has_id) {
-        snprintf(id, sizeof id, "%llu", (ull)uid);
-        snprintf(header, sizeof header, "NATS/1.0\r\nNats-Msg-Id: %s\r\n\r\n", id);
-        m.header = slice_str(header);
-        m.msg_id = slice_str(id);
+        m.header = slice_str(bytes.header);
+        m.msg_id = slice_str(bytes.id);
         m.options = PUBLISH_HAS(PUBLISH_MSG_ID);
     }
     if (expect_plus1 != 0 && !is_expected_here(r, expect_plus1 - 1)) {
@@ -499,10 +509,21 @@ static void take_items(struct sim_node *n, unsigned from, struct slice items)
             take_answer(r, &in);
         } else if (type == ITEM_CLOCK) {
             sim_time_heard(n, from, &in);
+        } else if (type == ITEM_STORE) {
+            struct reader item = reader_of(reader_bytes(&in, reader_u32(&in)));
+            sim_store_take(n, from, &item);
         } else {
             lane_leader(r, from, reader_u64(&in));
         }
     }
+}
+
+void sim_client_send_store(struct sim_node *n, unsigned to, struct slice item)
+{
+    struct buf *b = item_begin(n, to, ITEM_STORE, 0);
+    buf_append_u32(b, (uint32_t)item.len);
+    buf_append_slice(b, item);
+    sim_node_touch(n);
 }
 
 void sim_client_frame(struct sim_node *n, unsigned from, struct slice frame)

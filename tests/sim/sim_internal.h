@@ -6,6 +6,7 @@
  *   sim_tap.c      what the oracles are told of records and frames
  *   sim_members.c  who is to replicate the groups, as meta would decide it
  *   sim_replica.c  one group's state machine, flushes and images
+ *   sim_store.h    the real store instead of that model, in the scenario `store`
  *   sim_state.c    its state: the stream machine, or the small one; encoded and back
  *   sim_time.c     wall clocks that are wrong, and what is true
  *   sim_client.c   what is published, the origin lanes and the leader's open batch
@@ -28,6 +29,20 @@
 #define SECOND (1000ll * MS)
 
 struct sim_node;
+
+/* Groups are numbered from 0, their gids begin where those of streams do (broker/meta.h). */
+#define SIM_GID_MIN 16u
+static inline uint64_t sim_gid(unsigned group)
+{
+    return SIM_GID_MIN + group;
+}
+
+/* UINT32_MAX: none of ours. */
+static inline unsigned sim_group_of(uint64_t gid)
+{
+    return gid >= SIM_GID_MIN && gid < SIM_GID_MIN + SIM_GROUPS_MAX ? (unsigned)(gid - SIM_GID_MIN)
+                                                                    : UINT32_MAX;
+}
 
 /* ---- The disk of a node (sim_files.c) ---- */
 
@@ -137,6 +152,8 @@ struct sim_history {
     uint64_t last_n[SIM_NODES_MAX]; /* Of the origin stored last, per node. */
     uint64_t last_origin[SIM_NODES_MAX];
     int64_t wrong_us; /* Clocks: when a leader last believed an agreed clock that was behind. */
+    uint64_t *full_hashes; /* [index] Of the whole state, where the store took it; 0: not known. */
+    uint64_t full_cap;
 };
 
 /* ---- Replicas ---- */
@@ -203,7 +220,9 @@ struct sim_node {
     bool has_restart;
     bool was_damaged; /* Since the last recovery. */
     bool was_ever_damaged;
+    bool was_store_damaged; /* Ever; was_damaged is of the WAL. */
 
+    struct sim_store *store; /* Scenario `store`, while the process runs. */
     struct wal *wal;
     struct raft_host *host;
     int64_t paused_until_us;
@@ -213,6 +232,9 @@ struct sim_node {
     uint64_t oldest_lsn;       /* Still in a file, when it was last looked at. */
     int64_t sync_fails_for_us; /* The next one does; then the process is away for so long. */
     bool is_disk_stuck;        /* As its host was told. */
+    int64_t full_until_us;     /* Its disk takes no more. */
+    int64_t dies_for_us;       /* In the next job of the store, to be back after so long; 0: not. */
+    unsigned dies_arg;
     int64_t write_began_us;
     bool has_idle_event;
     bool has_turn;
@@ -253,6 +275,7 @@ struct sim_run {
     struct sim_rng rng_fsm;
     struct sim_rng rng_fault;
     struct sim_rng rng_members;
+    struct sim_rng rng_store;
     unsigned streams; /* Bits: these groups are stream machines. */
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_history histories[SIM_GROUPS_MAX];
@@ -303,6 +326,9 @@ void sim_tap_run(struct sim_run *run);
 void sim_tap_record(struct sim_node *n, uint64_t lsn, uint8_t type, uint64_t gid,
                     struct slice payload);
 void sim_tap_frame(struct sim_node *n, struct slice frame);
+
+/* Of the one run of this process. */
+const struct sim_members *sim_tapped_members(unsigned group);
 
 /* ---- sim_plant.c ---- */
 /* host_receive, with SIM_PLANTED_STANDBY_COUNTS. */
@@ -387,6 +413,19 @@ void sim_client_stores(struct sim_replica *r, uint64_t index);
 void sim_client_frame(struct sim_node *n, unsigned from, struct slice frame);
 void sim_client_peer(struct sim_node *n, unsigned peer, bool is_up);
 void sim_client_tick(struct sim_node *n);
+/* To the store of another node, or of this one (sim_store.h). */
+void sim_client_send_store(struct sim_node *n, unsigned to, struct slice item);
+#define SIM_BYTES_MAX 8192u
+/* The message that a uid stands for. */
+struct sim_message_bytes {
+    char subject[32];
+    char header[80]; /* "" without an id. */
+    char id[24];
+    uint8_t payload[SIM_BYTES_MAX];
+    size_t payload_bytes;
+};
+void sim_client_message(const struct sim_plan *plan, uint64_t uid, bool has_id,
+                        struct sim_message_bytes *ret_message);
 /* Propose, and send what the turn has made. */
 void sim_client_turn(struct sim_node *n);
 bool sim_client_is_idle(const struct sim_node *n);

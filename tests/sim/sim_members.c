@@ -9,13 +9,17 @@
 
 #include "storage/base/err.h"
 #include "tests/sim/sim_internal.h"
+#include "tests/sim/sim_store.h"
 
 #define NEWS_MAX_US (1500 * MS)
+#define FIRST_INDEX 1u /* The configuration at birth: a state has it before the WAL is durable. */
 #define POLL_US (60 * MS)
 #define GOAL_PATIENCE_US (12 * SECOND) /* A goal not reached for so long may give way. */
 #define AFTER_WIPE_US (4 * SECOND)     /* No new goals meanwhile: who is dead must be known. */
 
 typedef unsigned long long ull;
+
+static void news(struct sim_replica *r);
 
 static struct sim_members *members_of(const struct sim_replica *r)
 {
@@ -53,9 +57,12 @@ static void destroy(struct sim_replica *r)
         group_destroy(r->g);
         r->g = NULL;
     } else {
-        (void)host_destroy_found(r->node->host, r->group + 1);
+        (void)host_destroy_found(r->node->host, sim_gid(r->group));
     }
     r->raft_id = 0;
+    if (r->node->store != NULL) {
+        sim_store_drop(r);
+    }
     sim_replica_reset(r);
 }
 
@@ -129,6 +136,17 @@ static void tell_known(struct sim_replica *r)
     }
 }
 
+/* Production waits for a flush pass that has the stream, and for the one that forgets it. */
+static bool store_lets_destroy(struct sim_replica *r)
+{
+    return r->node->store == NULL || sim_store_may_drop(r);
+}
+
+static bool store_lets_begin(struct sim_replica *r)
+{
+    return r->node->store == NULL || sim_store_begin(r);
+}
+
 /* The truth of this moment reaches the node. */
 static void learn(struct sim_replica *r)
 {
@@ -136,9 +154,17 @@ static void learn(struct sim_replica *r)
     uint64_t id = wanted_id(m, r->node->number);
     if (r->raft_id != 0 && r->raft_id != id &&
         may_destroy(r, m->gone_at[r->raft_id % SIM_IDS_MAX])) {
+        if (!store_lets_destroy(r)) {
+            news(r);
+            return;
+        }
         destroy(r);
     }
     if (r->raft_id == 0 && id != 0 && id != r->lost_id) {
+        if (!store_lets_begin(r)) {
+            news(r);
+            return;
+        }
         r->raft_id = id;
         r->create_lsn = 0;
         r->node->run->result->stats.joins++;
@@ -457,13 +483,13 @@ void sim_members_open(struct sim_replica *r)
     struct sim_node *n = r->node;
     struct sim_run *run = n->run;
     struct sim_members *m = members_of(r);
-    struct found found = {r->group + 1, 0};
+    struct found found = {sim_gid(r->group), 0};
     struct group_options options;
     host_each_group(n->host, note_found, &found);
     r->is_proving = false;
     r->proven_index = 0;
     if (found.raft_id != 0 && found.raft_id != r->raft_id) {
-        (void)host_destroy_found(n->host, r->group + 1); /* It was to be destroyed already. */
+        (void)host_destroy_found(n->host, sim_gid(r->group)); /* It was to be destroyed already. */
         found.raft_id = 0;
     }
     if (r->raft_id == 0) {
@@ -476,7 +502,7 @@ void sim_members_open(struct sim_replica *r)
                      err_text(rv));
         }
         r->was_born = true;
-    } else if (!r->was_born && r->durable.base.index == 0) {
+    } else if (!r->was_born && r->durable.base.index <= FIRST_INDEX) {
         /* Never durable: it is begun again. */
         bool is_first = r->raft_id < (r->group + 1) * SIM_IDS_MAX + 100;
         create(r, m->first, is_first ? m->first_count : 0);

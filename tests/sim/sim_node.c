@@ -5,6 +5,7 @@
 
 #include "storage/base/err.h"
 #include "tests/sim/sim_internal.h"
+#include "tests/sim/sim_store.h"
 
 #define WAL_DIR "/wal"
 #define STUCK_US (500 * MS) /* No heartbeats while a write takes longer. */
@@ -106,8 +107,16 @@ int sim_leader(struct sim_run *run, unsigned group)
 
 static void kick(struct sim_node *n);
 
+/* A full disk ends the process, as production does; what was acknowledged is there. */
 static void disk_failed(struct sim_node *n, int rv)
 {
+    if (rv == ERR_NOSPACE && n->full_until_us > n->run->clock.now_us) {
+        n->run->result->stats.fulls++;
+        n->is_writing = false;
+        sim_node_crash(n, false);
+        sim_restart_after(n, 0);
+        return;
+    }
     sim_fail(n->run, "DISK", "node %u: the WAL fails to write: %s", n->number, err_text(rv));
 }
 
@@ -158,6 +167,9 @@ static void written_event(void *arg, uint64_t life, uint64_t unused)
     n->run->result->stats.trims += n->oldest_lsn != 0 && wal_oldest_lsn(n->wal) > n->oldest_lsn;
     n->oldest_lsn = wal_oldest_lsn(n->wal);
     host_durable(n->host, wal_durable_lsn(n->wal));
+    if (n->store != NULL) {
+        sim_store_durable(n, wal_durable_lsn(n->wal));
+    }
     kick(n);
     sim_node_touch(n);
 }
@@ -243,6 +255,9 @@ static void tick_event(void *arg, uint64_t life, uint64_t unused)
                  unused);
     host_tick(n->host, sim_node_now_ms(n));
     sim_client_tick(n);
+    if (n->store != NULL) {
+        sim_store_tick(n);
+    }
     sim_node_touch(n);
 }
 
@@ -275,17 +290,19 @@ static bool env_is_late(void *ctx)
 static void env_flush_wanted(void *ctx, uint64_t gid)
 {
     struct sim_node *n = ctx;
-    if (gid >= 1 && gid <= n->run->plan->groups_count && n->replicas[gid - 1].g != NULL) {
-        sim_replica_flush_soon(&n->replicas[gid - 1], 10 * MS);
+    unsigned group = sim_group_of(gid);
+    if (group < n->run->plan->groups_count && n->replicas[group].g != NULL) {
+        sim_replica_flush_soon(&n->replicas[group], 10 * MS);
     }
 }
 
 static void env_alarm(void *ctx, uint64_t gid, const char *text)
 {
     struct sim_node *n = ctx;
-    sim_note(&n->run->clock, "ALARM node %u group %llu: %s", n->number, (ull)gid - 1, text);
+    unsigned group = sim_group_of(gid);
+    sim_note(&n->run->clock, "ALARM node %u group %u: %s", n->number, group, text);
     if (!n->run->is_damage_planted) {
-        sim_fail(n->run, "ALARM", "node %u group %llu: %s", n->number, (ull)gid - 1, text);
+        sim_fail(n->run, "ALARM", "node %u group %u: %s", n->number, group, text);
     }
 }
 
@@ -322,16 +339,24 @@ void sim_node_init(struct sim_run *run, unsigned number)
 
 static void forget(struct sim_node *n)
 {
+    if (n->store != NULL) {
+        sim_store_stop(n);
+    }
     for (unsigned g = 0; g < n->run->plan->groups_count; g++) {
         sim_replica_unload(&n->replicas[g]);
     }
     for (unsigned i = 0; i < SIM_NODES_MAX; i++) {
         buf_close(&n->outs[i]);
     }
-    struct host_stats stats;
-    host_stats(n->host, &stats);
+    struct host_stats stats = {0};
+    if (n->host != NULL) {
+        host_stats(n->host, &stats);
+    }
     n->run->result->stats.changes += stats.changes;
     host_close(n->host);
+    if (n->store != NULL) {
+        sim_store_close(n);
+    }
     wal_close(n->wal);
     n->host = NULL;
     n->wal = NULL;
@@ -449,15 +474,21 @@ void sim_node_start(struct sim_node *n)
     n->life++;
     n->is_up = true;
     n->is_writing = n->is_disk_stuck = n->has_idle_event = n->has_turn = false;
-    n->paused_until_us = n->sync_fails_for_us = 0;
+    n->paused_until_us = n->sync_fails_for_us = n->dies_for_us = 0;
     n->oldest_lsn = 0;
     sim_trace(&run->clock, "start node %llu boot %llu%s", n->number, n->boot, 0);
     sim_time_start(n);
+    if (sim_store_is_on(run) && !sim_store_open(n)) {
+        return;
+    }
     for (unsigned g = 0; g < run->plan->groups_count; g++) {
         sim_replica_load(&n->replicas[g]);
     }
     host_options_of(n, &options);
     n->host = host_new(&options);
+    if (n->store != NULL) {
+        sim_store_started(n);
+    }
     if (!open_wal(n)) {
         return;
     }

@@ -348,6 +348,50 @@ static void draw_clocks(struct sim_plan *plan, struct sim_rng *rng)
     plan->faults_us = at_us;
 }
 
+/* Small blocks and files (sim_store.c), many passes; half of the seeds trim their logs soon, so
+ * that who was away needs an image. Disks are lost, too. */
+static void draw_store(struct sim_plan *plan, struct sim_rng *rng)
+{
+    unsigned dice = (unsigned)sim_rng_below(rng, 10);
+    plan->groups_count = 1 + (unsigned)sim_rng_below(rng, 3);
+    plan->faults_us = 25 * SECOND;
+    if (dice < 3) {
+        draw_power(plan, rng);
+    } else if (dice < 6) {
+        draw_lagging(plan, rng);
+    } else {
+        draw_chaos(plan, rng);
+    }
+    plan->client_max_us = sim_rng_range(rng, 10, 150) * MS;
+    plan->flush_max_us = sim_rng_range(rng, 20, sim_rng_one_in(rng, 2) ? 500 : 4000) * MS;
+    if (sim_rng_one_in(rng, 2)) {
+        plan->trim_entries_max = 8 + (unsigned)sim_rng_below(rng, 64);
+        plan->trailing_entries = (unsigned)sim_rng_below(rng, 16);
+    }
+    for (unsigned i = (unsigned)sim_rng_below(rng, 12); i > 0; i--) {
+        struct sim_fault f = {.kind = SIM_FAULT_JOB, .node = victim(plan, rng)};
+        f.at_us = sim_rng_range(rng, 500, 24000) * MS;
+        f.duration_us = sim_rng_range(rng, 10, 2000) * MS;
+        f.arg = (unsigned)sim_rng_below(rng, 4);
+        add(plan, f);
+    }
+    for (unsigned i = (unsigned)sim_rng_below(rng, 6); i > 3; i--) {
+        struct sim_fault f = {.kind = SIM_FAULT_FULL, .node = any_node(plan, rng)};
+        f.at_us = sim_rng_range(rng, 2000, 22000) * MS;
+        f.duration_us = sim_rng_range(rng, 10, 3000) * MS;
+        f.arg = (unsigned)sim_rng_below(rng, 128 * 1024);
+        add(plan, f);
+    }
+    /* Where one of three stays off in the end, the loss of another disk is one too many. */
+    unsigned wipes = dice < 3 || plan->nodes_count == 1 ? 0 : (unsigned)sim_rng_below(rng, 3);
+    for (unsigned i = 0; i < wipes; i++) {
+        struct sim_fault f = {.kind = SIM_FAULT_WIPE, .node = any_node(plan, rng)};
+        f.at_us = sim_rng_range(rng, 3000, 20000) * MS;
+        f.duration_us = sim_rng_range(rng, 10, 2000) * MS;
+        add(plan, f);
+    }
+}
+
 static int64_t log_range(struct sim_rng *rng, int64_t min, int64_t max)
 {
     int64_t v = min;
@@ -398,7 +442,8 @@ static void draw_parameters(struct sim_plan *plan, struct sim_rng *rng)
 static enum sim_scenario draw_scenario(struct sim_rng *rng)
 {
     unsigned dice = (unsigned)sim_rng_below(rng, 100);
-    return dice < 44   ? SIM_CHAOS
+    return dice < 28   ? SIM_CHAOS
+           : dice < 44 ? SIM_STORE
            : dice < 50 ? SIM_FLAPS
            : dice < 60 ? SIM_POWER
            : dice < 72 ? SIM_LAGGING
@@ -458,6 +503,9 @@ void sim_plan_draw(struct sim_plan *plan, uint64_t seed, int scenario)
         break;
     case SIM_CLOCKS:
         draw_clocks(plan, &rng);
+        break;
+    case SIM_STORE:
+        draw_store(plan, &rng);
         break;
     case SIM_SCENARIOS_COUNT:
         assert(false);

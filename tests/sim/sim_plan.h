@@ -25,7 +25,8 @@
     X(SHORTER, "shorter") /* An idle follower loses its last synced frame. */                      \
     X(FLAPS, "flaps")     /* Each new leader is cut off or dies before long. */                    \
     X(MEMBERS, "members") /* Members come and go, disks are lost; with all of chaos. */            \
-    X(CLOCKS, "clocks")   /* A wall clock is wrong, all nodes are down for hours; with chaos. */
+    X(CLOCKS, "clocks")   /* A wall clock is wrong, all nodes are down for hours; with chaos. */   \
+    X(STORE, "store")     /* The real store, small, under what the others do. */
 
 enum sim_scenario {
 #define SIM_SCENARIO_ENUM(name, text) SIM_##name,
@@ -54,7 +55,15 @@ enum sim_scenario {
     X(GOAL)      /* Other members are wanted for group `arg`; `peer` says which. */                \
     X(WIPE)      /* `node` loses its disk, and is back. */                                         \
     X(CLOCK)     /* The wall clock of `node` is wrong for duration_us; `arg` says how. */          \
-    X(REST)      /* All processes end, and all are back after duration_us. */
+    X(JOB)  /* `node` dies in the next job of its store, and is back; `arg`: as sim_job_arg. */    \
+    X(FULL) /* The disk of `node` takes `arg` bytes more, for duration_us. */                      \
+    X(REST) /* All processes end, and all are back after duration_us. */
+
+/* Of SIM_FAULT_JOB. */
+enum sim_job_arg {
+    SIM_JOB_MACHINE = 1, /* So does its machine. */
+    SIM_JOB_IMAGE = 2,   /* Not a flush pass: reading, fetching, loading. */
+};
 
 enum sim_fault_kind {
 #define SIM_FAULT_ENUM(name) SIM_FAULT_##name,

@@ -7,6 +7,7 @@
 #include "storage/base/crc32c.h"
 #include "storage/base/err.h"
 #include "tests/sim/sim_internal.h"
+#include "tests/sim/sim_store.h"
 
 #define PARTS_MAX 4u
 #define FULL_HASH_EACH 8u
@@ -61,6 +62,9 @@ static void step(struct sim_replica *r)
     struct sim_queued *q = sim_machine_step(&r->m);
     if (q->is_command && r->is_stream) {
         step_stream(r, q);
+    }
+    if (r->node->store != NULL) {
+        sim_store_applied(r, q->index, q->term, q->is_command);
     }
     struct sim_entry entry = {.term = q->term, .hash = 3, .type = 2};
     if (q->is_command) {
@@ -185,6 +189,10 @@ static void flush_event(void *arg, uint64_t life, uint64_t state_life)
         return;
     }
     r->is_flush_due = false;
+    if (r->node->store != NULL) {
+        sim_store_flush(r->node);
+        return;
+    }
     if (r->is_flushing || r->g == NULL || r->m.applied.index <= r->durable.base.index) {
         return;
     }
@@ -208,10 +216,14 @@ void sim_replica_flush_soon(struct sim_replica *r, int64_t max_us)
 
 void sim_replica_load(struct sim_replica *r)
 {
-    sim_state_birth(r);
     r->is_flush_due = false;
     r->is_flushing = false;
     r->state_life++;
+    if (r->node->store != NULL) {
+        sim_store_load(r);
+    } else {
+        sim_state_birth(r);
+    }
     if (r->durable.bytes.len > 0 && sim_state_load(r, buf_slice(&r->durable.bytes)) != 0) {
         sim_fail(r->node->run, "RESTORE", "node %u group %u: the durable state does not load",
                  r->node->number, r->group);
@@ -223,6 +235,9 @@ void sim_replica_load(struct sim_replica *r)
 
 void sim_replica_unload(struct sim_replica *r)
 {
+    if (r->node->store != NULL) {
+        sim_store_unload(r);
+    }
     sim_client_close(r);
     sim_lane_close(r);
     sim_machine_close(&r->m);
@@ -527,7 +542,7 @@ static void fsm_stage_drop(void *ctx, void *stage)
 void sim_replica_options(struct sim_replica *r, struct group_options *ret_options)
 {
     *ret_options = (struct group_options){
-        .gid = r->group + 1,
+        .gid = sim_gid(r->group),
         .raft_id = r->raft_id,
         .fsm = {.apply = fsm_apply,
                 .lost = fsm_lost,
@@ -548,4 +563,7 @@ void sim_replica_options(struct sim_replica *r, struct group_options *ret_option
         .is_single = r->node->run->plan->nodes_count == 1,
         .has_known_members = true,
     };
+    if (r->node->store != NULL) {
+        sim_store_fsm(r, &ret_options->fsm);
+    }
 }

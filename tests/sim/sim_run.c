@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "tests/sim/sim_internal.h"
+#include "tests/sim/sim_store.h"
 
 #define WATCH_US (50 * MS)
 #define SERVE_MAX_US (20 * SECOND) /* After the faults: a leader, and commits. */
@@ -91,6 +92,10 @@ static void restart_event(void *arg, uint64_t a, uint64_t b)
         sim_clock_at(&n->run->clock, at_us, restart_event, n, 0, 0);
         return;
     }
+    if (n->run->clock.now_us < n->full_until_us) {
+        sim_clock_at(&n->run->clock, n->full_until_us + 1, restart_event, n, 0, 0);
+        return;
+    }
     n->has_restart = false;
     sim_node_start(n);
 }
@@ -147,6 +152,23 @@ static void rest(struct sim_run *run, int64_t duration_us)
         sim_node_crash(&run->nodes[i], false);
         sim_restart_after(&run->nodes[i], duration_us);
     }
+}
+
+static void room_event(void *arg, uint64_t a, uint64_t b)
+{
+    struct sim_node *n = arg;
+    (void)a;
+    (void)b;
+    if (n->full_until_us <= n->run->clock.now_us) {
+        sim_disk_set_capacity(n->disk, UINT64_MAX);
+    }
+}
+
+static void fill_disk(struct sim_node *n, const struct sim_fault *f)
+{
+    n->full_until_us = n->run->clock.now_us + f->duration_us;
+    sim_disk_set_capacity(n->disk, sim_disk_used_bytes(n->disk) + f->arg);
+    sim_clock_at(&n->run->clock, n->full_until_us, room_event, n, 0, 0);
 }
 
 static void right_event(void *arg, uint64_t a, uint64_t b)
@@ -260,6 +282,13 @@ static void fault_event(void *arg, uint64_t at, uint64_t unused)
         sim_time_set_wall(n, f.arg);
         sim_clock_at(&run->clock, until_us, right_event, n, 0, 0);
         break;
+    case SIM_FAULT_JOB:
+        n->dies_for_us = n->is_up ? f.duration_us : 0;
+        n->dies_arg = f.arg;
+        break;
+    case SIM_FAULT_FULL:
+        fill_disk(n, &f);
+        break;
     case SIM_FAULT_REST:
         rest(run, f.duration_us);
         break;
@@ -283,7 +312,9 @@ static void calm_event(void *arg, uint64_t a, uint64_t b)
     sim_net_calm(run->net);
     for (unsigned i = 0; i < run->plan->nodes_count; i++) {
         struct sim_node *n = &run->nodes[i];
-        n->paused_until_us = n->stalled_until_us = n->slow_until_us = 0;
+        n->paused_until_us = n->stalled_until_us = n->slow_until_us = n->full_until_us = 0;
+        n->dies_for_us = 0;
+        sim_disk_set_capacity(n->disk, UINT64_MAX);
         sim_time_set_wall(n, 0);
         if (!n->is_up && !n->is_off) {
             n->has_restart = true;
@@ -315,7 +346,7 @@ static bool is_group_level(struct sim_run *run, unsigned group)
         if (n->is_off || !sim_members_is_here(run, i, group)) {
             continue;
         }
-        if (!n->is_up || r->g == NULL) {
+        if (!n->is_up || r->g == NULL || (r->is_stream && r->stream == NULL)) {
             return false;
         }
         struct group_status s;
@@ -446,6 +477,8 @@ static void check_streams(struct sim_run *run)
                 stream_last_seq(n->replicas[g].stream) != h->last_seq) {
                 sim_fail(run, "LOST", "node %u group %u ends at sequence %llu of %llu", i, g,
                          (ull)stream_last_seq(n->replicas[g].stream), (ull)h->last_seq);
+            } else if (n->store != NULL && sim_members_is_here(run, i, g)) {
+                sim_store_check(&n->replicas[g]);
             }
         }
     }
@@ -463,8 +496,12 @@ static void run_open(struct sim_run *run, const struct sim_plan *plan,
     sim_rng_init(&run->rng_fsm, plan->seed, 5);
     sim_rng_init(&run->rng_fault, plan->seed, 6);
     sim_rng_init(&run->rng_members, plan->seed, 8);
+    sim_rng_init(&run->rng_store, plan->seed, 9);
     /* The first group is always a stream, the others now and then. */
     run->streams = 1u | (unsigned)(sim_mix(plan->seed) & 2);
+    if (plan->scenario == SIM_STORE) {
+        run->streams = UINT32_MAX;
+    }
     run->oracle = sim_oracle_new(plan, &run->clock, result);
     struct sim_net_env env = {.ctx = run,
                               .is_running = net_is_running,

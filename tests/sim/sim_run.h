@@ -31,6 +31,8 @@
     X(wipes)       /* Disks lost. */                                                               \
     X(changes)     /* Of members, proposed. */                                                     \
     X(expired)     /* Messages removed by their age, in clocks; */                                 \
+    X(cuts)        /* Jobs of the store that the end of their process cut short. */                \
+    X(fulls)       /* Processes that a full disk ended. */                                         \
     X(behind)      /* stored with a stamp that is older than they are, */                          \
     X(excused)     /* and of these by an agreed clock that was behind. */                          \
     X(level_ms)    /* From the end of the faults until all were level. */

@@ -14,6 +14,11 @@ void sim_tap_run(struct sim_run *run)
     tapped = run;
 }
 
+const struct sim_members *sim_tapped_members(unsigned group)
+{
+    return &tapped->members[group];
+}
+
 static struct sim_node *node_of(const struct wal *w)
 {
     for (unsigned i = 0; tapped != NULL && i < tapped->plan->nodes_count; i++) {
@@ -47,14 +52,14 @@ void sim_tap_record(struct sim_node *n, uint64_t lsn, uint8_t type, uint64_t gid
                     struct slice payload)
 {
     struct record rec;
-    if (type < WAL_TYPE_HOST_MIN || gid == 0 || gid > n->run->plan->groups_count) {
+    if (type < WAL_TYPE_HOST_MIN || sim_group_of(gid) >= n->run->plan->groups_count) {
         return;
     }
     if (record_decode(type, payload, &rec) != 0) {
         sim_fail(n->run, "RECORD", "node %u: a record of type %u does not decode", n->number, type);
         return;
     }
-    struct sim_record to = {.group = (unsigned)gid - 1, .lsn = lsn};
+    struct sim_record to = {.group = sim_group_of(gid), .lsn = lsn};
     sim_note(
         &n->run->clock,
         "record node %u group %u lsn %llu type %u index %llu count %llu term %llu base %llu/%llu",
@@ -183,10 +188,10 @@ void sim_tap_frame(struct sim_node *n, struct slice frame)
         return;
     }
     while (frame_next(&r, &item) == 0) {
-        if (item.gid == 0 || item.gid > n->run->plan->groups_count) {
+        if (sim_group_of(item.gid) >= n->run->plan->groups_count) {
             continue;
         }
-        unsigned group = (unsigned)item.gid - 1;
+        unsigned group = sim_group_of(item.gid);
         bool is_term = item.kind == FRAME_ENTRIES || item.kind == FRAME_RESULT ||
                        item.kind == FRAME_TABLE || item.kind == FRAME_TIMEOUT_NOW ||
                        (item.kind == FRAME_VOTE && (item.flags & FRAME_VOTE_PRE) == 0) ||
