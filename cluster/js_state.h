@@ -1,5 +1,5 @@
-/* The state of a replica: its machine, and what the store holds of it. Effects are carried out in the
- * store, and the machine is made of what the store holds. */
+/* The state of a replica: its machine, and what the store holds of it. Effects are carried out in
+ * the store, and the machine is made of what the store holds. */
 #ifndef CLUSTER_JS_STATE_H
 #define CLUSTER_JS_STATE_H
 

@@ -19,7 +19,7 @@
     X(SAME_ID, "same-id", SIM_MEMBERS, "COMMIT COMPLETE VOTE LEADERS DIVERGED")            \
     X(STORE_NO_SYNC, "store-no-sync", SIM_STORE, "RESTORE OPEN TORN DAMAGE CONTENT STATE")         \
     X(STORE_NO_NAME, "store-no-name", SIM_STORE, "RESTORE OPEN TORN DAMAGE CONTENT STATE")         \
-    X(REMOVED_COMES_BACK, "removed-comes-back", SIM_STORE, "CONTENT STATE")
+    X(REMOVED_COMES_BACK, "removed-comes-back", SIM_STORE, "CONTENT STATE RESTORE DIE")
 
 enum sim_planted {
     SIM_PLANTED_NONE,

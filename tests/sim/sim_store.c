@@ -347,7 +347,7 @@ void sim_store_load(struct sim_replica *r)
     struct js_stream *st = sim_stream_of(r);
     store_stream_applied(st->store, &st->applied_index, &st->applied_term);
     st->flushed_index = st->applied_index;
-    int rv = js_stream_restore(st);
+    int rv = js_state_restore(st);
     if (rv != 0) {
         sim_fail(r->node->run, "RESTORE", "node %u group %u: the store does not load: %s",
                  r->node->number, r->group, err_text(rv));
