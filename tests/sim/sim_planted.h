@@ -16,7 +16,7 @@
     X(DEDUP_AT_LEADER, "dedup-at-leader", SIM_CHAOS, "TWICE")                                      \
     X(STANDBY_COUNTS, "standby-counts", SIM_MEMBERS, "COMMIT COMPLETE")                            \
     X(DESTROY_AT_CALL, "destroy-at-call", SIM_MEMBERS, "SERVE LEVEL COMMIT COMPLETE")              \
-    X(SAME_ID, "same-id", SIM_MEMBERS, "COMMIT COMPLETE VOTE LEADERS DIVERGED")            \
+    X(SAME_ID, "same-id", SIM_MEMBERS, "COMMIT COMPLETE VOTE LEADERS DIVERGED")                    \
     X(STORE_NO_SYNC, "store-no-sync", SIM_STORE, "RESTORE OPEN TORN DAMAGE CONTENT STATE")         \
     X(STORE_NO_NAME, "store-no-name", SIM_STORE, "RESTORE OPEN TORN DAMAGE CONTENT STATE")         \
     X(REMOVED_COMES_BACK, "removed-comes-back", SIM_STORE, "CONTENT STATE RESTORE DIE")
