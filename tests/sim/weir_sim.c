@@ -221,8 +221,8 @@ static void end_child(const struct options *o, struct child *c, int status, stru
         return;
     }
     t->failed++;
-    if (t->failed == 1) {
-        t->first_failed = t->done;
+    if (t->failed == 1 || c->seed < t->first_seed) { /* Not which of two ends first. */
+        t->first_failed = c->seed - o->first + 1;
         t->first_seed = c->seed;
         snprintf(t->first_oracle, sizeof t->first_oracle, "%s", r.oracle);
     }
