@@ -296,7 +296,8 @@ def test_all_nodes_start_with_a_wrong_clock():
 
 def test_what_is_published_while_a_jump_is_doubted():
     """All nodes were down for a day, by their clocks: what is published before that is believed is young all the same,
-    and its id is known. By the rules of machine version 2, which weir_next has in force within seconds."""
+    its id is known, and the ack of who got it is waited for. By the rules of machine versions 2 and 3, which weir_next has
+    in force within seconds."""
     with ClockCluster(3) as c:
         for n in c.nodes:
             n.stop()
@@ -305,13 +306,18 @@ def test_what_is_published_while_a_jump_is_doubted():
         c.wait_ready(timeout=60)
         js = Js(c.nodes[0], timeout=60)
         js.create("HOURS", ["hours"], 3, max_age=int(2 * HOUR * 1e9), duplicate_window=int(HOUR * 1e9))
-        wait_until("version 2", lambda: all(version_of(n, "HOURS") >= 2 for n in c.nodes), 60)
+        wait_until("version 3", lambda: all(version_of(n, "HOURS") >= 3 for n in c.nodes), 60)
         before = js.publish("hours", b"before")["seq"]
         c.restart(c.nodes, 24 * HOUR)
         js = Js(c.nodes[0], timeout=60)
         c.leader("HOURS", 60).wait_log("clock_doubt: the clock is")
         header = "NATS/1.0\r\nNats-Msg-Id: doubted\r\n\r\n"
         seq = js.publish("hours", b"doubted", header)["seq"]
+        idle = dict(ack_policy="explicit", inactive_threshold=int(HOUR * 1e9))
+        js.consumer("HOURS", "IDLE", **idle)
+        js.consumer("HOURS", "C", ack_wait=int(HOUR / 2 * 1e9), **idle)
+        got = js.fetch("HOURS", "C", 2, 10)
+        assert [m[0] for m in got] == [before, seq], got
         assert "error" not in js.get("HOURS", before), "the jump is believed too soon to test anything"
         wait_until("the jump to be believed", lambda: "error" in js.get("HOURS", before), 180, 0.5)
         stored = js.ok("STREAM.MSG.GET.HOURS", {"seq": seq})["message"]["time"]
@@ -320,6 +326,11 @@ def test_what_is_published_while_a_jump_is_doubted():
         assert stored[:10] < now_is[:10], (stored, now_is)  # Its stamp is of the day before,
         ack = js.publish("hours", b"doubted", header)       # and yet it is there, and its id known.
         assert ack.get("duplicate") and ack["seq"] == seq, ack
+        time.sleep(2)
+        for name, pending in (("IDLE", 0), ("C", 1)):
+            info = js.ok("CONSUMER.INFO.HOURS." + name)
+            assert (info["num_ack_pending"], info["num_redelivered"]) == (pending, 0), info
+        assert [m[0] for m in js.fetch("HOURS", "C", 5, 2)] == [later]
         c.same("HOURS", timeout=60)
         for n in c.nodes:  # What is restored from a checkpoint knows it too.
             n.stop()
