@@ -9,7 +9,8 @@
 /* Name, text, the scenario that brings it out, the oracles that may catch it first. */
 #define SIM_PLANTED_MAP(X)                                                                         \
     X(ACK_BEFORE_SYNC, "ack-before-sync", SIM_CHAOS, "FENCE ACK COMMIT")                           \
-    X(SKIP_CHECKSUM, "skip-checksum", SIM_ROTTEN, "RECORD DIVERGED STORED STATE RECOVERY ALARM")   \
+    X(SKIP_CHECKSUM, "skip-checksum", SIM_ROTTEN,                                                  \
+      "RECORD DIVERGED STORED STATE RECOVERY ALARM FAILED")                                        \
     X(AUTO_RECOVERY, "auto-recovery", SIM_ROTTEN, "COMPLETE COMMIT DIVERGED DROPPED LOST VOTE")    \
     X(VOTE_NOT_KEPT, "vote-not-kept", SIM_CHAOS, "VOTE LEADERS RECOVERY")                          \
     X(CAS_AT_LEADER, "cas-at-leader", SIM_CHAOS, "CAS")                                            \
