@@ -1,26 +1,15 @@
 """Faults of wall clocks, by wrong_clock.c of tests/system under the nodes."""
 
-import mmap
 import os
-import struct
 import time
 
-from disks import built
 from nemeses import Nemesis, restart, wait_healthy
 from weir_cluster import wait_until
 from weir_net import NetCluster
-
-HOUR = 3600
-YEARS_10 = 10 * 365 * 24 * HOUR
-
-
-def library():
-    return os.path.join(os.path.dirname(os.path.dirname(built("x"))), "system", "wrong_clock.so")
+from wrong_clock import OFFS, clock_of, fit, library, set_clock
 
 
 class ClockCluster(NetCluster):
-    """set(node, seconds): its wall clock is off by so much from now on."""
-
     NEEDS = "root, ip and a build of tests/system/wrong_clock.c"
 
     @staticmethod
@@ -28,21 +17,8 @@ class ClockCluster(NetCluster):
         return NetCluster.is_possible() and os.path.exists(library())
 
     def start(self):
-        for node in self.nodes:
-            path = os.path.join(self.folder, node.name + ".clock")
-            with open(path, "wb") as f:
-                f.write(bytes(8))
-            with open(path, "r+b") as f:
-                node.clock = mmap.mmap(f.fileno(), 8)
-            node.env = dict(node.env, LD_PRELOAD=library(), WRONG_CLOCK=path)
+        fit(self)
         return super().start()
-
-    def set(self, node, seconds):
-        node.clock[:8] = struct.pack("=q", int(seconds * 1e9))
-
-
-def clock_of(node):
-    return node.json("/varz")["jetstream"]["clock"]
 
 
 class Clocks(Nemesis):
@@ -52,7 +28,7 @@ class Clocks(Nemesis):
     needs = {"wrong clocks": 1}
 
     def episode(self):
-        off = self.rng.choice((HOUR, -HOUR, YEARS_10, -YEARS_10))
+        off = self.rng.choice(OFFS)
         self.rng.choice((self.jump, self.jump, self.flicker, self.drift, self.start))(off)
 
     def victims(self):
@@ -60,7 +36,7 @@ class Clocks(Nemesis):
 
     def set(self, nodes, seconds):
         for n in nodes:
-            self.c.set(n, seconds)
+            set_clock(n, seconds)
 
     def prove(self, nodes, off):
         """Those nodes that see another wall clock than they go by."""

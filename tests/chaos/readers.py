@@ -10,7 +10,8 @@ from checks import ACKED
 from read_checks import Known, Look
 from weir_cluster import wait_until
 from weir_js import inbox
-from workloads import ANSWER_S, DROPPED, STREAM, Caller, Publish, Silence, Worker, Writer
+from workloads import (ANSWER_S, DROPPED, NO_MESSAGE, STREAM, Caller, Publish, Silence, Worker, Writer, delivered,
+                       pub_ack, stop_all)
 
 HEARTBEAT_NS = 500_000_000
 
@@ -79,8 +80,7 @@ class Ordered(Worker):
                 if header.startswith(b"NATS/1.0 408"):
                     return expected
                 raise Gap
-            words = reply.split(".")
-            seq, number = int(words[5]), int(words[6])
+            seq, number, _ = delivered(reply)
             if number != expected:
                 raise Gap
             expected, got = expected + 1, got + 1
@@ -123,8 +123,8 @@ class Getter(Caller):
         self.puts.append(write)
         write.connection = self.stay()
         header, payload = self.call(self.subject, write.payload)
-        answer = {} if header else json.loads(payload)
-        if "seq" in answer and "error" not in answer:
+        answer = pub_ack(header, payload)
+        if answer:
             write.outcome, write.seq = ACKED, answer["seq"]
             self.acks.append(Known(self.subject, write.seq, time.monotonic(), self.stay()))
         elif header:
@@ -156,7 +156,7 @@ class Getter(Caller):
         answer = self.call_api("STREAM.MSG.GET." + STREAM, body)
         if "message" in answer:
             return answer["message"]["seq"], base64.b64decode(answer["message"].get("data", ""))
-        if answer["error"]["err_code"] == 10037:  # No message found.
+        if answer["error"]["err_code"] == NO_MESSAGE:
             return 0, b""
         raise Silence
 
@@ -193,10 +193,7 @@ class Read(Publish):
         except AssertionError as e:
             raise AssertionError("%s: %s" % (e, {r.name: r.last for r in self.readers}))
         finally:
-            for r in self.readers:
-                r.is_ending.set()
-            for r in self.readers:
-                r.stop()
+            stop_all(self.readers)
 
     def writes(self):
         return [w for writer in self.writers if isinstance(writer, Writer) for w in writer.writes] + [

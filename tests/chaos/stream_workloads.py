@@ -8,7 +8,7 @@ import stream_checks
 from checks import ACKED, REFUSED, UNKNOWN
 from stream_checks import Delete, Name, Purge, Put, Sight
 from weir_cluster import wait_until
-from workloads import STREAM, Caller, Publish, Silence, Workload, Writer
+from workloads import NO_MESSAGE, STREAM, Caller, Publish, Silence, Workload, Writer
 
 AGE_S = 4.0
 
@@ -78,7 +78,7 @@ class Limiter(Caller):
             put = self.rng.choice(self.young)
             answer = self.call_api("STREAM.MSG.GET.CHAOS_AGE", {"seq": put.seq})
             age = time.monotonic() - put.sent
-            if answer.get("error", {}).get("err_code") == 10037 and age < AGE_S:
+            if answer.get("error", {}).get("err_code") == NO_MESSAGE and age < AGE_S:
                 self.complaints.append("removed before its age, after %.3f s: %s" % (age, put))
 
 

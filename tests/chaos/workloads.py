@@ -21,10 +21,23 @@ STREAM = "CHAOS"
 DROPPED = (OSError, EOFError, AssertionError)  # A timeout too is an OSError.
 ANSWER_S = 3.0  # An answer that takes longer makes a client try elsewhere.
 WRONG_LAST_SEQUENCE = 10071
+NO_MESSAGE = 10037
 
 
 class Silence(Exception):
     """No answer: the outcome is unknown."""
+
+
+def pub_ack(header, payload):
+    """The answer to a publish that was stored; None: it says that it was not, or that nobody is there."""
+    answer = {} if header else json.loads(payload)
+    return answer if "seq" in answer and "error" not in answer else None
+
+
+def delivered(reply):
+    """(sequence in the stream, number in the consumer, times delivered), by a message's ack subject."""
+    words = reply.split(".")
+    return int(words[5]), int(words[6]), int(words[4])
 
 
 class Worker(threading.Thread):
@@ -64,6 +77,13 @@ class Worker(threading.Thread):
         self.join(60)
         if self.is_alive():
             self.error = self.name + " does not end"
+
+
+def stop_all(workers):
+    for w in workers:
+        w.is_ending.set()
+    for w in workers:
+        w.stop()
 
 
 class Writer(Worker):
@@ -193,8 +213,7 @@ class Puller(Worker):
             elif by == sid:
                 got += 1
                 is_over = got == self.BATCH
-                words = reply.split(".")
-                seq, count = int(words[5]), int(words[4])
+                seq, _, count = delivered(reply)
                 self.deliveries.append(Delivery(seq, payload, asked))
                 if self.is_careless and count < 3 and self.rng.random() < 0.1:
                     if self.rng.random() < 0.5:
@@ -267,7 +286,7 @@ class Registrar(Caller):
         answer = self.call_api("STREAM.MSG.GET." + STREAM, {"last_by_subj": "chaos." + op.key})
         if "message" in answer:
             self.note(op, ACKED, answer["message"]["seq"])
-        elif answer["error"]["err_code"] == 10037:  # No message found.
+        elif answer["error"]["err_code"] == NO_MESSAGE:
             self.note(op, ACKED, 0)
 
     def write(self, op):
@@ -317,8 +336,8 @@ class Repeater(Caller):
                                         "NATS/1.0\r\nNats-Msg-Id: %s\r\n\r\n" % once.payload.decode())
         except Silence:
             return
-        answer = {} if header else json.loads(payload)
-        if "seq" in answer and "error" not in answer:
+        answer = pub_ack(header, payload)
+        if answer:
             once.answers.append((answer["seq"], answer.get("duplicate", False)))
         else:
             time.sleep(0.05)
@@ -348,10 +367,7 @@ class Workload:
             w.start()
 
     def stop_writers(self):
-        for w in self.writers:
-            w.is_ending.set()
-        for w in self.writers:
-            w.stop()
+        stop_all(self.writers)
 
     def drain(self):
         """Until the consumer has nothing left, by its own word; then the pullers stop."""
@@ -362,10 +378,7 @@ class Workload:
         except AssertionError as e:
             raise AssertionError("%s: %s" % (e, self.judge_consumer()))
         finally:
-            for p in self.pullers:
-                p.is_ending.set()
-            for p in self.pullers:
-                p.stop()
+            stop_all(self.pullers)
 
     def judge_consumer(self):
         """What it still has to do, by its own word."""

@@ -2,56 +2,35 @@
 the wall clock of a follower, of the leader or of all nodes shows, at their start or while they run."""
 
 import json
-import mmap
 import os
 import re
-import struct
 import sys
 import threading
 import time
 
 from weir_cluster import binary, run, wait_until
 from weir_js import Js, JsCluster
+from wrong_clock import HOUR, OFFS, YEARS_10, clock_of, fit, library, set_clock
 
-LIBRARY = os.environ.get("WRONG_CLOCK_LIBRARY", os.path.join(os.path.dirname(os.path.dirname(binary())), "tests",
-                                                             "system", "wrong_clock.so"))
-NEXT = os.environ.get("WEIR_NEXT", os.path.join(os.path.dirname(LIBRARY), "weir_next"))
-HOUR = 3600
-YEARS_10 = 10 * 365 * 24 * HOUR
-OFFS = (HOUR, -HOUR, YEARS_10, -YEARS_10)
+NEXT = os.environ.get("WEIR_NEXT", os.path.join(os.path.dirname(library()), "weir_next"))
 AGE = 2.0    # max_age of the stream that is watched.
 LATE = 2.0   # So much longer a message may live.
 
 
 class ClockCluster(JsCluster):
-    """set(node, seconds): its wall clock is off by so much from now on."""
-
     def __init__(self, count, **options):
         super().__init__(count, **options)
-        for node in self.nodes:
-            path = os.path.join(self.folder, node.name + ".clock")
-            with open(path, "wb") as f:
-                f.write(bytes(8))
-            with open(path, "r+b") as f:
-                node.clock = mmap.mmap(f.fileno(), 8)
-            node.env = dict(node.env, LD_PRELOAD=LIBRARY, WRONG_CLOCK=path)
-
-    def set(self, node, seconds):
-        node.clock[:8] = struct.pack("=q", int(seconds * 1e9))
+        fit(self)
 
     def restart(self, nodes, seconds):
         """With wall clocks that are off from the start."""
         for n in nodes:
             n.stop()
         for n in nodes:
-            self.set(n, seconds)
+            set_clock(n, seconds)
         for n in nodes:
             n.start()
         self.wait_ready(timeout=30)
-
-
-def clock_of(node):
-    return node.json("/varz")["jetstream"]["clock"]
 
 
 def version_of(node, stream):
@@ -189,13 +168,13 @@ def test_wall_clocks_that_jump_while_nodes_run():
             for nodes in ([follower], [leader], c.nodes):
                 timers = start_timers(js, "%d-%d" % (off, len(nodes) + (nodes[0] is leader)))
                 for n in nodes:
-                    c.set(n, off)
+                    set_clock(n, off)
                 time.sleep(0.6)
                 for n in nodes:
-                    c.set(n, 0 if n is not leader else off / 2)
+                    set_clock(n, 0 if n is not leader else off / 2)
                 end_timers(js, *timers)
                 for n in nodes:
-                    c.set(n, 0)
+                    set_clock(n, 0)
                 watch.check()
         watch.end()
         assert c.same("WORK") and c.same("AGED")
@@ -229,7 +208,7 @@ def test_a_node_that_starts_with_a_wrong_clock_leads_nothing_until_it_is_right()
             c.wait_ready(timeout=30)
             time.sleep(AGE)
             watch.check()
-            c.set(leader, 0)
+            set_clock(leader, 0)
             wait_until("the clock to be right again", lambda: not clock_of(leader)["skewed"], 10)
             leader.wait_log("clock_set: this node's clock was set to the wall clock")
             assert abs(clock_of(leader)["offset_ms"]) < 500
@@ -343,7 +322,7 @@ def test_what_is_published_while_a_jump_is_doubted():
 
 
 if __name__ == "__main__":
-    if not os.path.exists(LIBRARY) or "/asan/" in binary() or "/tsan/" in binary():
+    if not os.path.exists(library()) or "/asan/" in binary() or "/tsan/" in binary():
         print("SKIP: needs a node that a library can be preloaded into")
         sys.exit(77)
     run(globals())
