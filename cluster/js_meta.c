@@ -682,11 +682,12 @@ static bool is_place_free(struct js *js, uint64_t gid)
 {
     struct group_found found;
     struct store_stream *s = store_find(js->store, gid);
-    if (js_group_found(js, gid, &found)) {
-        return true; /* As it was left by a crash. */
+    bool is_found = js_group_found(js, gid, &found);
+    if ((s != NULL || !is_found) && js_flush_is_busy(js)) {
+        return false; /* What is in the store is read, or goes: neither beside a pass. */
     }
-    if (js_flush_is_busy(js)) {
-        return false;
+    if (is_found) {
+        return true; /* As it was left by a crash. */
     }
     if (s != NULL) {
         store_stream_delete(s);
