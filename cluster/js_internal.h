@@ -93,12 +93,14 @@ struct js {
     struct js_reserve {
         int fd;         /* Of the file; -1: not known how full the disk is. */
         uint64_t bytes; /* That publishes may not use. */
+        uint64_t files; /* Of them likewise; 0: their number has no limit. */
         uint64_t avail_bytes;
+        uint64_t avail_files;
         uint64_t file_bytes; /* Of it as a file, and at most. */
         uint64_t file_bytes_max;
         uint64_t looked_ms;
         unsigned full_peers; /* Nodes that said they are full, or behind with flushing. */
-        bool is_low;         /* Less than the reserve is left; */
+        bool is_low;         /* Less than a reserve is left, of bytes or of files; */
         bool is_full;        /* less than half of it. */
     } reserve;
 

@@ -44,7 +44,8 @@
 #define RESERVE_MAX (2048 * MIB)
 #define FILE_MAX (128 * MIB) /* What may be unflushed as a rule, and two segments of the log. */
 #define SLICE (8 * MIB)
-#define TIGHT (16 * MIB) /* Less than this is free: the file gives way. */
+#define TIGHT (16 * MIB)  /* Less than this is free: the file gives way. */
+#define FILES_RESERVE 256 /* Each flush pass makes some before others go. */
 
 /* False: the file system does not say, and nothing is refused. */
 static bool look(struct js_reserve *r, uint64_t *ret_total)
@@ -54,6 +55,8 @@ static bool look(struct js_reserve *r, uint64_t *ret_total)
         return false;
     }
     r->avail_bytes = (uint64_t)v.f_bavail * v.f_frsize;
+    r->avail_files = v.f_favail;
+    r->files = v.f_files / 4 < FILES_RESERVE ? v.f_files / 4 : FILES_RESERVE;
     *ret_total = (uint64_t)v.f_blocks * v.f_frsize;
     return true;
 }
@@ -146,11 +149,27 @@ void js_reserve_close(struct js *js)
     js->reserve.fd = -1;
 }
 
+/* Once crossed, a limit is crossed back half above it: each flush pass first takes room, and then
+ * gives back more. */
+static bool is_below(uint64_t left, uint64_t limit, bool is_below_now)
+{
+    return left <= (is_below_now ? limit + limit / 2 : limit);
+}
+
+static bool is_short_of_files(const struct js_reserve *r, uint64_t limit, bool is_short_now)
+{
+    return r->bytes > 0 && r->files > 0 && is_below(r->avail_files, limit, is_short_now);
+}
+
 static void tell_low(struct js *js, bool is_low, uint64_t left)
 {
     struct js_reserve *r = &js->reserve;
     r->is_low = is_low;
-    if (is_low) {
+    if (is_low && is_short_of_files(r, r->files, false)) {
+        log_err("The disk of %s is full: it can take %llu more files, and %llu are a reserve. "
+                "Publishes are refused, everything else goes on",
+                js->dir, (unsigned long long)r->avail_files, (unsigned long long)r->files);
+    } else if (is_low) {
         log_err("The disk of %s is full: %llu MiB are left of a reserve of %llu MiB. Publishes are "
                 "refused, everything else goes on",
                 js->dir, (unsigned long long)(left / MIB), (unsigned long long)(r->bytes / MIB));
@@ -158,13 +177,6 @@ static void tell_low(struct js *js, bool is_low, uint64_t left)
         log_inf("The disk of %s has room again, %llu MiB: publishes are taken", js->dir,
                 (unsigned long long)(left / MIB));
     }
-}
-
-/* Once crossed, a limit is crossed back half above it: each flush pass first takes room, and then
- * gives back more. */
-static bool is_below(uint64_t left, uint64_t limit, bool is_below_now)
-{
-    return left <= (is_below_now ? limit + limit / 2 : limit);
 }
 
 static bool count_full(void *arg, const struct peers_info *info)
@@ -229,8 +241,9 @@ void js_reserve_tick(struct js *js)
     store_totals(js->store, &totals);
     uint64_t left = r->avail_bytes + r->file_bytes;
     left = left > totals.dirty_bytes ? left - totals.dirty_bytes : 0;
-    bool is_low = is_below(left, r->bytes, r->is_low);
-    bool is_full = is_below(left, r->bytes / 2, r->is_full);
+    bool is_low = is_below(left, r->bytes, r->is_low) || is_short_of_files(r, r->files, r->is_low);
+    bool is_full =
+        is_below(left, r->bytes / 2, r->is_full) || is_short_of_files(r, r->files / 2, r->is_full);
     if (is_low != r->is_low) {
         tell_low(js, is_low, left);
     }

@@ -4,6 +4,7 @@ systems of their own, in a mount namespace that goes with the test."""
 import contextlib
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,10 +20,11 @@ CONFIG = 'jetstream { store_dir: "%s", disk_reserve: 256M }'
 
 
 @contextlib.contextmanager
-def disk():
-    """A file system of DISK_MIB; its folder."""
+def disk(inodes=None):
+    """A file system of DISK_MIB, of so many inodes or as many as usual; its folder."""
     base = tempfile.mkdtemp(prefix="weir-")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm" % DISK_MIB, "tmpfs", base], check=True)
+    options = "size=%dm" % DISK_MIB + (",nr_inodes=%d" % inodes if inodes else "")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", base], check=True)
     try:
         yield base
     finally:
@@ -36,15 +38,18 @@ def free_mib(folder):
 
 
 def fill(folder, leave_mib=0):
-    """Others use the disk, down to so much or until it takes no more."""
+    """Others use the disk, down to so much, or until nothing is left. At once: what takes its time takes also what the node
+    gives way of its reserve meanwhile."""
     with open(os.path.join(folder, "others"), "ab", buffering=0) as f:
-        while leave_mib == 0 or free_mib(folder) > leave_mib:
+        v = os.statvfs(folder)
+        size = v.f_bavail * v.f_frsize - (leave_mib << 20)
+        while size >= v.f_frsize:
             try:
-                if f.write(b"x" * (1 << 20)) < 1 << 20:
-                    return
-            except OSError as e:
-                assert e.errno == errno.ENOSPC
+                os.posix_fallocate(f.fileno(), os.fstat(f.fileno()).st_size, size)
                 return
+            except OSError as e:  # The node has taken some of it since.
+                assert e.errno == errno.ENOSPC
+                size -= 1 << 20
 
 
 def publish_until_refused(node, subject, most):
@@ -121,6 +126,36 @@ def test_a_full_disk_refuses_publishes_only():
         os.truncate(os.path.join(d, "others"), 1)
         js.ok("STREAM.PURGE.S")
         wait_until("publishes to be taken", lambda: not is_refused(js, "s"), 30, 0.2)
+        assert "has room again" in node.log()
+        js.close()
+
+
+def test_a_disk_that_takes_few_more_files_refuses_publishes_only():
+    with disk(inodes=2000) as d, Single(config=CONFIG % d) as node:
+        wait_until("JetStream", lambda: node.http("/healthz")[0] == 200)
+        js = Js(node)
+        js.create("S", ["s"])
+        js.consumer("S", "C")
+        for _ in range(30):
+            assert not is_refused(js, "s")
+        others = os.path.join(d, "others")
+        os.mkdir(others)
+        while os.statvfs(d).f_favail > 100:
+            os.close(os.open(os.path.join(others, "%d" % os.statvfs(d).f_favail), os.O_CREAT | os.O_WRONLY))
+        wait_until("refusals", lambda: is_refused(js, "s"), 5)
+        assert "more files" in node.log()
+        for i in range(2):
+            everything_else(js, "S", "C", "f%d" % i)
+            assert is_refused(js, "s")
+            time.sleep(4)  # Flush passes.
+        node.stop()
+        node.start()
+        wait_until("JetStream", lambda: node.http("/healthz")[0] == 200)
+        js = Js(node)
+        assert is_refused(js, "s")
+        everything_else(js, "S", "C", "g")
+        shutil.rmtree(others)
+        wait_until("publishes to be taken", lambda: not is_refused(js, "s"), 5, 0.2)
         assert "has room again" in node.log()
         js.close()
 
