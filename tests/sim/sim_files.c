@@ -185,6 +185,42 @@ bool sim_files_rot(struct sim_files *f, struct sim_disk *disk, struct sim_rng *r
     return sim_disk_flip_bit(disk, p->path, byte * 8 + sim_rng_below(rng, 8));
 }
 
+struct store_names {
+    char paths[256][64];
+    unsigned count;
+};
+
+static void on_store_file(void *arg, const char *path)
+{
+    struct store_names *l = arg;
+    if (strncmp(path, "/store/", 7) == 0 && strstr(path, ".mirror") == NULL && l->count < 256) {
+        snprintf(l->paths[l->count++], sizeof l->paths[0], "%s", path);
+    }
+}
+
+bool sim_files_decay(struct sim_disk *disk, unsigned places, struct sim_rng *rng)
+{
+    struct store_names l = {.count = 0};
+    bool is_done = false;
+    sim_disk_each(disk, on_store_file, &l);
+    for (unsigned i = 0; i < places && l.count > 0; i++) {
+        const char *path = l.paths[sim_rng_below(rng, l.count)];
+        uint64_t size = sim_disk_file_size(disk, path);
+        if (size == 0 || size == UINT64_MAX) {
+            continue;
+        }
+        uint64_t at = sim_rng_below(rng, size);
+        if (sim_rng_one_in(rng, 3)) {
+            at -= at % SIM_DISK_SECTOR_BYTES;
+            uint64_t len = size - at < SIM_DISK_SECTOR_BYTES ? size - at : SIM_DISK_SECTOR_BYTES;
+            is_done = sim_disk_fill(disk, path, at, len, 0) || is_done;
+        } else {
+            is_done = sim_disk_flip_bit(disk, path, at * 8 + sim_rng_below(rng, 8)) || is_done;
+        }
+    }
+    return is_done;
+}
+
 bool sim_files_shorten(struct sim_files *f, struct sim_disk *disk)
 {
     int i = newest(f);

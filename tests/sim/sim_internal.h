@@ -70,6 +70,8 @@ void sim_files_init(struct sim_files *f, const struct file_ops *real);
 /* Damage the newest frame of the host's records, or make all from it on vanish. False if there is
  * none in reach. */
 bool sim_files_rot(struct sim_files *f, struct sim_disk *disk, struct sim_rng *rng);
+/* Damage a few places of the store, in no more than one copy of its journal. */
+bool sim_files_decay(struct sim_disk *disk, unsigned places, struct sim_rng *rng);
 bool sim_files_shorten(struct sim_files *f, struct sim_disk *disk);
 
 /* ---- A replica's state (sim_state.c) ---- */
@@ -288,6 +290,7 @@ struct sim_run {
     bool is_damage_planted;
     bool is_closing;
     bool is_calm;
+    bool is_at_end;                    /* Nothing may be amiss any more. */
     bool is_stopped;                   /* Clients publish no more. */
     int64_t served_us[SIM_GROUPS_MAX]; /* First ack of what was published after the faults. */
     uint64_t elections_before;
@@ -338,6 +341,8 @@ int sim_plant_receive(struct sim_node *n, uint64_t from, enum host_lane lane, st
 void sim_members_init(struct sim_run *run);
 /* Open, create or give up the replica, as the node starts. */
 void sim_members_open(struct sim_replica *r);
+/* What it holds is of no use: it goes, and is replaced as if its disk were lost. */
+void sim_members_replace(struct sim_replica *r);
 /* Its disk or its records are gone: it is replaced under a new raft id. */
 void sim_members_lost(struct sim_replica *r);
 /* The node loses its disk; false when that would be more than any rule can bear. */

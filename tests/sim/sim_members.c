@@ -488,6 +488,9 @@ void sim_members_open(struct sim_replica *r)
     host_each_group(n->host, note_found, &found);
     r->is_proving = false;
     r->proven_index = 0;
+    if (sim_store_is_mending(r)) {
+        return;
+    }
     if (found.raft_id != 0 && found.raft_id != r->raft_id) {
         (void)host_destroy_found(n->host, sim_gid(r->group)); /* It was to be destroyed already. */
         found.raft_id = 0;
@@ -512,6 +515,12 @@ void sim_members_open(struct sim_replica *r)
     }
     tell_target(r);
     news(r);
+}
+
+void sim_members_replace(struct sim_replica *r)
+{
+    sim_members_lost(r);
+    destroy(r);
 }
 
 /* ---- The end ---- */

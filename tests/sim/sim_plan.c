@@ -392,6 +392,28 @@ static void draw_store(struct sim_plan *plan, struct sim_rng *rng)
     }
 }
 
+/* The store of one node rots, while it is down; nobody else loses anything for good. */
+static void draw_decay(struct sim_plan *plan, struct sim_rng *rng)
+{
+    plan->nodes_count = 3;
+    plan->groups_count = 1 + (unsigned)sim_rng_below(rng, 2);
+    plan->faults_us = 25 * SECOND;
+    plan->client_max_us = sim_rng_range(rng, 10, 150) * MS;
+    plan->flush_max_us = sim_rng_range(rng, 20, 1000) * MS;
+    unsigned node = any_node(plan, rng);
+    int64_t at_us = 4 * SECOND;
+    while (at_us < plan->faults_us) {
+        struct sim_fault f = {.kind = SIM_FAULT_DECAY, .at_us = at_us, .node = node};
+        f.duration_us = sim_rng_range(rng, 10, 2000) * MS;
+        f.arg = 1 + (unsigned)sim_rng_below(rng, 4);
+        add(plan, f);
+        for (unsigned i = (unsigned)sim_rng_below(rng, 4); i > 0; i--) {
+            add(plan, draw_fault(plan, rng, at_us + sim_rng_range(rng, -1000, 4000) * MS));
+        }
+        at_us += sim_rng_range(rng, 2, 9) * SECOND;
+    }
+}
+
 static int64_t log_range(struct sim_rng *rng, int64_t min, int64_t max)
 {
     int64_t v = min;
@@ -443,7 +465,8 @@ static enum sim_scenario draw_scenario(struct sim_rng *rng)
 {
     unsigned dice = (unsigned)sim_rng_below(rng, 100);
     return dice < 28   ? SIM_CHAOS
-           : dice < 44 ? SIM_STORE
+           : dice < 40 ? SIM_STORE
+           : dice < 44 ? SIM_DECAY
            : dice < 50 ? SIM_FLAPS
            : dice < 60 ? SIM_POWER
            : dice < 72 ? SIM_LAGGING
@@ -506,6 +529,9 @@ void sim_plan_draw(struct sim_plan *plan, uint64_t seed, int scenario)
         break;
     case SIM_STORE:
         draw_store(plan, &rng);
+        break;
+    case SIM_DECAY:
+        draw_decay(plan, &rng);
         break;
     case SIM_SCENARIOS_COUNT:
         assert(false);

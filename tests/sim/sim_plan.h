@@ -26,7 +26,8 @@
     X(FLAPS, "flaps")     /* Each new leader is cut off or dies before long. */                    \
     X(MEMBERS, "members") /* Members come and go, disks are lost; with all of chaos. */            \
     X(CLOCKS, "clocks")   /* A wall clock is wrong, all nodes are down for hours; with chaos. */   \
-    X(STORE, "store")     /* The real store, small, under what the others do. */
+    X(STORE, "store")     /* The real store, small, under what the others do. */                   \
+    X(DECAY, "decay")     /* The same; and the store of one node rots, again and again. */
 
 enum sim_scenario {
 #define SIM_SCENARIO_ENUM(name, text) SIM_##name,
@@ -55,9 +56,10 @@ enum sim_scenario {
     X(GOAL)      /* Other members are wanted for group `arg`; `peer` says which. */                \
     X(WIPE)      /* `node` loses its disk, and is back. */                                         \
     X(CLOCK)     /* The wall clock of `node` is wrong for duration_us; `arg` says how. */          \
-    X(JOB)  /* `node` dies in the next job of its store, and is back; `arg`: as sim_job_arg. */    \
-    X(FULL) /* The disk of `node` takes `arg` bytes more, for duration_us. */                      \
-    X(REST) /* All processes end, and all are back after duration_us. */
+    X(JOB)   /* `node` dies in the next job of its store, and is back; `arg`: as sim_job_arg. */   \
+    X(FULL)  /* The disk of `node` takes `arg` bytes more, for duration_us. */                     \
+    X(DECAY) /* `node` crashes, its store is damaged in a few places, it is back. */               \
+    X(REST)  /* All processes end, and all are back after duration_us. */
 
 /* Of SIM_FAULT_JOB. */
 enum sim_job_arg {

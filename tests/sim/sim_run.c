@@ -192,6 +192,19 @@ static void damage(struct sim_run *run, struct sim_node *n, const struct sim_fau
     sim_restart_after(n, f->duration_us);
 }
 
+static void decay(struct sim_run *run, struct sim_node *n, const struct sim_fault *f)
+{
+    if (n->is_up) {
+        sim_node_crash(n, false);
+        if (sim_files_decay(n->disk, f->arg, &run->rng_fault)) {
+            n->was_store_damaged = true;
+            run->is_damage_planted = true;
+            run->result->stats.decays++;
+        }
+        sim_restart_after(n, f->duration_us);
+    }
+}
+
 static void move(struct sim_run *run, const struct sim_fault *f)
 {
     int leader = sim_leader(run, f->arg);
@@ -282,6 +295,9 @@ static void fault_event(void *arg, uint64_t at, uint64_t unused)
         sim_time_set_wall(n, f.arg);
         sim_clock_at(&run->clock, until_us, right_event, n, 0, 0);
         break;
+    case SIM_FAULT_DECAY:
+        decay(run, n, &f);
+        break;
     case SIM_FAULT_JOB:
         n->dies_for_us = n->is_up ? f.duration_us : 0;
         n->dies_arg = f.arg;
@@ -346,7 +362,8 @@ static bool is_group_level(struct sim_run *run, unsigned group)
         if (n->is_off || !sim_members_is_here(run, i, group)) {
             continue;
         }
-        if (!n->is_up || r->g == NULL || (r->is_stream && r->stream == NULL)) {
+        if (!n->is_up || r->g == NULL || (r->is_stream && r->stream == NULL) ||
+            (n->was_store_damaged && !sim_store_is_whole(r))) {
             return false;
         }
         struct group_status s;
@@ -462,6 +479,7 @@ static void drive(struct sim_run *run)
  * one there once (sim_client.c). What was acked must be in the log of those that run. */
 static void check_streams(struct sim_run *run)
 {
+    run->is_at_end = true;
     for (unsigned g = 0; g < run->plan->groups_count; g++) {
         const struct sim_history *h = &run->histories[g];
         for (uint64_t uid = 1; (run->streams >> g & 1) != 0 && uid <= h->contents_count; uid++) {
@@ -499,7 +517,7 @@ static void run_open(struct sim_run *run, const struct sim_plan *plan,
     sim_rng_init(&run->rng_store, plan->seed, 9);
     /* The first group is always a stream, the others now and then. */
     run->streams = 1u | (unsigned)(sim_mix(plan->seed) & 2);
-    if (plan->scenario == SIM_STORE) {
+    if (sim_store_is_on(run)) {
         run->streams = UINT32_MAX;
     }
     run->oracle = sim_oracle_new(plan, &run->clock, result);

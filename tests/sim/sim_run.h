@@ -32,6 +32,10 @@
     X(changes)     /* Of members, proposed. */                                                     \
     X(expired)     /* Messages removed by their age, in clocks; */                                 \
     X(cuts)        /* Jobs of the store that the end of their process cut short. */                \
+    X(decays)      /* Stores that were damaged, */                                                 \
+    X(unknown)     /* replicas that had to know first what is live, */                             \
+    X(mended)      /* did, */                                                                      \
+    X(rebuilt)     /* or were replaced. */                                                         \
     X(fulls)       /* Processes that a full disk ended. */                                         \
     X(behind)      /* stored with a stamp that is older than they are, */                          \
     X(excused)     /* and of these by an agreed clock that was behind. */                          \

@@ -11,7 +11,7 @@ typedef unsigned long long ull;
 
 bool sim_store_is_on(const struct sim_run *run)
 {
-    return run->plan->scenario == SIM_STORE;
+    return run->plan->scenario == SIM_STORE || run->plan->scenario == SIM_DECAY;
 }
 
 struct loop *sim_store_loop(struct sim_node *n)
@@ -263,6 +263,16 @@ void sim_store_flush(struct sim_node *n)
     }
 }
 
+/* As js_rebuild.c: while another node leads. */
+static void rebuild(struct sim_replica *r, const struct js_stream *st)
+{
+    unsigned leader = r->lane.leader;
+    if (st->is_broken && leader != 0 && leader != r->node->number + 1 && sim_store_may_drop(r)) {
+        r->node->run->result->stats.rebuilt++;
+        sim_members_replace(r);
+    }
+}
+
 void sim_store_tick(struct sim_node *n)
 {
     struct sim_store *s = n->store;
@@ -275,6 +285,9 @@ void sim_store_tick(struct sim_node *n)
     js_image_tick(&s->js);
     js_flush_tick(&s->js);
     sim_store_look(n);
+    for (unsigned g = 0; g < n->run->plan->groups_count; g++) {
+        rebuild(&n->replicas[g], &s->streams[g]);
+    }
 }
 
 void sim_store_durable(struct sim_node *n, uint64_t lsn)
@@ -313,13 +326,66 @@ static void loaded(struct sim_replica *r)
 {
     struct sim_run *run = r->node->run;
     struct js_stream *st = sim_stream_of(r);
-    if (st->applied_index < r->durable.base.index && !r->node->was_store_damaged) {
+    if (st->applied_index < r->durable.base.index) {
         sim_fail(run, "RESTORE", "node %u group %u: the store holds index %llu, %llu was durable",
                  r->node->number, r->group, (ull)st->applied_index, (ull)r->durable.base.index);
     }
     sim_store_came(r);
     sim_oracle_base(run->oracle, r->node->number, r->group, r->m.applied.index, r->m.applied.term,
                     sim_replica_hash(r));
+}
+
+/* Messages are missing: as js_stream.c, open_damaged(). */
+static void mend_first(struct sim_replica *r, struct js_stream *st)
+{
+    stream_free(st->machine);
+    st->machine = NULL;
+    st->mending_since_ms = sim_node_now_ms(r->node);
+    r->node->run->result->stats.unknown++;
+    if (store_stream_is_whole(st->store)) {
+        js_rebuild_wanted(st, "its state and its messages do not fit together");
+    } else {
+        st->state = JS_STREAM_MENDING;
+        js_mend_wanted(st);
+    }
+}
+
+bool sim_store_is_mending(const struct sim_replica *r)
+{
+    return r->node->store != NULL && r->raft_id != 0 && sim_stream_of(r)->state != JS_STREAM_OK;
+}
+
+bool sim_store_is_whole(struct sim_replica *r)
+{
+    struct js_stream *st = sim_stream_of(r);
+    struct store_stats stats;
+    sim_store_check(r);
+    store_stream_stats(st->store, &stats);
+    return stats.damaged_blocks == 0;
+}
+
+static void mended(void *arg, int rv)
+{
+    struct js_stream *st = arg;
+    struct sim_replica *r = sim_replica_of(st);
+    if (sim_store_is_closing()) {
+        return;
+    }
+    if (rv != 0) {
+        js_rebuild_wanted(st, "its mended state does not load");
+        return;
+    }
+    st->state = JS_STREAM_OK;
+    r->node->run->result->stats.mended++;
+    loaded(r);
+    sim_client_open(r);
+    sim_members_open(r);
+}
+
+void js_stream_mended(struct js_stream *st)
+{
+    store_stream_unload(st->store);
+    js_state_restore_apart(st, mended, st);
 }
 
 void sim_store_load(struct sim_replica *r)
@@ -348,6 +414,10 @@ void sim_store_load(struct sim_replica *r)
     store_stream_applied(st->store, &st->applied_index, &st->applied_term);
     st->flushed_index = st->applied_index;
     int rv = js_state_restore(st);
+    if (rv == ERR_CORRUPT && st->machine != NULL && r->node->was_store_damaged) {
+        mend_first(r, st);
+        return;
+    }
     if (rv != 0) {
         sim_fail(r->node->run, "RESTORE", "node %u group %u: the store does not load: %s",
                  r->node->number, r->group, err_text(rv));

@@ -43,6 +43,10 @@ void sim_store_take(struct sim_node *n, unsigned from, struct reader *in);
 /* ---- A replica ---- */
 /* Its state from what the store holds, or the first one. */
 void sim_store_load(struct sim_replica *r);
+/* Damage hides what is live: its group opens later. */
+bool sim_store_is_mending(const struct sim_replica *r);
+/* All of its messages can be read; what cannot is looked for. */
+bool sim_store_is_whole(struct sim_replica *r);
 /* Another one begins under its gid. False: not yet. */
 bool sim_store_begin(struct sim_replica *r);
 /* The replica is destroyed, with what it holds. False: not now. */

@@ -61,7 +61,7 @@ static void check_message(struct sim_replica *r, uint64_t seq)
     struct js_stream *st = sim_stream_of(r);
     struct store_view view;
     int rv = read_message(st, seq, &view);
-    if (rv == ERR_CORRUPT && r->node->was_store_damaged && !run->is_stopped) {
+    if (rv == ERR_CORRUPT && r->node->was_store_damaged && !run->is_at_end) {
         return; /* It will be mended. */
     }
     if (rv != 0) {

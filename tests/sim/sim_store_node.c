@@ -97,17 +97,16 @@ void js_send_resume(struct js_stream *st)
     (void)st;
 }
 
-void js_stream_mended(struct js_stream *st)
-{
-    (void)st;
-    assert(false);
-}
-
 void js_rebuild_wanted(struct js_stream *st, const char *why)
 {
     struct sim_replica *r = sim_replica_of(st);
-    sim_fail(r->node->run, "REBUILD", "node %u group %u is to be built anew: %s", r->node->number,
-             r->group, why);
+    sim_note(&r->node->run->clock, "BROKEN node %u group %u: %s", r->node->number, r->group, why);
+    st->state = JS_STREAM_FAILED;
+    st->is_broken = true;
+    if (!r->node->was_store_damaged) {
+        sim_fail(r->node->run, "REBUILD", "node %u group %u is to be built anew: %s",
+                 r->node->number, r->group, why);
+    }
 }
 
 /* ---- js_meta.c ---- */

@@ -126,7 +126,7 @@ void sim_time_peer(struct sim_node *n, unsigned peer, bool is_up)
 
 void sim_time_loaded(struct sim_replica *r)
 {
-    if (!r->is_stream) {
+    if (!r->is_stream || r->stream == NULL) { /* What is live is not known yet. */
         return;
     }
     log_time_start(&r->time, stream_time_ns(r->stream), mono_ns(r->node));
