@@ -52,6 +52,7 @@
 #define WHEEL_SLOTS 50
 #define TICK_MS 1000 /* Of each group; one slot of the wheel is a fiftieth. */
 
+_Static_assert(HOST_GUARDS_COUNT < 64, "guards_off has a bit for each, and one more");
 #define IS_ON(h, name) (((h)->opt.guards_off & GUARD_BIT(name)) == 0)
 
 /* A configuration as bytes, and where in the log it stands. */
