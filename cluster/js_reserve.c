@@ -44,7 +44,8 @@
 #define RESERVE_MAX (2048 * MIB)
 #define FILE_MAX (128 * MIB) /* What may be unflushed as a rule, and two segments of the log. */
 #define SLICE (8 * MIB)
-#define TIGHT (16 * MIB)  /* Less than this is free: the file gives way. */
+#define TIGHT (16 * MIB) /* Less than this is free: the file gives way. */
+#define BACK_MAX (64 * MIB)
 #define FILES_RESERVE 256 /* Each flush pass makes some before others go. */
 
 /* False: the file system does not say, and nothing is refused. */
@@ -149,16 +150,22 @@ void js_reserve_close(struct js *js)
     js->reserve.fd = -1;
 }
 
-/* Once crossed, a limit is crossed back half above it: each flush pass first takes room, and then
+/* Once crossed, a limit is crossed back @more above it: each flush pass first takes room, and then
  * gives back more. */
-static bool is_below(uint64_t left, uint64_t limit, bool is_below_now)
+static bool is_below(uint64_t left, uint64_t limit, uint64_t more, bool is_below_now)
 {
-    return left <= (is_below_now ? limit + limit / 2 : limit);
+    return left <= (is_below_now ? limit + more : limit);
+}
+
+static bool is_short_of_bytes(uint64_t left, uint64_t limit, bool is_short_now)
+{
+    /* No more: segments of the log stay where they are, and a small disk might never get there. */
+    return is_below(left, limit, limit / 2 < BACK_MAX ? limit / 2 : BACK_MAX, is_short_now);
 }
 
 static bool is_short_of_files(const struct js_reserve *r, uint64_t limit, bool is_short_now)
 {
-    return r->bytes > 0 && r->files > 0 && is_below(r->avail_files, limit, is_short_now);
+    return r->bytes > 0 && r->files > 0 && is_below(r->avail_files, limit, limit / 2, is_short_now);
 }
 
 static void tell_low(struct js *js, bool is_low, uint64_t left)
@@ -241,9 +248,10 @@ void js_reserve_tick(struct js *js)
     store_totals(js->store, &totals);
     uint64_t left = r->avail_bytes + r->file_bytes;
     left = left > totals.dirty_bytes ? left - totals.dirty_bytes : 0;
-    bool is_low = is_below(left, r->bytes, r->is_low) || is_short_of_files(r, r->files, r->is_low);
-    bool is_full =
-        is_below(left, r->bytes / 2, r->is_full) || is_short_of_files(r, r->files / 2, r->is_full);
+    bool is_low =
+        is_short_of_bytes(left, r->bytes, r->is_low) || is_short_of_files(r, r->files, r->is_low);
+    bool is_full = is_short_of_bytes(left, r->bytes / 2, r->is_full) ||
+                   is_short_of_files(r, r->files / 2, r->is_full);
     if (is_low != r->is_low) {
         tell_low(js, is_low, left);
     }
