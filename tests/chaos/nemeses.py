@@ -376,7 +376,9 @@ class Mixed(Nemesis):
 
     def episode(self):
         kind = self.rng.choice([k for k in ALL.values() if k.nodes == 3 and k not in (Mixed, Nothing)])
-        kind.episode(self)
+        other = object.__new__(kind)  # Its episode, with methods of its own, on what is this run's.
+        other.__dict__ = self.__dict__
+        other.episode()
 
 
 def holders(c, stream=STREAM):
