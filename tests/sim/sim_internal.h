@@ -293,6 +293,7 @@ struct sim_run {
     bool is_at_end;                    /* Nothing may be amiss any more. */
     bool is_stopped;                   /* Clients publish no more. */
     int64_t served_us[SIM_GROUPS_MAX]; /* First ack of what was published after the faults. */
+    int64_t image_us;                  /* A piece of an image was sent. */
     uint64_t elections_before;
     bool is_watching_elections;
 };

@@ -263,6 +263,8 @@ static void tick_event(void *arg, uint64_t life, uint64_t unused)
 
 /* ---- The host's environment ---- */
 
+#define PIECE_BYTES_MIN 256 /* Offers and signs of life are smaller. */
+
 static void env_send(void *ctx, uint64_t node_id, enum host_lane lane, struct slice frame)
 {
     struct sim_node *n = ctx;
@@ -270,6 +272,9 @@ static void env_send(void *ctx, uint64_t node_id, enum host_lane lane, struct sl
     sim_trace(&run->clock, "frame %llu-%llu bytes %llu", n->number, node_id - 1, frame.len);
     run->result->stats.frames++;
     sim_tap_frame(n, frame);
+    if (lane == HOST_LANE_BULK && frame.len > PIECE_BYTES_MIN) {
+        run->image_us = run->clock.now_us;
+    }
     sim_net_send(run->net, n->number, (unsigned)node_id - 1, lane == HOST_LANE_BULK ? 1 : 0, frame);
 }
 
@@ -376,10 +381,13 @@ void sim_node_close(struct sim_node *n)
 
 /* Small, so that images come in many chunks; but each costs a read and a write, and with a slow
  * disk an image must not take as long as the oracles wait. */
-static uint32_t chunk_bytes_of(const struct sim_plan *plan)
+static uint32_t chunk_bytes_of(const struct sim_run *run)
 {
+    const struct sim_plan *plan = run->plan;
     uint32_t bytes = 4096u << sim_mix(plan->seed) % 5;
-    return plan->disk_max_us > 20 * MS && bytes < 65536 ? 65536 : bytes;
+    /* The real store has megabytes. */
+    bool is_slow = plan->disk_max_us > (sim_store_is_on(run) ? 2 * MS : 20 * MS);
+    return is_slow && bytes < 65536 ? 65536 : bytes;
 }
 
 static void host_options_of(struct sim_node *n, struct host_options *o)
@@ -396,7 +404,7 @@ static void host_options_of(struct sim_node *n, struct host_options *o)
         .pipeline_max = plan->held_batches_max,
         .log_entries_max = plan->trim_entries_max,
         .log_hold_entries_max = plan->trim_entries_max + plan->trailing_entries * 8,
-        .chunk_bytes = chunk_bytes_of(plan),
+        .chunk_bytes = chunk_bytes_of(n->run),
         .wal_bytes_max = 8ull * plan->segment_bytes_max,
         .guards_off = n->run->options->guards_off,
     };
