@@ -51,8 +51,8 @@ class Ordered(Worker):
         start = {"deliver_policy": "by_start_sequence", "opt_start_seq": self.last + 1}
         config = dict({"name": name, "ack_policy": "none", "mem_storage": True, "num_replicas": 1, "max_deliver": 1,
                        "inactive_threshold": 5_000_000_000}, **(start if self.last else {"deliver_policy": "all"}))
-        header, payload = client.request("$JS.API.CONSUMER.CREATE.%s.%s" % (STREAM, name), json.dumps(
-            {"stream_name": STREAM, "config": config, "action": "create"}), ANSWER_S)[3:]
+        header, payload = self.ask(client, "CONSUMER.CREATE.%s.%s" % (STREAM, name),
+                                   {"stream_name": STREAM, "config": config, "action": "create"})
         if header or "error" in json.loads(payload):
             time.sleep(0.1)
             return
@@ -64,6 +64,19 @@ class Ordered(Worker):
         except Gap:
             pass
         client.send("UNSUB %s\r\n" % sid)
+
+    @staticmethod
+    def ask(client, api, body):
+        """The answer; what the consumer before has sent still comes on the same connection, and is none."""
+        to = inbox()
+        sid = client.sub(to, "a" + to.split(".")[-1])
+        client.send("UNSUB %s 1\r\n" % sid)
+        client.pub("$JS.API." + api, json.dumps(body), to)
+        end = time.monotonic() + ANSWER_S
+        while True:
+            _, by, _, header, payload = client.msg(end - time.monotonic())
+            if by == sid:
+                return header, payload
 
     def pull(self, client, name, to, sid, expected):
         """Returns the consumer's next number."""
@@ -191,7 +204,7 @@ class Read(Publish):
         try:
             wait_until("ordered readers to be at %d" % last, lambda: all(r.last >= last for r in self.readers), 60)
         except AssertionError as e:
-            raise AssertionError("%s: %s" % (e, {r.name: r.last for r in self.readers}))
+            raise AssertionError("%s: %s" % (e, {r.name: r.error or r.last for r in self.readers}))
         finally:
             stop_all(self.readers)
 
