@@ -42,6 +42,8 @@ struct recovery {
     struct gid_set suspects;     /* With those that records tell of. */
     struct gid_set new_suspects; /* Found now. */
     struct wal_frame *relog;
+    bool reads_all; /* Also what is below the floor. */
+    bool has_below; /* Files were left out for that. */
     bool is_relog_full;
     bool is_of_newer_version;
     struct wal_frame *salvage; /* Frames of the segment being rewritten. */
@@ -283,14 +285,16 @@ static bool is_right_below(const struct recovery *r, size_t first)
 static int scan_all(struct recovery *r)
 {
     size_t first = 0;
-    int rv = find_below(r, &first);
+    int rv = r->reads_all ? 0 : find_below(r, &first);
     rv = rv == 0 ? scan_each(r) : rv;
     if (rv == 0 && first > 0 && !is_right_below(r, first)) {
         for (size_t i = 0; i < first; i++) {
             r->scans[i].is_below = false;
         }
+        first = 0;
         rv = scan_each(r);
     }
+    r->has_below = first > 0;
     uint64_t limit = UINT64_MAX;
     for (size_t i = r->n; i-- > 0;) {
         r->limits[i] = limit;
@@ -680,9 +684,9 @@ static void publish(struct recovery *r)
     }
 }
 
-static int recover(struct recovery *r)
+/* What is there, and what is missing. Changes nothing. */
+static int look(struct recovery *r)
 {
-    struct wal *w = r->w;
     int rv = list_files(r);
     if (rv != 0) {
         return rv;
@@ -697,6 +701,12 @@ static int recover(struct recovery *r)
     if (r->n > 0) {
         judge_tail(r);
     }
+    return 0;
+}
+
+static int recover(struct recovery *r)
+{
+    struct wal *w = r->w;
     /* Where the log goes on: after everything found, known of, or trimmed. */
     uint64_t next = r->reach > r->floor ? r->reach : r->floor;
     next = r->durable_lsn + 1 > next ? r->durable_lsn + 1 : next;
@@ -710,7 +720,7 @@ static int recover(struct recovery *r)
     }
     r->relog = wal_frame_new();
     wal_frame_reset(r->relog, r->relog_from);
-    rv = replay_all(r);
+    int rv = replay_all(r);
     if (rv == 0) {
         assert(r->relog->lsn + r->relog->records == next);
         rv = relog(r);
@@ -731,19 +741,34 @@ static int recover(struct recovery *r)
     return rv;
 }
 
+static void recovery_close(struct recovery *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        wal_scan_close(&r->scans[i]);
+    }
+    free(r->scans);
+    free(r->is_rewritten);
+    free(r->limits);
+    free(r->aside.ptr);
+    gid_set_close(&r->suspects);
+    gid_set_close(&r->new_suspects);
+    wal_frame_free(r->relog);
+}
+
 int wal_recover(struct wal *w, const struct wal_replay *replay, struct wal_recovery *ret)
 {
     struct recovery r = {.w = w, .replay = replay, .found = ret, .floor = 1};
-    int rv = recover(&r);
-    for (size_t i = 0; i < r.n; i++) {
-        wal_scan_close(&r.scans[i]);
+    int rv = look(&r);
+    if (rv == 0 && r.has_below && (ret->is_torn || ret->is_rotten || ret->is_corrupt)) {
+        /* Records may be lost for whose sake older ones were let go, and those may still be there.
+         */
+        recovery_close(&r);
+        *ret = (struct wal_recovery){.is_torn = false};
+        r = (struct recovery){
+            .w = w, .replay = replay, .found = ret, .floor = 1, .reads_all = true};
+        rv = look(&r);
     }
-    free(r.scans);
-    free(r.is_rewritten);
-    free(r.limits);
-    free(r.aside.ptr);
-    gid_set_close(&r.suspects);
-    gid_set_close(&r.new_suspects);
-    wal_frame_free(r.relog);
+    rv = rv == 0 ? recover(&r) : rv;
+    recovery_close(&r);
     return rv;
 }
