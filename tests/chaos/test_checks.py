@@ -10,6 +10,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
 from checks import (ACKED, REFUSED, UNKNOWN, Connection, Delivery, Once, Op, Write, check_deliveries, check_once,
                     check_registers, check_replicas, check_writes, gaps)
 from read_checks import Known, Look, check_looks, check_ordered
+from readers import Ordered
 from stream_checks import (Delete, Name, Purge, Put, Sight, check_ages, check_catalogs, check_limited,
                            check_names)
 from weir_cluster import run
@@ -198,6 +199,43 @@ def test_catalogs():
     assert check_names([gone], {}, {}) == []
     one(check_names([gone], {"B": set()}, {"B": {}}), "deletion was acknowledged")
     assert check_names([dataclasses.replace(gone, is_clear=False)], {"B": set()}, {"B": {}}) == []
+
+
+class Line:
+    """A connection on which the messages 1, 3 and 4 of each consumer come at once."""
+
+    def __init__(self):
+        self.coming, self.sids = [], {}
+
+    def sub(self, to, sid=None):
+        self.sids[to] = sid or "r"
+        return self.sids[to]
+
+    def send(self, text):
+        pass
+
+    def pub(self, subject, payload, to):
+        sid = self.sids[to]
+        self.coming += ([("", sid, None, b"", b"{}")] if "CREATE" in subject else
+                        [("", sid, "$JS.ACK.CHAOS.o.1.%d.%d.0.0" % (n, n), b"", b"w0-%d" % n) for n in (1, 3, 4)])
+
+    def request(self, subject, payload, _):
+        self.sub("r")
+        self.pub(subject, payload, "r")
+        return self.msg(0)
+
+    def msg(self, _):
+        return self.coming.pop(0)
+
+
+def test_ordered_reader_behind_a_gap():
+    """What the consumer that was given up still sends is not taken for the answer about the next one."""
+    class Run:
+        nodes, seed = [None], 1
+    reader, line = Ordered(Run, "o0", 0), Line()
+    reader.consume(line)
+    reader.consume(line)
+    assert reader.consumers == 2 and reader.last == 1
 
 
 if __name__ == "__main__":
