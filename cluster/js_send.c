@@ -192,7 +192,8 @@ static void on_late(struct js_stream *st, void *arg, int status, const struct st
 {
     (void)status;
     struct delivery_out *d = arg;
-    /* Gone meanwhile, or damaged: the deadline brings back what can be. */
+    /* Gone meanwhile, or damaged: the deadline brings back what can be. A consumer without acks has
+     * none: its numbers show the gap, and who reads in order begins again there. */
     if (st != NULL && view != NULL) {
         put_out(st->js, d->node, buf_slice(&d->inbox), buf_slice(&d->reply), view,
                 d->is_headers_only);

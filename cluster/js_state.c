@@ -15,6 +15,22 @@
 #include "storage/base/log.h"
 #include "storage/store.h"
 
+/* ---- Which ---- */
+
+struct js_stream *js_stream_find(struct js *js, uint64_t gid)
+{
+    struct js_stream *st;
+    HASH_FIND(hh, js->streams, &gid, sizeof gid, st);
+    return st;
+}
+
+void js_stream_dirty(struct js_stream *st)
+{
+    if (st->dirty_since_ms == 0) {
+        st->dirty_since_ms = (int64_t)loop_now_ms(st->js->loop);
+    }
+}
+
 /* ---- Freeing ---- */
 
 /* Millions of messages are not freed in the loop. Pool. */

@@ -40,20 +40,6 @@
 
 #define ENTRY_BYTES_MAX (9u << 20)
 
-struct js_stream *js_stream_find(struct js *js, uint64_t gid)
-{
-    struct js_stream *st;
-    HASH_FIND(hh, js->streams, &gid, sizeof gid, st);
-    return st;
-}
-
-void js_stream_dirty(struct js_stream *st)
-{
-    if (st->dirty_since_ms == 0) {
-        st->dirty_since_ms = (int64_t)loop_now_ms(st->js->loop);
-    }
-}
-
 /* ---- Applying ---- */
 
 /* Millions of messages are not freed in the loop. Pool. */

@@ -684,7 +684,7 @@ static void publish(struct recovery *r)
     }
 }
 
-/* What is there, and what is missing. Changes nothing. */
+/* What is there, and what is missing. Changes nothing but that unfinished files go. */
 static int look(struct recovery *r)
 {
     int rv = list_files(r);

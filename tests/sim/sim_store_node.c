@@ -37,22 +37,6 @@ _Noreturn void js_die(struct js *js, const char *what, int err, int errno_value,
     sim_loop_die(&s->loop);
 }
 
-/* ---- js_stream.c ---- */
-
-struct js_stream *js_stream_find(struct js *js, uint64_t gid)
-{
-    struct js_stream *st;
-    HASH_FIND(hh, js->streams, &gid, sizeof gid, st);
-    return st;
-}
-
-void js_stream_dirty(struct js_stream *st)
-{
-    if (st->dirty_since_ms == 0) {
-        st->dirty_since_ms = (int64_t)loop_now_ms(st->js->loop);
-    }
-}
-
 /* ---- js_leader.c and others: a state goes, another one comes ---- */
 
 void js_leader_close(struct js_stream *st)

@@ -7,23 +7,12 @@
 #include "tests/golden/golden_meta.h"
 
 #define RESTORE_EVERY 97 /* Entries: then a machine from the checkpoint of the other goes on. */
+#include "tests/unit/golden_file.h"
+
 #define WHAT_TO_DO                                                                                 \
     "what the meta machine does with entries of an old version has changed: nodes of this build "  \
     "and of older ones would differ. Keep the old rules for the old version and put the new ones " \
     "under a new one (META_MACHINE_VERSION in broker/meta.h; tests/golden/README.md)"
-
-static struct slice read_file(const char *path)
-{
-    FILE *f = fopen(path, "rb");
-    cr_assert_not_null(f, "%s", path);
-    struct buf b = BUF_EMPTY;
-    size_t n;
-    while ((n = fread(buf_reserve(&b, 4096), 1, 4096, f)) > 0) {
-        b.len += n;
-    }
-    fclose(f);
-    return buf_slice(&b);
-}
 
 static const char *const ops[] = {"node",  "forget",  "create", "update",
                                   "place", "members", "lost",   "delete"};
@@ -65,7 +54,7 @@ static void restore(struct golden_meta *from, struct golden_meta *to)
 
 static void replay(const char *path, struct seen *seen)
 {
-    struct slice file = read_file(path);
+    struct slice file = golden_read(path);
     struct golden_log log;
     struct golden_step step, now, again;
     struct golden_meta g, restored;

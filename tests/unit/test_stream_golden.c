@@ -12,24 +12,13 @@
 #define GOLDEN_HASH 0x4f66e6790dd037aull
 #define OP_TYPES_MAX 64u
 #define OPTIONS_MAX 32u
+#include "tests/unit/golden_file.h"
+
 #define WHAT_TO_DO                                                                                 \
     "what apply does to entries of an old machine version has changed: replicas of this build "    \
     "and "                                                                                         \
     "of older ones would differ. Keep the old rules for the old version and put the new ones "     \
     "under a new one (ENTRY_MACHINE_VERSION in broker/entry.h; tests/golden/README.md)"
-
-static struct slice read_file(const char *path)
-{
-    FILE *f = fopen(path, "rb");
-    cr_assert_not_null(f, "%s", path);
-    struct buf b = BUF_EMPTY;
-    size_t n;
-    while ((n = fread(buf_reserve(&b, 4096), 1, 4096, f)) > 0) {
-        b.len += n;
-    }
-    fclose(f);
-    return buf_slice(&b);
-}
 
 /* Else two builds that found the same stream would begin with different rules. */
 Test(stream_golden, a_new_stream_begins_with_the_oldest_version)
@@ -42,7 +31,7 @@ Test(stream_golden, a_new_stream_begins_with_the_oldest_version)
 
 Test(stream_golden, version_1_gives_its_hash)
 {
-    struct slice file = read_file(WEIR_SOURCE_DIR "/tests/data/stream_v1.log");
+    struct slice file = golden_read(WEIR_SOURCE_DIR "/tests/data/stream_v1.log");
     struct world w;
     world_open(&w, "{\"name\":\"S\",\"subjects\":[\"k.*\"],\"max_msgs_per_subject\":3,"
                    "\"duplicate_window\":2000000000,\"allow_rollup_hdrs\":true}");
@@ -91,7 +80,7 @@ static void see(struct seen *seen, struct slice entry)
 
 static void replay(const char *path, struct seen *seen)
 {
-    struct slice file = read_file(path);
+    struct slice file = golden_read(path);
     struct golden_log log;
     struct golden_step step;
     struct stream *s;
