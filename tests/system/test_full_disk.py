@@ -78,6 +78,11 @@ def is_refused(js, subject):
     return "error" in reply
 
 
+def is_flushed(node, stream):
+    r = node.json("/replicaz?stream=" + stream)
+    return r["flushed"] == r["applied"]
+
+
 def everything_else(js, stream, consumer, tag):
     """What is no publish."""
     got = js.fetch(stream, consumer, 5, 3)
@@ -108,6 +113,8 @@ def test_a_full_disk_refuses_publishes_only():
         assert is_refused(js, "other")
         assert js.api("STREAM.CREATE.NEW", {"name": "NEW", "subjects": ["new"]})["error"]["err_code"] == 10047
         everything_else(js, "S", "C", "a")
+        # What was taken needs its room in blocks first: a node whose writes find none stops.
+        wait_until("a flush", lambda: is_flushed(node, "S"), 30)
         fill(d)
         for i in range(3):
             everything_else(js, "S", "C", "b%d" % i)

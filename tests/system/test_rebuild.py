@@ -129,7 +129,9 @@ def test_a_replica_that_cannot_be_set_aside_is_flushed_and_waits():
         assert os.path.basename(there) == "weir", there
         with open(os.path.join(there, "quarantine"), "w"):
             pass
-        start_all(c)
+        for node in c.nodes:
+            node.start()
+        c.wait_ready([n for n in c.nodes if n is not c.nodes[i]], 30)
         c.nodes[i].wait_log("the replica on this node is not replaced, it cannot be set aside", 30)
         r = replica(c.nodes[i])
         assert r["raft_id"] == old and r["state"] == "damaged", r
