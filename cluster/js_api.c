@@ -22,6 +22,7 @@
 #include "cluster/js_lane.h"
 #include "cluster/js_leader.h"
 #include "cluster/js_meta.h"
+#include "cluster/js_meta_effects.h"
 #include "cluster/js_pull.h"
 #include "cluster/js_stream.h"
 #include "cluster/loop.h"

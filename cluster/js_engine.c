@@ -26,6 +26,7 @@
 #include "cluster/js_move.h"
 #include "cluster/js_pull.h"
 #include "cluster/js_rebuild.h"
+#include "cluster/js_replicas.h"
 #include "cluster/js_reserve.h"
 #include "cluster/js_scrub.h"
 #include "cluster/js_spread.h"
@@ -314,7 +315,7 @@ static void on_propose(void *arg)
         return;
     }
     (void)loop_enter(js->loop, WATCHDOG_STREAMS, 0);
-    js_meta_actions(js);
+    js_replicas_carry_out(js);
     if (js->is_api_woken) {
         (void)loop_enter(js->loop, WATCHDOG_API, 0);
         js_api_tick(js);

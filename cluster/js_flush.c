@@ -9,7 +9,7 @@
 #include "broker/stream.h"
 #include "cluster/flush_pace.h"
 #include "cluster/js_internal.h"
-#include "cluster/js_meta.h"
+#include "cluster/js_replicas.h"
 #include "cluster/js_stream.h"
 #include "cluster/loop.h"
 #include "cluster/watchdog.h"
@@ -65,7 +65,8 @@ static void add_meta(struct js *js)
 {
     /* A replica is born once: its CREATE is durable before meta's durable index passes the
      * assignment (design 6). */
-    if (js->meta_store != NULL && js->meta_index > js->meta_flushed_index && js_meta_is_born(js)) {
+    if (js->meta_store != NULL && js->meta_index > js->meta_flushed_index &&
+        js_replicas_are_born(js)) {
         js->is_meta_flushing = true;
         js->meta_dirty_since_ms = 0;
         store_flush_stream(js->flush, js->meta_store, js->meta_index, js->meta_term);

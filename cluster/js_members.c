@@ -18,6 +18,7 @@
 #include "cluster/js_internal.h"
 #include "cluster/js_lane.h"
 #include "cluster/js_meta.h"
+#include "cluster/js_replicas.h"
 #include "cluster/js_stream.h"
 #include "cluster/loop.h"
 #include "raft/host.h"
@@ -272,7 +273,7 @@ void js_members_tick(struct js *js)
             continue;
         }
         if (js_members_may_leave(st, s)) {
-            js_meta_leave(js, st->gid);
+            js_replicas_leave(js, st->gid);
         } else if (st->state == JS_STREAM_LOST) {
             js_members_tell_lost(st, s);
         } else if (st->group != NULL && is_watched(st, s)) {

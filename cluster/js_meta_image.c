@@ -14,6 +14,8 @@
 #include "cluster/js_api.h"
 #include "cluster/js_internal.h"
 #include "cluster/js_meta.h"
+#include "cluster/js_meta_effects.h"
+#include "cluster/js_replicas.h"
 #include "storage/base/buf.h"
 #include "storage/base/crc32c.h"
 #include "storage/base/err.h"
@@ -64,7 +66,7 @@ int js_meta_image_start(struct js *js)
 
 void js_meta_image_tick(struct js *js)
 {
-    if (js->meta_new_from == 0 || js->is_meta_switching || !js_meta_is_born(js)) {
+    if (js->meta_new_from == 0 || js->is_meta_switching || !js_replicas_are_born(js)) {
         return;
     }
     int rv = small_file_remove(file_ops_posix(), js->dir, FILE_NAME);

@@ -25,6 +25,7 @@
 #include "cluster/js_meta.h"
 #include "cluster/js_read.h"
 #include "cluster/js_rebuild.h"
+#include "cluster/js_replicas.h"
 #include "cluster/js_send.h"
 #include "cluster/js_state.h"
 #include "cluster/js_version.h"

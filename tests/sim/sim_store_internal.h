@@ -13,6 +13,7 @@
 #include "cluster/js_meta_image.h"
 #include "cluster/js_read.h"
 #include "cluster/js_rebuild.h"
+#include "cluster/js_replicas.h"
 #include "cluster/js_scrub.h"
 #include "cluster/js_send.h"
 #include "cluster/js_state.h"

@@ -1,5 +1,5 @@
 /* The rest of the node, as the production code that drives the store calls it: what in cluster/
- * js_engine.c, js_batch.c, js_leader.c, js_meta.c … have. */
+ * js_engine.c, js_batch.c, js_leader.c, js_replicas.c … have. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -93,9 +93,9 @@ void js_rebuild_wanted(struct js_stream *st, const char *why)
     }
 }
 
-/* ---- js_meta.c ---- */
+/* ---- js_replicas.c, js_meta_image.c ---- */
 
-bool js_meta_is_born(const struct js *js)
+bool js_replicas_are_born(const struct js *js)
 {
     (void)js;
     return true;
