@@ -254,16 +254,36 @@ uint64_t stream_filter_last(struct stream_filter *f, const struct msg_index *x)
     return last;
 }
 
-/* Matching messages in [from, to). */
+/* Ask the filter about each subject there is, so that f->seen is right for all of them. */
+static void look_at_all(struct stream_filter *f, const struct msg_index *x)
+{
+    for (uint32_t id = 0; id < x->subjects.entries_count; id++) {
+        if (x->subjects.entries[id].text != NULL) {
+            (void)stream_filter_has_id(f, x, id);
+        }
+    }
+}
+
+/* Matching messages in [from, to), of @most at most. */
 static uint64_t scan_count(struct stream_filter *f, const struct msg_index *x, uint64_t from,
-                           uint64_t to)
+                           uint64_t to, uint64_t most)
 {
     struct msg_cursor c;
     msg_cursor_init(&c, x, from);
     const uint32_t *ids;
     uint32_t ids_count;
     uint64_t count = 0;
+    bool is_all_seen = most > x->subjects.entries_count;
+    if (is_all_seen) {
+        look_at_all(f, x);
+    }
     while ((ids_count = msg_cursor_next_ids(&c, to, &ids)) > 0) {
+        if (is_all_seen) { /* Millions of messages in one turn: one load for each. */
+            for (uint32_t i = 0; i < ids_count; i++) {
+                count += ids[i] != SUBJECT_NONE && (f->seen[ids[i]] & 1) != 0;
+            }
+            continue;
+        }
         for (uint32_t i = 0; i < ids_count; i++) {
             count += ids[i] != SUBJECT_NONE && stream_filter_has_id(f, x, ids[i]);
         }
@@ -303,7 +323,7 @@ uint64_t stream_filter_count(struct stream_filter *f, const struct msg_index *x,
         return s == NULL ? 0 : literal_count(s, x, from);
     }
     if (above <= x->count - above + x->subjects.live_count) {
-        return scan_count(f, x, from, UINT64_MAX);
+        return scan_count(f, x, from, UINT64_MAX, above);
     }
     uint64_t total = 0;
     for (uint32_t id = 0; id < x->subjects.entries_count; id++) {
@@ -311,5 +331,5 @@ uint64_t stream_filter_count(struct stream_filter *f, const struct msg_index *x,
             total += x->subjects.entries[id].count;
         }
     }
-    return total - scan_count(f, x, 0, from);
+    return total - scan_count(f, x, 0, from, x->count - above);
 }

@@ -85,7 +85,7 @@ Test(stream_large, a_search_with_a_budget_goes_on_where_it_was)
 }
 
 /* Beyond what is looked at one by one, the subjects are asked. */
-Test(stream_large, next_and_last_of_a_wildcard_are_found_behind_many_others)
+Test(stream_large, next_last_and_count_of_a_wildcard_are_right_behind_many_others)
 {
     struct world w;
     const char *const filters[] = {"*.1", "*.2", "*.3", "a.>", "*.0"};
@@ -104,15 +104,18 @@ Test(stream_large, next_and_last_of_a_wildcard_are_found_behind_many_others)
         stream_filter_init(&f, &filter, 1);
         for (size_t k = 0; k < sizeof froms / sizeof froms[0]; k++) {
             uint64_t want = 0;
+            uint64_t count = 0;
             for (uint64_t seq = froms[k]; seq <= 100702; seq++) {
                 struct msg_info info;
                 cr_assert(stream_get_message(w.s, seq, &info));
                 if (stream_filter_has_subject(&f, info.subject)) {
-                    want = seq;
-                    break;
+                    want = want == 0 ? seq : want;
+                    count++;
                 }
             }
             f.empty_from = f.empty_to = 0;
+            cr_assert_eq(stream_filter_count(&f, stream_index(w.s), froms[k]), count,
+                         "%s from %llu", filters[i], (unsigned long long)froms[k]);
             cr_assert_eq(stream_filter_next(&f, stream_index(w.s), froms[k]), want, "%s from %llu",
                          filters[i], (unsigned long long)froms[k]);
         }
