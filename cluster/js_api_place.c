@@ -32,11 +32,11 @@ static void refuse(struct js *js, const struct js_api_call *call, enum api_error
 
 /* ---- Candidates ---- */
 
-/* It says that it stops soon, or has missed heartbeats and may be dead, which is known only later.
- */
+/* It says that it stops soon, or has missed heartbeats or closed connections and may be dead, which
+ * is known only later. */
 static bool is_doubtful(const struct peers_info *info)
 {
-    return info->is_leaving || info->active_ns > SILENT_NS;
+    return info->is_leaving || !info->is_linked || info->active_ns > SILENT_NS;
 }
 
 static bool is_removed(struct js *js, uint64_t node_id)
@@ -66,8 +66,10 @@ static bool choose(struct js *js, struct meta_choice *c, const struct meta_strea
     group_status(js->meta_group, &status);
     for (unsigned i = 0; i < status.members_count; i++) {
         uint64_t id = status.members[i].member.node_id;
-        struct peers_info info = {
-            .is_up = true, .is_jetstream = true, .is_leaving = js->ctx->is_lame_duck};
+        struct peers_info info = {.is_up = true,
+                                  .is_linked = true,
+                                  .is_jetstream = true,
+                                  .is_leaving = js->ctx->is_lame_duck};
         bool is_known = id == js->ctx->node_id || peers_get(js->ctx->peers, id, &info);
         bool is_left_out =
             is_removed(js, id) || id == except || (s != NULL && meta_is_leaving(s, id));

@@ -26,6 +26,16 @@ struct peer *peers_find(const struct peers *p, uint64_t node_id)
 
 /* ---- Up and down ---- */
 
+bool peer_is_linked(const struct peer *peer)
+{
+    for (int lane = 0; lane < PEERS_LANE_COUNT; lane++) {
+        if (peer->lanes[lane] == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void gossip(struct peers *p, const struct peer *about)
 {
     struct peer *peer, *tmp;
@@ -52,13 +62,8 @@ static void tell_clients(struct peers *p)
 static void peer_up_if_ready(struct peer *peer)
 {
     struct peers *p = peer->peers;
-    if (peer->info.is_up) {
+    if (peer->info.is_up || !peer_is_linked(peer)) {
         return;
-    }
-    for (int lane = 0; lane < PEERS_LANE_COUNT; lane++) {
-        if (peer->lanes[lane] == NULL) {
-            return;
-        }
     }
     peer->info.is_up = true;
     log_inf("peer_up name=%s node=%016llx address=%s", peer->info.name,

@@ -129,6 +129,7 @@ struct peers_info {
     struct tag_list tags; /* server_tags, as last heard. */
     bool is_jetstream;
     bool is_up;
+    bool is_linked;   /* All lanes are open; by peers_get only. */
     uint64_t sync_us; /* This and what follows: as it said of itself last. */
     bool is_leaving;
     bool is_disk_slow;

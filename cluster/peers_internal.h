@@ -163,6 +163,7 @@ void peer_conn_close(struct peer_conn *c, const char *why);
 
 /* The node, or NULL. */
 struct peer *peers_find(const struct peers *p, uint64_t node_id);
+bool peer_is_linked(const struct peer *peer);
 
 /* A lane of it has a new connection: tell, if it is up. */
 void peers_tell_renewed(struct peer *peer, enum peers_lane lane);

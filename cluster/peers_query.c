@@ -31,6 +31,7 @@ bool peers_get(const struct peers *p, uint64_t node_id, struct peers_info *ret_i
     /* Clients take a 0 for never. */
     int64_t silent_ms = (int64_t)(loop_now_ms(p->ctx->loop) - peer->heard_ms);
     ret_info->active_ns = silent_ms == 0 ? 500000 : silent_ms * 1000000;
+    ret_info->is_linked = peer_is_linked(peer);
     return true;
 }
 

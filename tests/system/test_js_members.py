@@ -224,6 +224,8 @@ def test_a_wiped_node_takes_the_place_of_the_one_that_is_gone():
         c.nodes[0].kill()
         js = Js(c.nodes[1])
         wait_until("a publish", lambda: js.publish("t", b"on", timeout=9), 20)
+        for n in c.nodes[1:]:  # Who places it may not have heard yet.
+            n.wait_log("peer_down name=n0", 10)
         js.create("U", ["u"], 2)
 
 
