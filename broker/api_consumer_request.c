@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "broker/ack.h"
 #include "broker/api_request.h"
 #include "broker/config_fields.h"
 #include "broker/subject.h"
@@ -238,6 +239,43 @@ static int check_sampling(const struct consumer_config *c, struct api_error *e)
                                      (int)(n > 60 ? 60 : n), c->sample_freq);
 }
 
+/* What the stream says for consumers that do not. */
+static void take_stream_limits(struct consumer_config *c, const struct consumer_limits *limits)
+{
+    if (c->max_ack_pending == 0) {
+        c->max_ack_pending = limits->max_ack_pending;
+    }
+    c->inactive_threshold_ns = c->inactive_threshold_ns < 0 ? 0 : c->inactive_threshold_ns;
+    if (c->inactive_threshold_ns == 0 && limits->inactive_threshold_ns > 0) {
+        c->inactive_threshold_ns = limits->inactive_threshold_ns;
+    }
+}
+
+static int check_stream_limits(const struct consumer_config *c,
+                               const struct consumer_limits *limits, struct api_error *e)
+{
+    if (limits->max_ack_pending > 0 && c->max_ack_pending > limits->max_ack_pending) {
+        return api_error_set(e, API_ERROR_CONSUMER_MAX_PENDING_ACK_EXCESS, "%lld",
+                             (long long)limits->max_ack_pending);
+    }
+    if (limits->inactive_threshold_ns > 0 &&
+        c->inactive_threshold_ns > limits->inactive_threshold_ns) {
+        struct buf text = BUF_EMPTY;
+        duration_print(&text, limits->inactive_threshold_ns);
+        int rv = api_error_set(e, API_ERROR_CONSUMER_INACTIVE_THRESHOLD_EXCESS, "%.*s",
+                               SLICE_ARG(buf_slice(&text)));
+        buf_close(&text);
+        return rv;
+    }
+    return 0;
+}
+
+bool api_exceeds_limits(const struct consumer_config *c, const struct consumer_limits *limits)
+{
+    struct api_error e;
+    return check_stream_limits(c, limits, &e) != 0;
+}
+
 static int check_acks(struct consumer_config *c, const struct api_limits *limits,
                       struct api_error *e)
 {
@@ -288,7 +326,8 @@ static int check_replicas(const struct consumer_config *c, const struct api_limi
 }
 
 /* Pedantic clients are told where others are corrected (jetstream-api.md 2.5). */
-static int check_pedantic(const struct consumer_config *c, struct api_error *e)
+static int check_pedantic(const struct consumer_config *c, const struct consumer_limits *stream,
+                          struct api_error *e)
 {
     const struct {
         const char *name;
@@ -313,6 +352,14 @@ static int check_pedantic(const struct consumer_config *c, struct api_error *e)
         return api_error_set(e, API_ERROR_PEDANTIC,
                              "first backoff value has to equal batch AckWait");
     }
+    if (c->max_ack_pending == 0 && stream->max_ack_pending > 0) {
+        return api_error_set(e, API_ERROR_PEDANTIC,
+                             "max_ack_pending must be set if it's configured in stream limits");
+    }
+    if (c->inactive_threshold_ns == 0 && stream->inactive_threshold_ns > 0) {
+        return api_error_set(e, API_ERROR_PEDANTIC,
+                             "inactive_threshold must be set if it's configured in stream limits");
+    }
     return 0;
 }
 
@@ -332,14 +379,15 @@ static int check_consumer(struct consumer_config *c, const struct api_limits *li
         return api_error_set(e, API_ERROR_CONSUMER_METADATA_LENGTH, "%dKB",
                              API_METADATA_BYTES_MAX / 1024);
     }
-    int rv = is_pedantic ? check_pedantic(c, e) : 0;
+    int rv = is_pedantic ? check_pedantic(c, &stream->consumer_limits, e) : 0;
+    take_stream_limits(c, &stream->consumer_limits);
     rv = rv == 0 ? check_acks(c, limits, e) : rv;
     rv = rv == 0 ? check_pull(c, e) : rv;
+    rv = rv == 0 ? check_stream_limits(c, &stream->consumer_limits, e) : rv;
     rv = rv == 0 ? check_filters(c, e) : rv;
     rv = rv == 0 ? check_start(c, e) : rv;
     rv = rv == 0 ? check_sampling(c, e) : rv;
     rv = rv == 0 ? check_replicas(c, limits, stream, e) : rv;
-    c->inactive_threshold_ns = c->inactive_threshold_ns < 0 ? 0 : c->inactive_threshold_ns;
     return rv;
 }
 

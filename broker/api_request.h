@@ -51,6 +51,8 @@ int api_read_consumer_config(struct slice body, const struct api_consumer_subjec
                              const struct api_limits *limits, const struct stream_config *stream,
                              struct consumer_config *ret_config, enum consumer_action *ret_action,
                              struct api_error *ret_error);
+/* Does it ask for more than a stream with @limits has for its consumers? */
+bool api_exceeds_limits(const struct consumer_config *c, const struct consumer_limits *limits);
 /* How long it lives unused when the request did not say. @old: what it replaces, or NULL; a durable
  * consumer that is named without that word stays what it is. */
 void api_default_inactive(struct consumer_config *c, const struct consumer_config *old);

@@ -10,7 +10,8 @@ static void encode_begin(struct buf *out, int64_t time_ns, unsigned version, con
 
 static unsigned version_of(const struct stream_config *config)
 {
-    return placement_is_empty(&config->placement) ? 1 : 2;
+    const char *feature;
+    return stream_config_version(config, &feature);
 }
 
 static void encode_asker(struct buf *out, const struct meta_asker *asker)

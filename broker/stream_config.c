@@ -12,6 +12,13 @@ static const char *const persist_names[] = {"default", "async", NULL};
 #define AT(member) .offset = offsetof(struct stream_config, member)
 #define OE .flags = FIELD_OMIT_EMPTY
 
+#define LIMIT(member) .offset = offsetof(struct consumer_limits, member)
+static const struct field limits_fields[] = {
+    {.name = "inactive_threshold", .kind = FIELD_I64, OE, LIMIT(inactive_threshold_ns)},
+    {.name = "max_ack_pending", .kind = FIELD_I64, OE, LIMIT(max_ack_pending)},
+};
+#define LIMITS_FIELDS (sizeof limits_fields / sizeof limits_fields[0])
+
 /* In the reference's order of output. */
 const struct field stream_config_fields[] = {
     {.name = "name", .kind = FIELD_STRING, AT(name)},
@@ -57,7 +64,12 @@ const struct field stream_config_fields[] = {
     {.name = "allow_direct", .kind = FIELD_BOOL, AT(allow_direct)},
     {.name = "mirror_direct", .kind = FIELD_BOOL, AT(mirror_direct)},
     {.name = "discard_new_per_subject", .kind = FIELD_BOOL, OE, AT(discard_new_per_subject)},
-    {.name = "consumer_limits", .kind = FIELD_LATER, .json_type = "object", .literal = "{}"},
+    {.name = "consumer_limits",
+     .kind = FIELD_OBJECT,
+     AT(consumer_limits),
+     .table = limits_fields,
+     .table_count = LIMITS_FIELDS,
+     .struct_name = "StreamConsumerLimits"},
     {.name = "metadata",
      .kind = FIELD_METADATA,
      OE,
@@ -102,6 +114,21 @@ void stream_config_copy(struct stream_config *to, const struct stream_config *fr
 bool stream_config_eq(const struct stream_config *a, const struct stream_config *b)
 {
     return fields_eq(stream_config_fields, stream_config_fields_count, a, b);
+}
+
+unsigned stream_config_version(const struct stream_config *c, const char **ret_feature)
+{
+    /* The newest first. */
+    if (!fields_are_empty(limits_fields, LIMITS_FIELDS, &c->consumer_limits)) {
+        *ret_feature = "consumer_limits";
+        return 3;
+    }
+    if (!placement_is_empty(&c->placement)) {
+        *ret_feature = "placement";
+        return 2;
+    }
+    *ret_feature = NULL;
+    return 1;
 }
 
 void stream_config_print(const struct stream_config *c, struct buf *out)

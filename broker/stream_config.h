@@ -21,6 +21,13 @@ struct metadata_item {
     char *value;
 };
 
+/* What holds for the consumers of a stream: what they take when they do not say, and what they may
+ * say at most. 0 = nothing is said. */
+struct consumer_limits {
+    int64_t inactive_threshold_ns;
+    int64_t max_ack_pending;
+};
+
 struct stream_config {
     char *name;
     char *description;
@@ -39,6 +46,7 @@ struct stream_config {
     int replicas_count;          /* 1 to 5. */
     uint64_t first_seq;          /* 0 = absent. */
     struct placement placement;
+    struct consumer_limits consumer_limits;
     bool discard_new_per_subject;
     bool no_ack;
     bool allow_direct;
@@ -57,6 +65,10 @@ void stream_config_init(struct stream_config *c);
 void stream_config_close(struct stream_config *c);
 void stream_config_copy(struct stream_config *to, const struct stream_config *from);
 bool stream_config_eq(const struct stream_config *a, const struct stream_config *b);
+
+/* The version of the meta machine (meta.h) that knows all of @c, and in *ret_feature the field that
+ * asks for it, NULL when any version does. Older builds cannot read such a configuration at all. */
+unsigned stream_config_version(const struct stream_config *c, const char **ret_feature);
 
 /* Append the canonical JSON: what CONFIG ops, checkpoints and API replies carry. */
 void stream_config_print(const struct stream_config *c, struct buf *out);

@@ -89,6 +89,9 @@ static const struct {
     {"SERVER.REMOVE", JS_API_SERVER_REMOVE, true},
     /* Ours: one stream's info for the meta leader's STREAM.LIST. */
     {"WEIR.INFO.*", JS_API_LIST_INFO, false},
+    /* Ours: a STREAM.UPDATE on its way by the stream's leader, and back with its consent. */
+    {"WEIR.LIMITS.CHECK.*", JS_API_LIMITS_CHECK, false},
+    {"WEIR.LIMITS.CHECKED.*", JS_API_LIMITS_CHECKED, true},
 };
 
 static const char *const types[] = {
@@ -111,6 +114,8 @@ static const char *const types[] = {
     [JS_API_MSG_NEXT] = NULL,
     [JS_API_DIRECT_GET] = NULL,
     [JS_API_LIST_INFO] = "stream_info_response",
+    [JS_API_LIMITS_CHECK] = "stream_update_response",
+    [JS_API_LIMITS_CHECKED] = "stream_update_response",
     [JS_API_STREAM_STEPDOWN] = "stream_leader_stepdown_response",
     [JS_API_CONSUMER_STEPDOWN] = "consumer_leader_stepdown_response",
     [JS_API_META_STEPDOWN] = "meta_leader_stepdown_response",
@@ -134,6 +139,8 @@ static size_t name_position(enum js_api_op op)
     case JS_API_STREAM_STEPDOWN:
     case JS_API_CONSUMER_STEPDOWN:
     case JS_API_PEER_REMOVE:
+    case JS_API_LIMITS_CHECK:
+    case JS_API_LIMITS_CHECKED:
         return 3;
     default:
         return 2;
@@ -452,6 +459,18 @@ void js_api_route(struct js *js, uint64_t asker, unsigned hops, const struct rou
     if (!try_route(js, asker, hops, msg)) {
         wait_for_leader(js, asker, hops, msg);
     }
+}
+
+void js_api_pass_on(struct js *js, const struct js_api_call *call, const char *prefix)
+{
+    struct buf subject = BUF_EMPTY;
+    buf_printf(&subject, "%s.%.*s", prefix, SLICE_ARG(call->stream));
+    struct router_msg msg = {.subject = buf_slice(&subject),
+                             .reply = call->inbox,
+                             .header = call->header,
+                             .payload = call->body};
+    js_api_route(js, call->asker, 0, &msg);
+    buf_close(&subject);
 }
 
 /* A request that asks for a level we do not have (0.1): answered. */

@@ -31,6 +31,8 @@ enum js_api_op {
     JS_API_MSG_NEXT,
     JS_API_DIRECT_GET,
     JS_API_LIST_INFO,
+    JS_API_LIMITS_CHECK,
+    JS_API_LIMITS_CHECKED,
     JS_API_STREAM_STEPDOWN,
     JS_API_CONSUMER_STEPDOWN,
     JS_API_META_STEPDOWN,
@@ -59,6 +61,9 @@ const char *js_api_type(enum js_api_op op);
 void js_api_refuse(struct js *js, const struct js_api_call *call, const struct api_error *e);
 /* It looks for its leader again, soon; not for ever. */
 void js_api_later(struct js *js, const struct js_api_call *call);
+
+/* The same request under another subject of ours: @prefix and the stream's name. */
+void js_api_pass_on(struct js *js, const struct js_api_call *call, const char *prefix);
 
 /* ---- js_api_proof.c ---- */
 /* Calls @cb when it is proven that @st, or meta (NULL), is led here; else js_api_later. */

@@ -81,7 +81,7 @@ static void create_stream(struct js *js, const struct js_api_call *call)
     uint64_t chosen[META_REPLICAS_MAX];
     const struct meta_stream *old = meta_stream_find(js->meta, call->stream);
     size_t count = (size_t)c.replicas_count;
-    bool is_placed = js_api_knows_placement(js, &c, &e);
+    bool is_placed = js_api_knows_config(js, &c, &e);
     if (is_placed && old != NULL) {
         /* It is not placed again: the machine says whether it is the same. */
         count = old->peers_count;
@@ -111,6 +111,20 @@ static void create_stream(struct js *js, const struct js_api_call *call)
     propose(js, call, &entry);
 }
 
+/* Consumers live in their stream's log, so whether they keep to new limits is its leader's to say.
+ * The request itself goes there, and comes back as WEIR.LIMITS.CHECKED or is refused there. A
+ * consumer made meanwhile keeps to the limits of its time. */
+static bool is_for_its_leader(const struct js_api_call *call, const struct stream_config *old,
+                              const struct stream_config *wanted)
+{
+    const struct consumer_limits *a = &old->consumer_limits;
+    const struct consumer_limits *b = &wanted->consumer_limits;
+    bool is_tighter =
+        (b->max_ack_pending > 0 && b->max_ack_pending != a->max_ack_pending) ||
+        (b->inactive_threshold_ns > 0 && b->inactive_threshold_ns != a->inactive_threshold_ns);
+    return is_tighter && call->op != JS_API_LIMITS_CHECKED;
+}
+
 static void update_stream(struct js *js, const struct js_api_call *call)
 {
     struct stream_config c;
@@ -126,9 +140,11 @@ static void update_stream(struct js *js, const struct js_api_call *call)
     if (old == NULL) {
         refuse(js, call, API_ERROR_STREAM_NOT_FOUND, NULL);
     } else if (api_check_stream_update(&old->config, &c, &e) != 0 ||
-               !js_api_knows_placement(js, &c, &e) ||
+               !js_api_knows_config(js, &c, &e) ||
                js_api_place_update(js, old, &c, nodes, &count, &e) != 0) {
         js_api_refuse(js, call, &e);
+    } else if (is_for_its_leader(call, &old->config, &c)) {
+        js_api_pass_on(js, call, "$JS.API.WEIR.LIMITS.CHECK");
     } else {
         struct buf entry = BUF_EMPTY;
         struct meta_asker asker = {call->asker, call->inbox};
@@ -395,6 +411,7 @@ void js_api_meta(struct js *js, const struct js_api_call *call)
         create_stream(js, call);
         break;
     case JS_API_STREAM_UPDATE:
+    case JS_API_LIMITS_CHECKED:
         update_stream(js, call);
         break;
     case JS_API_STREAM_DELETE:

@@ -111,13 +111,15 @@ static int no_peers(const struct meta_choice *c, struct api_error *ret_error)
 
 /* ---- STREAM.CREATE ---- */
 
-bool js_api_knows_placement(struct js *js, const struct stream_config *config,
-                            struct api_error *ret_error)
+bool js_api_knows_config(struct js *js, const struct stream_config *config,
+                         struct api_error *ret_error)
 {
-    bool is_known = placement_is_empty(&config->placement) || js_version_of_meta(js) >= 2;
+    const char *feature;
+    unsigned version = stream_config_version(config, &feature);
+    bool is_known = version == 1 || js_version_of_meta(js) >= version;
     if (!is_known) {
         api_error_set(ret_error, API_ERROR_STREAM_INVALID_CONFIG,
-                      "placement is a feature that not all servers are known to have");
+                      "%s is a feature that not all servers are known to have", feature);
     }
     return is_known;
 }

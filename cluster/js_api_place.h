@@ -16,9 +16,9 @@ struct stream_config;
  * but not @except. False: too few are fit; *count says how many there are then. */
 bool js_api_add_nodes(struct js *js, const struct meta_stream *s, uint64_t nodes[META_REPLICAS_MAX],
                       size_t *count, size_t wanted, uint64_t except);
-/* Whether all servers know what a placement is; else the request is refused. */
-bool js_api_knows_placement(struct js *js, const struct stream_config *config,
-                            struct api_error *ret_error);
+/* Whether all servers know what @config asks for; else the request is refused. */
+bool js_api_knows_config(struct js *js, const struct stream_config *config,
+                         struct api_error *ret_error);
 /* Nodes for a new stream. Returns 0, or an error is set. */
 int js_api_place_create(struct js *js, const struct stream_config *config,
                         uint64_t ret_node_ids[META_REPLICAS_MAX], struct api_error *ret_error);

@@ -37,6 +37,7 @@
 #define SUBJECTS_MAX 100000
 #define CONSUMER_NAMES_MAX 1024
 #define CONSUMER_LIST_MAX 256
+#define VIOLATORS_BYTES_MAX 256 /* Of names in one refusal; what is more is not listed. */
 
 static void refuse(struct js_stream *st, const struct js_api_call *call, enum api_error_code code,
                    const char *text)
@@ -628,6 +629,38 @@ static void next_messages(struct js_stream *st, const struct js_api_call *call)
     js_leader_turn_wanted(st);
 }
 
+/* An update by way of meta's leader, which has checked all else. */
+static void check_limits(struct js_stream *st, const struct js_api_call *call)
+{
+    struct consumers *cs = stream_get_consumers(st->machine);
+    struct api_limits limits = {.is_clustered = st->js->ctx->peers != NULL};
+    struct stream_config c;
+    struct api_error e;
+    if (api_read_stream_config(call->body, call->stream, &limits, true, &c, &e) != 0) {
+        js_api_refuse(st->js, call, &e);
+        return;
+    }
+    struct buf names = BUF_EMPTY;
+    struct consumer **list = xcalloc(cs->count, sizeof *list);
+    memcpy(list, cs->items, cs->count * sizeof *list);
+    qsort(list, cs->count, sizeof *list, by_name);
+    for (size_t i = 0; i < cs->count && names.len < VIOLATORS_BYTES_MAX; i++) {
+        if (api_exceeds_limits(&list[i]->config, &c.consumer_limits)) {
+            buf_printf(&names, "%s%s", names.len == 0 ? "" : ", ", list[i]->name);
+        }
+    }
+    free(list);
+    stream_config_close(&c);
+    if (names.len == 0) {
+        js_api_pass_on(st->js, call, "$JS.API.WEIR.LIMITS.CHECKED");
+    } else {
+        api_error_set(&e, API_ERROR_STREAM_UPDATE, "change to limits violates consumers: %.*s",
+                      SLICE_ARG(buf_slice(&names)));
+        js_api_refuse(st->js, call, &e);
+    }
+    buf_close(&names);
+}
+
 static bool is_op(enum js_api_op op)
 {
     return op == JS_API_STREAM_PURGE || op == JS_API_MSG_DELETE || op == JS_API_CONSUMER_CREATE ||
@@ -674,6 +707,9 @@ static void answer(struct js_stream *st, const struct js_api_call *call)
         break;
     case JS_API_DIRECT_GET:
         direct_get(st, call);
+        break;
+    case JS_API_LIMITS_CHECK:
+        check_limits(st, call);
         break;
     case JS_API_STREAM_STEPDOWN:
         js_api_stepdown(st->js, call, st->group, st->name);

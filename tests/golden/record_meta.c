@@ -78,6 +78,12 @@ static const char *const placements[] = {
     ",\"placement\":{\"cluster\":\"C1\",\"tags\":[\"zone:b\"]}",
 };
 
+static const char *const limits[] = {
+    ",\"consumer_limits\":{\"max_ack_pending\":50}",
+    ",\"consumer_limits\":{\"inactive_threshold\":60000000000}",
+    ",\"consumer_limits\":{\"inactive_threshold\":1,\"max_ack_pending\":-1}",
+};
+
 static void draw_name(struct recorder *w, char name[16])
 {
     (void)snprintf(name, 16, "S%llu", (unsigned long long)draw(w, NAMES_MAX));
@@ -100,6 +106,9 @@ static void draw_config(struct recorder *w, struct stream_config *c)
     buf_printf(&b, ",\"num_replicas\":%llu", (unsigned long long)(1 + draw(w, META_REPLICAS_MAX)));
     if (w->version >= 2 && draw(w, 2) == 0) {
         buf_append_str(&b, placements[draw(w, sizeof placements / sizeof placements[0])]);
+    }
+    if (w->version >= 3 && draw(w, 2) == 0) {
+        buf_append_str(&b, limits[draw(w, sizeof limits / sizeof limits[0])]);
     }
     buf_append_u8(&b, '}');
     if (stream_config_parse(c, buf_slice(&b)) != 0) {

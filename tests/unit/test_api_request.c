@@ -178,6 +178,51 @@ Test(api_request, consumer_creation_is_refused_in_the_words_of_the_reference)
     }
 }
 
+Test(api_request, a_stream_says_what_its_consumers_take_and_may_take_at_most)
+{
+    static const struct {
+        const char *body;
+        int err_code;
+        int64_t max_ack_pending;
+        int64_t inactive_ns;
+    } cases[] = {
+        {"{}", 0, 50, 60000000000},
+        {"{\"inactive_threshold\":-1}", 0, 50, 60000000000},
+        {"{\"ack_policy\":\"none\"}", 0, 50, 60000000000},
+        {"{\"max_ack_pending\":-1,\"inactive_threshold\":1}", 0, -1, 1},
+        {"{\"max_ack_pending\":50,\"inactive_threshold\":60000000000}", 0, 50, 60000000000},
+        {"{\"max_ack_pending\":51}", 10121, 0, 0},
+        {"{\"ack_policy\":\"none\",\"max_ack_pending\":51}", 10121, 0, 0},
+        {"{\"inactive_threshold\":60000000001}", 10153, 0, 0},
+        {"{\"inactive_threshold\":60000000001,\"max_ack_pending\":51}", 10121, 0, 0},
+        {"{\"inactive_threshold\":60000000001,\"rate_limit_bps\":3}", 10086, 0, 0},
+    };
+    struct api_consumer_subject subject = {SLICE_LIT("S"), SLICE_LIT("d"), SLICE_EMPTY, false};
+    struct stream_config stream;
+    stream_config_init(&stream);
+    stream.consumer_limits = (struct consumer_limits){60000000000, 50};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct buf b = BUF_EMPTY;
+        struct consumer_config c;
+        enum consumer_action action;
+        struct api_error e = {0};
+        buf_printf(&b, "{\"stream_name\":\"S\",\"config\":%s}", cases[i].body);
+        int rv = api_read_consumer_config(buf_slice(&b), &subject, &standalone, &stream, &c,
+                                          &action, &e);
+        cr_expect_eq(e.err_code, cases[i].err_code, "%s: %s", cases[i].body, e.text);
+        if (rv == 0) {
+            cr_expect_eq(c.max_ack_pending, cases[i].max_ack_pending, "%s", cases[i].body);
+            cr_expect_eq(c.inactive_threshold_ns, cases[i].inactive_ns, "%s", cases[i].body);
+            cr_expect_not(api_exceeds_limits(&c, &stream.consumer_limits));
+            cr_expect_eq(api_exceeds_limits(&c, &(struct consumer_limits){0, 49}),
+                         c.max_ack_pending == 50);
+            consumer_config_close(&c);
+        }
+        buf_close(&b);
+    }
+    stream_config_close(&stream);
+}
+
 Test(api_request, the_subject_forms_of_consumers_rule_names_and_filters)
 {
     struct consumer_config c;

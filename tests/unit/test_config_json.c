@@ -63,6 +63,36 @@ Test(stream_config, a_placement_is_there_or_not)
     buf_close(&b);
 }
 
+Test(stream_config, says_which_builds_can_read_it)
+{
+    static const struct {
+        const char *text;
+        const char *feature;
+        unsigned version;
+    } cases[] = {
+        {"{\"name\":\"S\"}", NULL, 1},
+        {"{\"name\":\"S\",\"consumer_limits\":{}}", NULL, 1},
+        {"{\"name\":\"S\",\"placement\":{\"cluster\":\"C\"}}", "placement", 2},
+        {"{\"name\":\"S\",\"placement\":{\"cluster\":\"C\"},"
+         "\"consumer_limits\":{\"max_ack_pending\":1}}",
+         "consumer_limits", 3},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct stream_config c, d;
+        struct buf b = BUF_EMPTY;
+        const char *feature;
+        cr_assert_eq(stream_config_parse(&c, slice_str(cases[i].text)), 0, "%s", cases[i].text);
+        cr_expect_eq(stream_config_version(&c, &feature), cases[i].version, "%s", cases[i].text);
+        cr_expect(feature == cases[i].feature || strcmp(feature, cases[i].feature) == 0);
+        stream_config_print(&c, &b);
+        cr_assert_eq(stream_config_parse(&d, buf_slice(&b)), 0);
+        cr_expect(stream_config_eq(&c, &d), "%s", cases[i].text);
+        stream_config_close(&c);
+        stream_config_close(&d);
+        buf_close(&b);
+    }
+}
+
 Test(stream_config, what_is_unknown_or_later_is_refused)
 {
     struct stream_config c;
