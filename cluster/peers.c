@@ -29,7 +29,7 @@ struct peer *peers_find(const struct peers *p, uint64_t node_id)
 bool peer_is_linked(const struct peer *peer)
 {
     for (int lane = 0; lane < PEERS_LANE_COUNT; lane++) {
-        if (peer->lanes[lane] == NULL) {
+        if (peer->lanes[lane] == NULL || peer->lanes[lane]->is_closing) {
             return false;
         }
     }

@@ -50,6 +50,7 @@ struct peer_conn {
     bool is_dialler;
     bool is_bound;
     bool is_refused; /* The dial was refused: nobody listens there. */
+    bool is_closing; /* peers_on_closed comes at the end of the turn. */
     const char *error;
     char ip[INET6_ADDRSTRLEN];
     uint16_t port;

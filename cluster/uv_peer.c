@@ -95,6 +95,7 @@ static void close_handles(struct uv_conn *c)
         return;
     }
     c->state = CONN_CLOSING;
+    c->base.is_closing = true;
     if (c->is_resolving) {
         uv_cancel((uv_req_t *)&c->resolve);
     }

@@ -489,5 +489,34 @@ def test_nothing_is_placed_on_a_node_that_has_just_gone_silent():
             silent.signal(signal.SIGCONT)
 
 
+def holder(c, stream):
+    return next(n for n in c.nodes if n.http("/replicaz?stream=" + stream)[0] == 200)
+
+
+def test_nothing_is_placed_on_a_node_that_has_just_died():
+    """Its connections are closed. That it is down is known only when nobody listens there any more, or after a silence."""
+    with JsCluster(3) as c:
+        leader = meta_leader(c)
+        js = Js(leader)
+        for k in range(2):  # Who gets the first, or the second if that is the leader, is next again once it is deleted.
+            js.create("S%d" % k, ["s%d" % k], 1)
+            victim = holder(c, "S%d" % k)
+            if victim is not leader:
+                break
+        js.delete("S%d" % k)
+        to = inbox()
+        js.client.sub(to)
+        js.client.ping()
+        # It hears of both at once, as on a busy machine.
+        leader.signal(signal.SIGSTOP)
+        try:
+            victim.kill()
+            js.client.pub("$JS.API.STREAM.CREATE.T", '{"name":"T","subjects":["t"]}', to)
+        finally:
+            leader.signal(signal.SIGCONT)
+        reply = json.loads(js.client.msg(5)[4])
+        assert reply.get("config", {}).get("name") == "T", reply
+
+
 if __name__ == "__main__":
     run(globals())
