@@ -562,6 +562,7 @@ int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_
     if (rv == 0) {
         attach_peers(js);
         js_batch_start(js);
+        js_reserve_tick(js); /* What starts now may lead before the first tick. */
         rv = js_meta_start(js);
     }
     rv = rv == 0 ? js_birth_start(js) : rv;

@@ -160,6 +160,8 @@ def test_a_disk_that_takes_few_more_files_refuses_publishes_only():
         wait_until("JetStream", lambda: node.http("/healthz")[0] == 200)
         js = Js(node)
         assert is_refused(js, "s")
+        log = node.log()  # Not one publish is taken before it looks.
+        assert log.index("more files") < log.index("new stream leader"), log
         everything_else(js, "S", "C", "g")
         shutil.rmtree(others)
         wait_until("publishes to be taken", lambda: not is_refused(js, "s"), 5, 0.2)
