@@ -2,8 +2,9 @@
  *
  * A leader that dies takes with it what it was asked: on the way to it, in its hands, or proposed
  * and lost. So the node of the client remembers the request. When somebody else leads, what may be
- * asked twice is asked again; of the rest, once the node that was asked is gone, nobody knows what
- * became, and the client hears that at once. What was asked twice is answered once. */
+ * asked twice is asked again; when nobody does for long, its client hears that. Of the rest, once
+ * the node that was asked is gone, nobody knows what became, and the client hears that at once.
+ * What was asked twice is answered once. */
 #include "cluster/js_calls.h"
 
 #include <stdlib.h>
@@ -24,6 +25,7 @@
 
 #define CALLS_MAX 10000u /* Beyond it the client's patience is the net. */
 #define CALL_MS 5000     /* So long clients wait, as a rule. */
+#define LEADER_MS 4000   /* So long for a leader, as requests that never had one (js_api.c). */
 #define LOOK_MS 100
 
 struct js_call {
@@ -177,16 +179,14 @@ static void look_at(struct js *js, struct js_call *c)
     if (is_led_on) {
         return;
     }
-    if (!is_repeatable(&call)) {
-        if (!js_node_is_up(js, c->node_id)) {
-            struct api_error e;
-            api_error_set(&e, API_ERROR_CLUSTER_NOT_AVAIL, NULL);
-            c->is_again = true; /* Whatever still comes is too late. */
-            js_api_refuse(js, &call, &e);
-        }
-        return;
-    }
-    if (leader != 0) {
+    bool is_late = loop_now_ms(js->loop) + CALL_MS - LEADER_MS >= c->until_ms;
+    bool is_lost = is_repeatable(&call) ? leader == 0 && is_late : !js_node_is_up(js, c->node_id);
+    if (is_lost) {
+        struct api_error e;
+        api_error_set(&e, API_ERROR_CLUSTER_NOT_AVAIL, NULL);
+        c->is_again = true; /* Whatever still comes is too late. */
+        js_api_refuse(js, &call, &e);
+    } else if (is_repeatable(&call) && leader != 0) {
         c->is_again = true;
         struct router_msg msg = {.subject = call.subject,
                                  .reply = call.inbox,

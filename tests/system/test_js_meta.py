@@ -431,6 +431,21 @@ def test_a_request_on_its_way_to_a_leader_that_dies_is_answered():
         assert Js(c.nodes[0]).ok("STREAM.NAMES")["streams"] == ["S", "T0", "T1"]
 
 
+def test_a_request_whose_leader_has_no_successor_is_answered():
+    with JsCluster(3) as c:
+        leader = meta_leader(c)
+        at, other = [n for n in c.nodes if n is not leader]
+        js = Js(at)
+        leader.signal(signal.SIGSTOP)
+        try:
+            other.kill()
+            reply = js.api("STREAM.CREATE.S", {"name": "S", "subjects": ["s"]}, timeout=20)
+        finally:
+            leader.signal(signal.SIGCONT)
+        assert reply["error"]["err_code"] == 10008, reply
+        js.client.silent(1)
+
+
 def test_a_member_that_falls_silent_right_after_the_birth_stays_a_member():
     """It may not be registered yet, as the first leader, which registers, is silent itself."""
     for _ in range(2):
