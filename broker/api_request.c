@@ -5,6 +5,7 @@
 
 #include "broker/config_fields.h"
 #include "broker/subject.h"
+#include "broker/subject_transform.h"
 #include "storage/base/err.h"
 
 #define NS_PER_MS ((int64_t)1000000)
@@ -286,6 +287,24 @@ static int check_stream_subjects(struct stream_config *c, struct api_error *e)
     return 0;
 }
 
+static int check_transform(const struct transform_config *t, struct api_error *e)
+{
+    struct slice source = t->source == NULL ? SLICE_EMPTY : slice_str(t->source);
+    struct slice destination = t->destination == NULL ? SLICE_EMPTY : slice_str(t->destination);
+    if (source.len > 0 && !subject_is_valid(source)) {
+        return api_error_set(e, API_ERROR_STREAM_TRANSFORM_INVALID_SOURCE, "invalid subject %s",
+                             t->source);
+    }
+    struct buf text = BUF_EMPTY;
+    int rv = subject_transform_check(source, destination, &text);
+    if (rv != 0) {
+        api_error_set(e, API_ERROR_STREAM_TRANSFORM_INVALID_DESTINATION, "%.*s",
+                      SLICE_ARG(buf_slice(&text)));
+    }
+    buf_close(&text);
+    return rv;
+}
+
 static int check_stream_config(struct stream_config *c, const struct api_limits *limits,
                                bool is_update, bool is_pedantic, struct api_error *e)
 {
@@ -303,6 +322,9 @@ static int check_stream_config(struct stream_config *c, const struct api_limits 
     }
     if (rv == 0) {
         rv = check_stream_subjects(c, e);
+    }
+    if (rv == 0) {
+        rv = check_transform(&c->transform, e);
     }
     if (rv == 0 && c->placement.preferred != NULL) {
         rv = invalid_config(e, "preferred server not permitted in placement");

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "broker/stream_state.h"
+#include "broker/subject_transform.h"
 #include "storage/base/err.h"
 
 struct stream *stream_alloc(const struct stream_consumer_ops *ops)
@@ -31,7 +32,10 @@ int stream_set_config(struct stream *s, struct slice json)
         return ERR_INVALID;
     }
     stream_config_close(&s->config);
+    subject_transform_free(s->transform);
     s->config = config;
+    rv = stream_config_transform(&s->config, &s->transform);
+    assert(rv == 0); /* stream_config_parse() has tried it. */
     buf_clear(&s->config_json);
     stream_config_print(&s->config, &s->config_json);
     s->is_config_dirty = true;
@@ -71,6 +75,7 @@ void stream_free(struct stream *s)
     }
     stream_filter_close(&s->expect_filter);
     stream_config_close(&s->config);
+    subject_transform_free(s->transform);
     buf_close(&s->config_json);
     buf_close(&s->last_msg_id);
     msg_index_close(&s->index);

@@ -1,6 +1,7 @@
 #include "broker/stream_config.h"
 
 #include "broker/config_fields.h"
+#include "broker/subject_transform.h"
 #include "storage/base/err.h"
 
 static const char *const retention_names[] = {"limits", "interest", "workqueue", NULL};
@@ -18,6 +19,13 @@ static const struct field limits_fields[] = {
     {.name = "max_ack_pending", .kind = FIELD_I64, OE, LIMIT(max_ack_pending)},
 };
 #define LIMITS_FIELDS (sizeof limits_fields / sizeof limits_fields[0])
+
+#define TRANSFORM(member) .offset = offsetof(struct transform_config, member)
+static const struct field transform_fields[] = {
+    {.name = "src", .kind = FIELD_STRING, TRANSFORM(source)},
+    {.name = "dest", .kind = FIELD_STRING, TRANSFORM(destination)},
+};
+#define TRANSFORM_FIELDS (sizeof transform_fields / sizeof transform_fields[0])
 
 /* In the reference's order of output. */
 const struct field stream_config_fields[] = {
@@ -55,7 +63,13 @@ const struct field stream_config_fields[] = {
      .literal = "\"none\"",
      .names = compression_names},
     {.name = "first_seq", .kind = FIELD_U64, OE, AT(first_seq)},
-    {.name = "subject_transform", .kind = FIELD_LATER, .json_type = "object"},
+    {.name = "subject_transform",
+     .kind = FIELD_OBJECT,
+     OE,
+     AT(transform),
+     .table = transform_fields,
+     .table_count = TRANSFORM_FIELDS,
+     .struct_name = "SubjectTransformConfig"},
     {.name = "republish", .kind = FIELD_LATER, .json_type = "object"},
     {.name = "sealed", .kind = FIELD_BOOL, AT(sealed)},
     {.name = "deny_delete", .kind = FIELD_BOOL, AT(deny_delete)},
@@ -119,6 +133,10 @@ bool stream_config_eq(const struct stream_config *a, const struct stream_config 
 unsigned stream_config_version(const struct stream_config *c, const char **ret_feature)
 {
     /* The newest first. */
+    if (!fields_are_empty(transform_fields, TRANSFORM_FIELDS, &c->transform)) {
+        *ret_feature = "subject_transform";
+        return 4;
+    }
     if (!fields_are_empty(limits_fields, LIMITS_FIELDS, &c->consumer_limits)) {
         *ret_feature = "consumer_limits";
         return 3;
@@ -138,6 +156,25 @@ void stream_config_print(const struct stream_config *c, struct buf *out)
     buf_append_u8(out, '}');
 }
 
+int stream_config_transform(const struct stream_config *c, struct subject_transform **ret_transform)
+{
+    const struct transform_config *t = &c->transform;
+    return subject_transform_new(t->source == NULL ? SLICE_EMPTY : slice_str(t->source),
+                                 t->destination == NULL ? SLICE_EMPTY : slice_str(t->destination),
+                                 ret_transform, NULL);
+}
+
+/* What a machine would have to make sense of. */
+static bool is_sound(const struct stream_config *c)
+{
+    struct subject_transform *transform;
+    if (c->name == NULL || stream_config_transform(c, &transform) != 0) {
+        return false;
+    }
+    subject_transform_free(transform);
+    return true;
+}
+
 int stream_config_parse(struct stream_config *ret_c, struct slice json)
 {
     struct field_error error;
@@ -152,7 +189,7 @@ int stream_config_parse(struct stream_config *ret_c, struct slice json)
     int rv = fields_read(stream_config_fields, stream_config_fields_count, object, "StreamConfig",
                          &c, &error);
     json_decref(object);
-    if (rv != 0 || error.later != NULL || c.name == NULL) {
+    if (rv != 0 || error.later != NULL || !is_sound(&c)) {
         stream_config_close(&c);
         return ERR_INVALID;
     }

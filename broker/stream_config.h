@@ -28,6 +28,12 @@ struct consumer_limits {
     int64_t max_ack_pending;
 };
 
+/* Under which subject messages are stored: subject_transform.h. */
+struct transform_config {
+    char *source;
+    char *destination;
+};
+
 struct stream_config {
     char *name;
     char *description;
@@ -47,6 +53,7 @@ struct stream_config {
     uint64_t first_seq;          /* 0 = absent. */
     struct placement placement;
     struct consumer_limits consumer_limits;
+    struct transform_config transform;
     bool discard_new_per_subject;
     bool no_ack;
     bool allow_direct;
@@ -72,6 +79,11 @@ unsigned stream_config_version(const struct stream_config *c, const char **ret_f
 
 /* Append the canonical JSON: what CONFIG ops, checkpoints and API replies carry. */
 void stream_config_print(const struct stream_config *c, struct buf *out);
+/* Compile what it says of subjects; NULL: nothing. 0, or ERR_INVALID, which stream_config_parse()
+ * and the API refuse. */
+struct subject_transform;
+int stream_config_transform(const struct stream_config *c,
+                            struct subject_transform **ret_transform);
 /* Read what stream_config_print wrote. Returns 0 or ERR_INVALID; @c is untouched on error. */
 int stream_config_parse(struct stream_config *ret_c, struct slice json);
 #endif

@@ -5,6 +5,8 @@
 #include <xxhash.h>
 
 #include "broker/stream_state.h"
+#include "broker/subject.h"
+#include "broker/subject_transform.h"
 
 struct verdict {
     int code; /* 0: store it. */
@@ -194,8 +196,26 @@ static uint64_t store(struct stream *s, const struct publish_message *m, uint64_
     return seq;
 }
 
+/* The subject a message is stored under. What is random follows from the log: replicas draw alike.
+ */
+static struct verdict move(const struct stream *s, struct publish_message *m,
+                           struct stream_effects *e)
+{
+    const uint64_t seed[] = {s->last_seq, (uint64_t)s->time_ns, (uint64_t)s->created_ns};
+    struct buf subject = BUF_EMPTY;
+    enum subject_transform_result r =
+        subject_transform_apply(s->transform, m->subject, XXH3_64bits(seed, sizeof seed),
+                                STREAM_SUBJECT_BYTES_MAX, &subject);
+    /* With an empty token no filter would find it. */
+    if (r == TRANSFORM_DONE && subject_is_literal(buf_slice(&subject))) {
+        m->subject = effects_text(e, buf_slice(&subject));
+    }
+    buf_close(&subject);
+    return r == TRANSFORM_TOO_LONG ? REFUSE(REFUSE_STORE, "transformed subject is too long") : OK;
+}
+
 /* Decide one message and carry it out. */
-static void publish_one(struct stream *s, const struct publish_message *m, struct lane_answer *a,
+static void publish_one(struct stream *s, struct publish_message *m, struct lane_answer *a,
                         struct stream_effects *e)
 {
     *a = (struct lane_answer){0};
@@ -207,6 +227,9 @@ static void publish_one(struct stream *s, const struct publish_message *m, struc
             a->is_duplicate = true;
             return;
         }
+    }
+    if (v.code == 0 && s->transform != NULL) {
+        v = move(s, m, e);
     }
     if (v.code == 0) {
         uint64_t hash = subject_hash(m->subject);

@@ -23,6 +23,7 @@ enum {
 };
 
 #define STREAM_HEADER_BYTES_MAX 65535u
+#define STREAM_SUBJECT_BYTES_MAX 65535u
 
 enum job_type { JOB_PURGE = 1, JOB_PER_SUBJECT = 2 };
 
@@ -40,8 +41,9 @@ struct stream_job {
 
 struct stream {
     struct stream_config config;
-    struct buf config_json;  /* Canonical; hashed and checkpointed as it is. */
-    uint64_t config_version; /* Of the last CONFIG that had one; 0: none had. */
+    struct subject_transform *transform; /* Of the configuration; NULL: none. */
+    struct buf config_json;              /* Canonical; hashed and checkpointed as it is. */
+    uint64_t config_version;             /* Of the last CONFIG that had one; 0: none had. */
     int64_t created_ns;
     int64_t time_ns;
     uint64_t last_seq;

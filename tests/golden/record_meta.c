@@ -84,6 +84,12 @@ static const char *const limits[] = {
     ",\"consumer_limits\":{\"inactive_threshold\":1,\"max_ack_pending\":-1}",
 };
 
+static const char *const transforms[] = {
+    ",\"subject_transform\":{\"src\":\"a.*\",\"dest\":\"b.$1\"}",
+    ",\"subject_transform\":{\"src\":\"\",\"dest\":\"b.{{partition(4)}}.>\"}",
+    ",\"subject_transform\":{\"src\":\"a\",\"dest\":\"\"}",
+};
+
 static void draw_name(struct recorder *w, char name[16])
 {
     (void)snprintf(name, 16, "S%llu", (unsigned long long)draw(w, NAMES_MAX));
@@ -109,6 +115,9 @@ static void draw_config(struct recorder *w, struct stream_config *c)
     }
     if (w->version >= 3 && draw(w, 2) == 0) {
         buf_append_str(&b, limits[draw(w, sizeof limits / sizeof limits[0])]);
+    }
+    if (w->version >= 4 && draw(w, 2) == 0) {
+        buf_append_str(&b, transforms[draw(w, sizeof transforms / sizeof transforms[0])]);
     }
     buf_append_u8(&b, '}');
     if (stream_config_parse(c, buf_slice(&b)) != 0) {

@@ -76,6 +76,9 @@ Test(stream_config, says_which_builds_can_read_it)
         {"{\"name\":\"S\",\"placement\":{\"cluster\":\"C\"},"
          "\"consumer_limits\":{\"max_ack_pending\":1}}",
          "consumer_limits", 3},
+        {"{\"name\":\"S\",\"subject_transform\":{}}", NULL, 1},
+        {"{\"name\":\"S\",\"subject_transform\":{\"src\":\"a.*\",\"dest\":\"b.$1\"}}",
+         "subject_transform", 4},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct stream_config c, d;

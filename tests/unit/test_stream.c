@@ -314,6 +314,62 @@ Test(stream, a_sealed_stream_refuses_publish_purge_and_delete)
     world_close(&w);
 }
 
+Test(stream, a_transform_gives_messages_another_subject_before_anything_looks_at_it)
+{
+    struct world w;
+    world_open(&w, "{\"name\":\"S\",\"subjects\":[\"in.>\"],\"max_msgs_per_subject\":1,"
+                   "\"subject_transform\":{\"src\":\"in.*\",\"dest\":\"out.{{left(1,1)}}\"}}");
+    cr_assert_eq(world_pub(&w, "in.abc")->seq, 1u);
+    cr_expect(slice_eq_str(w.e.stores[0].subject, "out.a"));
+    cr_assert_eq(world_pub(&w, "in.ax")->seq, 2u);
+    cr_expect_eq(w.e.removes_count, 1u, "the same subject");
+    cr_assert_eq(world_pub(&w, "in.a.b")->seq, 3u);
+    cr_expect(slice_eq_str(w.e.stores[0].subject, "in.a.b"));
+    struct publish_message m = {.subject = SLICE_LIT("in.a9"),
+                                .options = PUBLISH_HAS(PUBLISH_EXPECT_LAST_SUBJECT_SEQ)};
+    assert_refused(world_publish(&w, &m), 10071, "2");
+    m.expect_last_subject_seq = 2;
+    cr_assert_eq(world_publish(&w, &m)->seq, 4u);
+    struct stream_info info;
+    stream_get_info(w.s, &info);
+    cr_expect_eq(info.bytes, 30u + 5 + 30 + 6 + 1, "counted under the new one");
+    world_close(&w);
+}
+
+Test(stream, a_transform_may_change_and_its_random_tokens_are_alike_on_replicas)
+{
+    static const char config[] =
+        "{\"name\":\"S\",\"subjects\":[\"in.>\"],"
+        "\"subject_transform\":{\"src\":\"in.*\",\"dest\":\"r.{{random(1000000)}}\"}}";
+    struct world a, b;
+    world_open(&a, config);
+    world_open(&b, config);
+    struct buf last = BUF_EMPTY;
+    for (unsigned i = 0; i < 20; i++) {
+        world_pub(&a, "in.x");
+        world_pub(&b, "in.x");
+        cr_expect(slice_eq(a.e.stores[0].subject, b.e.stores[0].subject));
+        cr_expect_not(slice_eq(a.e.stores[0].subject, buf_slice(&last)));
+        buf_clear(&last);
+        buf_append_slice(&last, a.e.stores[0].subject);
+    }
+    cr_expect_eq(stream_hash(a.s), stream_hash(b.s));
+    world_begin(&a);
+    entry_config(&a.b, 1, SLICE_LIT("{\"name\":\"S\",\"subjects\":[\"in.>\"]}"), 0);
+    world_step(&a);
+    world_pub(&a, "in.x");
+    cr_expect(slice_eq_str(a.e.stores[0].subject, "in.x"));
+    /* One that nobody can read is refused as a whole. */
+    world_begin(&a);
+    entry_config(
+        &a.b, 1,
+        SLICE_LIT("{\"name\":\"S\",\"subject_transform\":{\"src\":\"a\",\"dest\":\"$1\"}}"), 0);
+    cr_expect_eq(stream_step(a.s, a.index + 1, 1, entry_end(&a.b, a.now), &a.e), ERR_INVALID);
+    buf_close(&last);
+    world_close(&a);
+    world_close(&b);
+}
+
 Test(stream, what_cannot_be_applied_changes_nothing)
 {
     struct world w;
