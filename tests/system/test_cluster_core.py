@@ -208,22 +208,17 @@ def test_interest_ends_with_its_client_and_its_node():
         c.wait_mesh()
 
 
-def test_a_killed_node_is_down_at_once_and_a_stopped_one_after_600_ms():
+def test_a_killed_node_is_down_once_a_dial_is_refused_and_a_stopped_one_after_a_silence():
     with Cluster(3) as c:
         c.wait_mesh()
-        began = time.monotonic()
         c.nodes[2].kill()
-        c.nodes[0].wait_log(r"peer_down name=n2", 1)
-        assert time.monotonic() - began < 0.5
+        c.nodes[0].wait_log(r'peer_down name=n2 .*why="connection refused"')
         c.nodes[2].start()
         c.wait_mesh()
         import signal
-        began = time.monotonic()
         c.nodes[1].signal(signal.SIGSTOP)
         try:
-            c.nodes[0].wait_log(r"peer_down name=n1", 3)
-            took = time.monotonic() - began
-            assert 0.4 < took < 1.5, took
+            c.nodes[0].wait_log(r'peer_down name=n1 .*why="no heartbeat"')
         finally:
             c.nodes[1].signal(signal.SIGCONT)
         c.wait_mesh()

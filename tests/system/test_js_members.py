@@ -316,7 +316,8 @@ def test_a_lost_replica_is_replaced():
             assert js.publish("s", b"%d" % i)
         c.same("S")
         before = replica(victim, "S")["raft_id"]
-        time.sleep(7)  # A flush: what is below it is in the store.
+        wait_until("what is below it to be in the store", lambda: all(
+            r["flushed"] == r["applied"] for r in (replica(n, "S") for n in c.nodes)), 60)
         for n in c.nodes:  # All, so that none remembers how long the log was.
             n.stop()
         shutil.rmtree(log)

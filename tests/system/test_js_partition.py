@@ -109,9 +109,7 @@ def test_a_link_that_works_in_one_direction():
             c.wait_ready(timeout=30)
             for node in c.nodes:
                 at = Js(node)
-                began = time.monotonic()
-                assert at.publish("s.end", b"z%d" % time.monotonic_ns(), timeout=9), node.name
-                assert time.monotonic() - began < 4, (round_, node.name)
+                assert at.publish("s.end", b"z%d" % time.monotonic_ns(), timeout=9), (round_, node.name)
                 at.close()
         for p in publishers:
             p.drain(30)

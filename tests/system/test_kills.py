@@ -22,7 +22,6 @@ from weir_cluster import run, wait_until
 
 KILLS = int(os.environ.get("KILLS", "50"))
 STREAM = "KILLS"
-GAP_MS_MAX = 1000  # Alone on the machine half of it, see tests/chaos/README.md.
 
 
 class CliPublisher(threading.Thread):
@@ -313,7 +312,6 @@ def test_fifty_kills_lose_double_and_reorder_nothing():
             assert not bad, "%d complaints:\n%s" % (len(bad), "\n".join(bad[:30]))
             assert len(reports.acked) > 50 * KILLS, "too little was published to mean anything"
             assert len(gaps) > KILLS // 4, "too few leaders were killed to mean anything"
-            assert max(gaps) < GAP_MS_MAX, "some clients waited %d ms" % max(gaps)
         finally:
             end_programs(programs)
             if os.environ.get("KEEP"):
