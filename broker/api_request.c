@@ -305,6 +305,37 @@ static int check_transform(const struct transform_config *t, struct api_error *e
     return rv;
 }
 
+/* Subjects are checked before, so there are some. */
+static int check_republish(struct stream_config *c, bool is_pedantic, struct api_error *e)
+{
+    struct republish_config *r = &c->republish;
+    struct subject_transform *t;
+    bool is_given = r->source != NULL || r->destination != NULL || r->headers_only;
+    if (!is_given) {
+        return 0;
+    }
+    if (r->source == NULL && is_pedantic) {
+        return api_error_set(e, API_ERROR_PEDANTIC, "republish source can not be empty");
+    }
+    if (r->source == NULL) {
+        r->source = xslicedup(SLICE_LIT(">"));
+    }
+    for (size_t i = 0; r->destination != NULL && i < c->subjects_count; i++) {
+        if (subject_overlaps(slice_str(r->destination), slice_str(c->subjects[i]))) {
+            return invalid_config(e,
+                                  "stream configuration for republish destination forms a cycle");
+        }
+    }
+    if (stream_config_republish(c, &t) != 0) {
+        return api_error_set(e, API_ERROR_STREAM_INVALID_CONFIG,
+                             "stream configuration for republish with transform from '%.120s' to "
+                             "'%.120s' not valid",
+                             r->source, r->destination);
+    }
+    subject_transform_free(t);
+    return 0;
+}
+
 static int check_stream_config(struct stream_config *c, const struct api_limits *limits,
                                bool is_update, bool is_pedantic, struct api_error *e)
 {
@@ -325,6 +356,9 @@ static int check_stream_config(struct stream_config *c, const struct api_limits 
     }
     if (rv == 0) {
         rv = check_transform(&c->transform, e);
+    }
+    if (rv == 0) {
+        rv = check_republish(c, is_pedantic, e);
     }
     if (rv == 0 && c->placement.preferred != NULL) {
         rv = invalid_config(e, "preferred server not permitted in placement");

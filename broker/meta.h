@@ -21,12 +21,12 @@
 #define META_REPLICAS_MAX 5
 #define META_OLD_MAX 11 /* A configuration has at most 16 members. */
 /* The newest rules this build knows. 2: tags of nodes, placement of streams. 3: consumer limits of
- * streams. 4: subject transforms of streams. An entry says the version it needs, so that older
- * builds, which would leave out half of it, stop there. */
+ * streams. 4: subject transforms of streams. 5: republish. An entry says the version it needs, so
+ * that older builds, which would leave out half of it, stop there. */
 #ifdef WEIR_BEFORE_TAGS /* Only in tests/system/test_js_placement.py. */
 #define META_MACHINE_VERSION 1
 #else
-#define META_MACHINE_VERSION 4
+#define META_MACHINE_VERSION 5
 #endif
 
 struct meta_node {

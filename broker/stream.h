@@ -40,6 +40,8 @@ struct effect_store {
     struct slice subject;
     struct slice header;
     struct slice payload;
+    uint64_t last_subject_seq; /* Of the message before it on its subject; 0: there is none. Only
+                                * where the configuration says republish. */
 };
 /* Remove live messages in [first_seq, last_seq] from the store, after all STOREs of the step. All
  * replicas. */

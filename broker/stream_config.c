@@ -27,6 +27,14 @@ static const struct field transform_fields[] = {
 };
 #define TRANSFORM_FIELDS (sizeof transform_fields / sizeof transform_fields[0])
 
+#define REPUBLISH(member) .offset = offsetof(struct republish_config, member)
+static const struct field republish_fields[] = {
+    {.name = "src", .kind = FIELD_STRING, REPUBLISH(source)},
+    {.name = "dest", .kind = FIELD_STRING, REPUBLISH(destination)},
+    {.name = "headers_only", .kind = FIELD_BOOL, OE, REPUBLISH(headers_only)},
+};
+#define REPUBLISH_FIELDS (sizeof republish_fields / sizeof republish_fields[0])
+
 /* In the reference's order of output. */
 const struct field stream_config_fields[] = {
     {.name = "name", .kind = FIELD_STRING, AT(name)},
@@ -70,7 +78,13 @@ const struct field stream_config_fields[] = {
      .table = transform_fields,
      .table_count = TRANSFORM_FIELDS,
      .struct_name = "SubjectTransformConfig"},
-    {.name = "republish", .kind = FIELD_LATER, .json_type = "object"},
+    {.name = "republish",
+     .kind = FIELD_OBJECT,
+     OE,
+     AT(republish),
+     .table = republish_fields,
+     .table_count = REPUBLISH_FIELDS,
+     .struct_name = "RePublish"},
     {.name = "sealed", .kind = FIELD_BOOL, AT(sealed)},
     {.name = "deny_delete", .kind = FIELD_BOOL, AT(deny_delete)},
     {.name = "deny_purge", .kind = FIELD_BOOL, AT(deny_purge)},
@@ -133,6 +147,10 @@ bool stream_config_eq(const struct stream_config *a, const struct stream_config 
 unsigned stream_config_version(const struct stream_config *c, const char **ret_feature)
 {
     /* The newest first. */
+    if (!fields_are_empty(republish_fields, REPUBLISH_FIELDS, &c->republish)) {
+        *ret_feature = "republish";
+        return 5;
+    }
     if (!fields_are_empty(transform_fields, TRANSFORM_FIELDS, &c->transform)) {
         *ret_feature = "subject_transform";
         return 4;
@@ -156,23 +174,34 @@ void stream_config_print(const struct stream_config *c, struct buf *out)
     buf_append_u8(out, '}');
 }
 
+static int compile(const char *source, const char *destination,
+                   struct subject_transform **ret_transform)
+{
+    return subject_transform_new(source == NULL ? SLICE_EMPTY : slice_str(source),
+                                 destination == NULL ? SLICE_EMPTY : slice_str(destination),
+                                 ret_transform, NULL);
+}
+
 int stream_config_transform(const struct stream_config *c, struct subject_transform **ret_transform)
 {
-    const struct transform_config *t = &c->transform;
-    return subject_transform_new(t->source == NULL ? SLICE_EMPTY : slice_str(t->source),
-                                 t->destination == NULL ? SLICE_EMPTY : slice_str(t->destination),
-                                 ret_transform, NULL);
+    return compile(c->transform.source, c->transform.destination, ret_transform);
+}
+
+int stream_config_republish(const struct stream_config *c, struct subject_transform **ret_transform)
+{
+    return compile(c->republish.source, c->republish.destination, ret_transform);
 }
 
 /* What a machine would have to make sense of. */
 static bool is_sound(const struct stream_config *c)
 {
-    struct subject_transform *transform;
-    if (c->name == NULL || stream_config_transform(c, &transform) != 0) {
-        return false;
-    }
+    struct subject_transform *transform = NULL;
+    struct subject_transform *republish = NULL;
+    bool is_sound = c->name != NULL && stream_config_transform(c, &transform) == 0 &&
+                    stream_config_republish(c, &republish) == 0;
     subject_transform_free(transform);
-    return true;
+    subject_transform_free(republish);
+    return is_sound;
 }
 
 int stream_config_parse(struct stream_config *ret_c, struct slice json)

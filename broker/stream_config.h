@@ -34,6 +34,13 @@ struct transform_config {
     char *destination;
 };
 
+/* What is stored is published again. */
+struct republish_config {
+    char *source;
+    char *destination; /* NULL: it is not. */
+    bool headers_only;
+};
+
 struct stream_config {
     char *name;
     char *description;
@@ -54,6 +61,7 @@ struct stream_config {
     struct placement placement;
     struct consumer_limits consumer_limits;
     struct transform_config transform;
+    struct republish_config republish;
     bool discard_new_per_subject;
     bool no_ack;
     bool allow_direct;
@@ -83,6 +91,9 @@ void stream_config_print(const struct stream_config *c, struct buf *out);
  * and the API refuse. */
 struct subject_transform;
 int stream_config_transform(const struct stream_config *c,
+                            struct subject_transform **ret_transform);
+/* The same, of what is published again. */
+int stream_config_republish(const struct stream_config *c,
                             struct subject_transform **ret_transform);
 /* Read what stream_config_print wrote. Returns 0 or ERR_INVALID; @c is untouched on error. */
 int stream_config_parse(struct stream_config *ret_c, struct slice json);

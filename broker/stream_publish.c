@@ -167,6 +167,8 @@ static void evict(struct stream *s, const struct publish_message *m, uint32_t id
 static uint64_t store(struct stream *s, const struct publish_message *m, uint64_t hash,
                       uint32_t size, struct stream_effects *e)
 {
+    uint64_t last_subject_seq =
+        s->config.republish.destination == NULL ? 0 : stream_last_by_subject(s, m->subject);
     if (m->rollup == ROLLUP_ALL) {
         stream_remove_below(s, s->last_seq + 1, e);
     }
@@ -181,7 +183,12 @@ static uint64_t store(struct stream *s, const struct publish_message *m, uint64_
         s->payload_chain = XXH3_64bits_withSeed(m->header.ptr, m->header.len, s->payload_chain);
     }
     struct effect_store *effect = effects_store(e);
-    *effect = (struct effect_store){seq, s->time_ns, m->subject, m->header, m->payload};
+    *effect = (struct effect_store){.seq = seq,
+                                    .time_ns = s->time_ns,
+                                    .subject = m->subject,
+                                    .header = m->header,
+                                    .payload = m->payload,
+                                    .last_subject_seq = last_subject_seq};
     if (has(m, PUBLISH_MSG_ID) || s->last_msg_id.len > 0) {
         buf_clear(&s->last_msg_id);
         buf_append_slice(&s->last_msg_id, m->msg_id);

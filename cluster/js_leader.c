@@ -23,6 +23,7 @@
 #include "cluster/js_lane.h"
 #include "cluster/js_move.h"
 #include "cluster/js_propose.h"
+#include "cluster/js_republish.h"
 #include "cluster/js_send.h"
 #include "cluster/js_stream.h"
 #include "cluster/js_version.h"
@@ -195,6 +196,7 @@ void js_leader_close(struct js_stream *st)
     list_remove(&st->turn);
     delivery_free(st->delivery);
     st->delivery = NULL;
+    js_republish_close(st);
     js_propose_close(st);
     st->is_leader = false;
     st->is_led = false;
@@ -270,6 +272,7 @@ static void begin_serving(struct js_stream *st)
 {
     struct js *js = st->js;
     st->is_led = true;
+    js_republish_config(st);
     delivery_lead(st->delivery, js_stream_now_ns(st));
     js_clock_tell_stream(st);
     log_inf("JetStream cluster new stream leader for '$G > %s'", st->name);
@@ -534,6 +537,12 @@ void js_leader_effects(struct js_stream *st, uint64_t token)
     js_clock_applied(st);
     if (e->is_leader_changed && token == st->lead_token && !st->is_led) {
         begin_serving(st);
+    }
+    if (e->is_config_changed) {
+        js_republish_config(st);
+    }
+    for (size_t i = 0; st->republish != NULL && i < e->stores_count; i++) {
+        js_republish(st, &e->stores[i]);
     }
     for (size_t i = 0; i < e->replies_count; i++) {
         js_propose_answered(st, &e->replies[i]);

@@ -100,8 +100,9 @@ struct js_stream {
     uint64_t timed_token;     /* One of them, whose time is taken; 0: none. */
     int64_t timed_ns;
     struct delivery *delivery;
-    struct list turn;  /* In js->turn_streams while something is to do. */
-    struct list sends; /* struct js_send, in order. */
+    struct subject_transform *republish; /* Of the configuration; NULL: nothing is. */
+    struct list turn;                    /* In js->turn_streams while something is to do. */
+    struct list sends;                   /* struct js_send, in order. */
     size_t sends_count;
     struct list reads; /* struct js_read, in order: wait for a proof. */
 

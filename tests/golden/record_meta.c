@@ -90,6 +90,12 @@ static const char *const transforms[] = {
     ",\"subject_transform\":{\"src\":\"a\",\"dest\":\"\"}",
 };
 
+static const char *const republishes[] = {
+    ",\"republish\":{\"src\":\">\",\"dest\":\"re.>\"}",
+    ",\"republish\":{\"src\":\"a.*\",\"dest\":\"re.$1\",\"headers_only\":true}",
+    ",\"republish\":{\"src\":\">\",\"dest\":\"\"}",
+};
+
 static void draw_name(struct recorder *w, char name[16])
 {
     (void)snprintf(name, 16, "S%llu", (unsigned long long)draw(w, NAMES_MAX));
@@ -118,6 +124,9 @@ static void draw_config(struct recorder *w, struct stream_config *c)
     }
     if (w->version >= 4 && draw(w, 2) == 0) {
         buf_append_str(&b, transforms[draw(w, sizeof transforms / sizeof transforms[0])]);
+    }
+    if (w->version >= 5 && draw(w, 2) == 0) {
+        buf_append_str(&b, republishes[draw(w, sizeof republishes / sizeof republishes[0])]);
     }
     buf_append_u8(&b, '}');
     if (stream_config_parse(c, buf_slice(&b)) != 0) {

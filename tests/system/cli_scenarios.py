@@ -76,6 +76,24 @@ class CliScenarios:
         assert name in self.nats(1, "stream", "report")
         self.nats(0, "stream", "rm", name, "--force")
         assert name not in self.nats(1, "stream", "ls", "--names").split()
+        self.subjects(name, replicas)
+
+    def subjects(self, name, replicas):
+        """Stored under another subject, published again under a third; its consumers are limited."""
+        self.stream(name, replicas, "--transform-source", name + ".*", "--transform-destination", name + ".$1.{{left(1,2)}}",
+                    "--republish-source", name + ".>", "--republish-destination", "re." + name + ".>",
+                    "--limit-consumer-max-pending", "7", "--limit-consumer-inactive", "1m")
+        sub = self.listen(1, "sub", "re." + name + ".>", "--count", "2")
+        time.sleep(0.3)
+        for word in ("hello", "world"):
+            self.nats(2, "pub", "-J", "%s.%s" % (name, word), "says " + word)
+        text, _ = sub.communicate(timeout=10)
+        assert "re.%s.hello.he" % name in text and "says world" in text and "Nats-Last-Sequence" in text, text
+        assert "says hello" in self.nats(0, "stream", "get", name, "--last-for", name + ".hello.he")
+        self.nats(2, "consumer", "add", name, "c", "--pull", "--defaults")
+        config = self.json(0, "consumer", "info", name, "c")["config"]
+        assert config["max_ack_pending"] == 7 and config["inactive_threshold"] == 60000000000, config
+        self.nats(0, "stream", "rm", name, "--force")
 
     def publish(self, name, replicas):
         self.stream(name, replicas)

@@ -79,6 +79,8 @@ Test(stream_config, says_which_builds_can_read_it)
         {"{\"name\":\"S\",\"subject_transform\":{}}", NULL, 1},
         {"{\"name\":\"S\",\"subject_transform\":{\"src\":\"a.*\",\"dest\":\"b.$1\"}}",
          "subject_transform", 4},
+        {"{\"name\":\"S\",\"republish\":{\"src\":\">\",\"dest\":\"b.>\",\"headers_only\":true}}",
+         "republish", 5},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct stream_config c, d;

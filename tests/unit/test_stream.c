@@ -336,6 +336,27 @@ Test(stream, a_transform_gives_messages_another_subject_before_anything_looks_at
     world_close(&w);
 }
 
+Test(stream, a_republished_message_says_which_came_before_it_on_its_subject)
+{
+    struct world w;
+    world_open(&w, "{\"name\":\"S\",\"subjects\":[\"a.*\"],\"allow_rollup_hdrs\":true,"
+                   "\"republish\":{\"src\":\">\",\"dest\":\"re.>\"}}");
+    static const struct {
+        const char *subject;
+        enum publish_rollup rollup;
+        uint64_t last;
+    } steps[] = {{"a.x", ROLLUP_NONE, 0},    {"a.y", ROLLUP_NONE, 0}, {"a.x", ROLLUP_NONE, 1},
+                 {"a.x", ROLLUP_SUBJECT, 3}, {"a.y", ROLLUP_ALL, 2},  {"a.x", ROLLUP_NONE, 0}};
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        struct publish_message m = {.subject = slice_str(steps[i].subject),
+                                    .rollup = steps[i].rollup};
+        m.options = m.rollup == ROLLUP_NONE ? 0 : PUBLISH_HAS(PUBLISH_ROLLUP);
+        cr_assert_eq(world_publish(&w, &m)->seq, i + 1);
+        cr_expect_eq(w.e.stores[0].last_subject_seq, steps[i].last, "step %zu", i);
+    }
+    world_close(&w);
+}
+
 Test(stream, a_transform_may_change_and_its_random_tokens_are_alike_on_replicas)
 {
     static const char config[] =
