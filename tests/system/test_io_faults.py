@@ -227,8 +227,11 @@ def scale(c, js, replicas):
     js.ok("STREAM.UPDATE.S", {"name": "S", "subjects": ["s.>"], "num_replicas": replicas}, 30)
 
     def check():
-        have = [json.loads(body) for status, body in (n.http("/replicaz?stream=S") for n in c.nodes
-                                                     if n.process.poll() is None) if status == 200]
+        try:
+            have = [json.loads(body) for status, body in (n.http("/replicaz?stream=S") for n in c.nodes
+                                                         if n.process.poll() is None) if status == 200]
+        except OSError:  # One is just ending.
+            return False
         return len(have) == replicas and all(
             r["state"] == "ok" and [m["role"] for m in r["members"]] == ["voter"] * replicas for r in have)
     return check

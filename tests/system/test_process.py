@@ -8,7 +8,6 @@ import socket
 import struct
 import subprocess
 import tempfile
-import time
 
 from weir_cluster import Client, Node, Single, binary, run, wait_until
 from weir_js import Js

@@ -428,6 +428,9 @@ def run(tests, argv=None):
     wanted = (argv or sys.argv)[1:]
     failed = 0
     names = [n for n in tests if n.startswith("test_") and callable(tests[n])]
+    for w in wanted:
+        if not any(w in n for n in names):
+            sys.exit("no test has %r in its name" % w)
     names = [n for n in names if not wanted or any(w in n for w in wanted)]
     for name in names:
         began = time.monotonic()
