@@ -456,9 +456,38 @@ static int get_options(struct reader *r, struct publish_message *m)
     return r->failed ? ERR_INVALID : 0;
 }
 
+/* The message nearly all are: a subject of less than 32 bytes, no header, a payload of less than
+ * 256, no options. Where it is anything else @r is as before: the long way decides. */
+static inline bool get_plain_message(struct reader *r, struct slice *ret_subject,
+                                     struct slice *ret_payload)
+{
+    const uint8_t *p = r->ptr;
+    if (r->failed || r->len < 2 || p[0] != 0x93 || (p[1] & 0xe0) != 0xa0) {
+        return false;
+    }
+    size_t subject_len = p[1] & 0x1f;
+    size_t at = 2 + subject_len;
+    if (subject_len == 0 || r->len < at + 3 || p[at] != 0xc0 || p[at + 1] != 0xc4) {
+        return false;
+    }
+    size_t payload_len = p[at + 2];
+    at += 3;
+    if (r->len < at + payload_len) {
+        return false;
+    }
+    *ret_subject = slice_of(p + 2, subject_len);
+    *ret_payload = slice_of(p + at, payload_len);
+    r->ptr += at + payload_len;
+    r->len -= at + payload_len;
+    return true;
+}
+
 static int get_message(struct reader *r, struct publish_message *m)
 {
     *m = (struct publish_message){0};
+    if (get_plain_message(r, &m->subject, &m->payload)) {
+        return 0;
+    }
     uint32_t fields = get_array(r);
     if (fields == 2) {
         uint64_t code = get_u64(r);
@@ -516,7 +545,7 @@ static int get_publish(struct reader *r, struct op_publish *p)
     p->messages = *r;
     for (uint32_t i = 0; i < p->count; i++) {
         struct publish_message m;
-        int rv = get_message(r, &m);
+        int rv = get_plain_message(r, &m.subject, &m.payload) ? 0 : get_message(r, &m);
         if (rv != 0) {
             return rv;
         }

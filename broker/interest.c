@@ -48,6 +48,7 @@ struct interest {
     uint64_t cache_hits;
     uint64_t cache_misses;
     struct interest_found scratch; /* The result of what is not cached. */
+    uint32_t first_counts[256];    /* Sets by the first byte of their pattern. */
 };
 
 /* ---- The table. ---- */
@@ -281,6 +282,7 @@ static struct interest_set *make_set(struct interest *in, struct interest_node *
     list_push_back(&node->sets, &s->node_link);
     list_push_back(&in->all_sets, &s->link);
     table_insert(&in->sets, hash, s);
+    in->first_counts[subject.ptr[0]]++;
     invalidate(in, s->subject);
     return s;
 }
@@ -289,6 +291,7 @@ static void free_set(struct interest *in, struct interest_set *s)
 {
     struct interest_node *node = s->node;
     invalidate(in, s->subject);
+    in->first_counts[s->subject.ptr[0]]--;
     table_remove(&in->sets, s->hash, s);
     list_remove(&s->node_link);
     list_remove(&s->link);
@@ -497,8 +500,23 @@ static bool find(const struct interest *in, struct slice subject, struct interes
     return is_common && count > 1;
 }
 
+/* Whether no pattern begins like @subject: what is published to streams has no subscribers, and
+ * what the node itself listens to begins with `$`. A pattern that begins with a wildcard begins
+ * like any. */
+static bool is_foreign(const struct interest *in, struct slice subject)
+{
+    return subject.len > 0 && in->root->star == NULL && in->root->tail == NULL &&
+           in->first_counts[subject.ptr[0]] == 0;
+}
+
 const struct interest_result *interest_match(struct interest *in, struct slice subject)
 {
+    if (is_foreign(in, subject)) {
+        in->cache_hits += in->cache != NULL;
+        in->scratch.result.plain_count = 0;
+        in->scratch.result.queues_count = 0;
+        return &in->scratch.result;
+    }
     if (in->cache == NULL || subject.len > INTEREST_CACHE_SUBJECT_BYTES_MAX || subject.len == 0 ||
         subject.ptr[subject.len - 1] == '.') {
         (void)find(in, subject, &in->scratch);
@@ -680,6 +698,11 @@ void interest_check(const struct interest *in)
     }
     assert(subs == in->subs_count);
     assert(sets == in->sets.count);
+    uint64_t firsts = 0;
+    for (unsigned i = 0; i < 256; i++) {
+        firsts += in->first_counts[i];
+    }
+    assert(firsts == sets);
     for (uint64_t i = 0; i <= in->nodes.mask; i++) {
         const struct interest_node *n = in->nodes.slots[i].item;
         if (n != NULL) {

@@ -107,6 +107,48 @@ Test(entry, what_was_encoded_is_decoded)
     entry_close(&b);
 }
 
+/* Around the lengths at which the encoding changes, whole and cut short. */
+Test(entry, messages_of_all_lengths_are_decoded)
+{
+    static const size_t subjects[] = {1, 2, 30, 31, 32, 33, 255, 256, 1000};
+    static const size_t payloads[] = {0, 1, 127, 254, 255, 256, 257, 65535, 65536};
+    static uint8_t text[65536];
+    memset(text, 'x', sizeof text);
+    for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) {
+        for (size_t k = 0; k < sizeof payloads / sizeof *payloads; k++) {
+            for (size_t header = 0; header < 2; header++) {
+                struct entry_builder b = ENTRY_BUILDER_EMPTY;
+                struct publish_message m = {.subject = slice_of(text, subjects[i]),
+                                            .header = slice_of(text, header * 20),
+                                            .payload = slice_of(text, payloads[k])};
+                entry_begin(&b, ENTRY_MACHINE_VERSION);
+                entry_publish(&b, 1, 2, 3, &m);
+                entry_publish(&b, 1, 2, 4, &m);
+                struct slice bytes = entry_end(&b, 5);
+                struct entry_reader r;
+                struct op op;
+                cr_assert_eq(entry_open(&r, bytes), 0);
+                cr_assert_eq(entry_next(&r, &op), 1);
+                for (unsigned n = 0; n < 2; n++) {
+                    struct publish_message got;
+                    cr_assert(entry_next_message(&op.u.publish, &got));
+                    cr_assert(slice_eq(got.subject, m.subject));
+                    cr_assert(slice_eq(got.header, m.header));
+                    cr_assert(slice_eq(got.payload, m.payload));
+                    cr_assert_eq(got.options, 0u);
+                    cr_assert_eq(got.refused_code, 0);
+                }
+                cr_assert_not(entry_next_message(&op.u.publish, &m));
+                cr_assert_eq(entry_next(&r, &op), 0);
+                for (size_t cut = 1; cut < bytes.len && cut < 40; cut++) {
+                    cr_assert_neq(entry_check(slice_of(bytes.ptr, bytes.len - cut)), 0);
+                }
+                entry_close(&b);
+            }
+        }
+    }
+}
+
 Test(entry, every_truncation_and_every_changed_byte_is_survived)
 {
     struct entry_builder b = ENTRY_BUILDER_EMPTY;

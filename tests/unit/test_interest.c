@@ -189,6 +189,37 @@ Test(interest, the_cache_forgets_what_changed_and_nothing_else)
     interest_free(in);
 }
 
+Test(interest, a_subject_that_begins_like_no_pattern_is_nobodys)
+{
+    for (uint32_t cache = 0; cache <= 16; cache += 16) {
+        struct interest *in = make(cache);
+        struct interest_sub api = {.kind = INTEREST_LOCAL};
+        struct interest_sub star = api;
+        struct interest_sub tail = api;
+        struct interest_sub odd = api;
+        cr_expect_eq(total(interest_match(in, S("a"))), 0);
+        interest_insert(in, &api, S("$JS.API.>"), SLICE_EMPTY);
+        cr_expect_eq(total(interest_match(in, S("$JS.API.INFO"))), 1);
+        cr_expect_eq(total(interest_match(in, S("a"))), 0, "nor is the last result left");
+        cr_expect_eq(total(interest_match(in, SLICE_EMPTY)), 0);
+        interest_insert(in, &odd, S("*a"), SLICE_EMPTY); /* No wildcard. */
+        cr_expect_eq(total(interest_match(in, S("*a"))), 1);
+        cr_expect_eq(total(interest_match(in, S("a"))), 0);
+        interest_insert(in, &star, S("*"), SLICE_EMPTY);
+        cr_expect_eq(total(interest_match(in, S("a"))), 1);
+        interest_insert(in, &tail, S(">"), SLICE_EMPTY);
+        cr_expect_eq(total(interest_match(in, S("a"))), 2);
+        cr_expect_eq(total(interest_match(in, S("a.b"))), 1);
+        interest_remove(in, &star);
+        interest_remove(in, &tail);
+        interest_remove(in, &api);
+        cr_expect_eq(total(interest_match(in, S("$JS.API.INFO"))), 0);
+        cr_expect_eq(total(interest_match(in, S("a"))), 0);
+        interest_check(in);
+        interest_free(in);
+    }
+}
+
 /* As replies to requests are: each would push out a subject that is published to all the time. */
 Test(interest, subjects_asked_for_once_do_not_push_out_others)
 {
@@ -199,7 +230,7 @@ Test(interest, subjects_asked_for_once_do_not_push_out_others)
     cr_expect_eq(total(interest_match(in, S("often"))), 1);
     for (unsigned i = 0; i < 10000; i++) {
         char once[32];
-        int len = snprintf(once, sizeof once, "inbox.%u", i);
+        int len = snprintf(once, sizeof once, "once.%u", i); /* It begins like the other. */
         cr_expect_eq(total(interest_match(in, slice_of(once, (size_t)len))), 0);
     }
     uint64_t hits = interest_cache_hits(in);
