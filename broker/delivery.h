@@ -68,7 +68,8 @@ int64_t delivery_next_due(const struct delivery *d);
 bool delivery_commit(struct delivery *d, const struct effect_deliver *effect, int64_t now_ns);
 /* The consumer is deleted (effect): waiting pulls get `409 Consumer Deleted`. */
 void delivery_consumer_deleted(struct delivery *d, uint64_t consumer);
-/* The process ends: consumers with num_replicas <= 1 say `409 Server Shutdown`. */
+/* The process ends, and leads until then: pulls of consumers with num_replicas <= 1 get `409 Server
+ * Shutdown` with what they lack, the others `409 Leadership Change`. No pull is taken any more. */
 void delivery_shutdown(struct delivery *d);
 
 /* Pull requests waiting: CONSUMER.INFO num_waiting. */

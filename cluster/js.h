@@ -19,6 +19,9 @@ void js_leave(struct js *js);
 unsigned js_leave_left(const struct js *js, unsigned *ret_kept);
 /* Every publish that clients of this node were heard to send is answered. */
 bool js_is_quiet(const struct js *js);
+/* The clients are about to be closed: whoever waits for messages of a stream that is led here still
+ * hears `409 Server Shutdown`. No pull is taken any more. */
+void js_end_pulls(struct js *js);
 /* Write what is gathered, to the log; blocks until the disk has it. No callback follows. */
 void js_stop(struct js *js);
 void js_free(struct js *js); /* NULL is fine. */

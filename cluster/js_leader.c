@@ -15,6 +15,7 @@
 #include "broker/meta.h"
 #include "broker/stream.h"
 #include "broker/stream_config.h"
+#include "cluster/js.h"
 #include "cluster/js_api.h"
 #include "cluster/js_batch.h"
 #include "cluster/js_clock.h"
@@ -200,6 +201,15 @@ void js_leader_close(struct js_stream *st)
     js_propose_close(st);
     st->is_leader = false;
     st->is_led = false;
+}
+
+void js_end_pulls(struct js *js)
+{
+    for (struct js_stream *st = js->streams; st != NULL; st = st->hh.next) {
+        if (st->is_led && st->delivery != NULL) {
+            delivery_shutdown(st->delivery);
+        }
+    }
 }
 
 static void begin_leading(struct js_stream *st, uint64_t term)

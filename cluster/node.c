@@ -2,11 +2,12 @@
  *
  * Start: banner, pid file, monitoring, JetStream, routes, ports file, client listener, ready.
  * Stop: leaderships go to other nodes, clients are read no more, what they were heard to send is
- * answered; then listeners and connections close, and the loop runs until the last handle is gone.
+ * answered, who waits for messages that this node alone can send is told; then listeners and
+ * connections close, and the loop runs until the last handle is gone.
  *
- *   RUNNING --SIGTERM, SIGINT--------------> HANDOVER --> DRAIN --> CLOSE --> (loop stops)
- *      |                                        ^
- *      +--SIGUSR2--> LAME_DUCK --clients gone---+
+ *   RUNNING --SIGTERM, SIGINT-----> HANDOVER --> DRAIN --> TELL --> CLOSE --> (loop stops)
+ *      |                               ^
+ *      +--SIGUSR2--> LAME_DUCK --gone--+
  *
  * Each step is bounded, so that a node that nobody can relieve stops all the same; a second signal
  * cuts them short. */
@@ -50,6 +51,7 @@ enum node_phase {
     NODE_LAME_DUCK,
     NODE_HANDOVER,
     NODE_DRAIN,
+    NODE_TELL,
     NODE_CLOSE,
     NODE_STOPPED
 };
@@ -63,7 +65,7 @@ struct node {
     struct memory_keeper *memory;
     struct loop_timer *ldm_timer;
     struct loop_timer *stop_timer;
-    struct loop_timer *step_timer; /* HANDOVER and DRAIN. */
+    struct loop_timer *step_timer; /* From HANDOVER on. */
     enum node_phase phase;
     uint64_t phase_ms; /* When it began. */
     bool has_ports_file;
@@ -163,9 +165,8 @@ static void drain(struct node *n)
     if (!is_quiet) {
         log_wrn("Publishes that were accepted are not answered: their streams have no leader");
     }
-    /* They look for another node at once, not when the log is closed. */
-    clients_close_all(n->ctx.clients);
-    enter(n, NODE_CLOSE);
+    js_end_pulls(n->js);
+    enter(n, NODE_TELL);
 }
 
 static void on_stop_step(void *arg)
@@ -175,6 +176,11 @@ static void on_stop_step(void *arg)
         hand_over(n);
     } else if (n->phase == NODE_DRAIN) {
         drain(n);
+    } else if (n->phase == NODE_TELL) {
+        /* The turn in between took the statuses to the connections. Clients look for another node
+         * at once, not when the log is closed. */
+        clients_close_all(n->ctx.clients);
+        enter(n, NODE_CLOSE);
     } else if (n->phase == NODE_CLOSE &&
                (clients_are_gone(n->ctx.clients) || phase_age_ms(n) >= CLOSE_MAX_MS)) {
         stop_now(n);

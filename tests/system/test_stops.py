@@ -356,6 +356,65 @@ def test_pulls_that_wait_are_told_and_work_goes_on():
             js.ack(got[0][2])
 
 
+def waiting_pull(node, batch):
+    js = Js(node)
+    _, sid = js.pull("S", "C", batch, expires=int(60e9))
+    return js, sid
+
+
+def hears_shutdown_once(js, sid, batch, is_closed):
+    m = js.client.msg(5)
+    assert m[1] == sid and m[3] == (b"NATS/1.0 409 Server Shutdown\r\nNats-Pending-Messages: %d\r\n"
+                                    b"Nats-Pending-Bytes: 0\r\n\r\n" % batch), m
+    if not is_closed:
+        js.client.silent(1.5)
+
+
+def test_pulls_that_wait_hear_that_the_server_stops():
+    """As in the reference; nobody else can serve them."""
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        with tempfile.TemporaryDirectory(prefix="weir-") as store, Single("-js", "-sd", store) as node:
+            js = Js(node)
+            js.create("S", ["s"])
+            js.consumer("S", "C")
+            pulls = [waiting_pull(node, n) for n in (1, 7)]
+            wait_until("them to wait", lambda: js.ok("CONSUMER.INFO.S.C")["num_waiting"] == 2)
+            node.signal(signum)
+            for (waits, sid), batch in zip(pulls, (1, 7)):
+                hears_shutdown_once(waits, sid, batch, True)
+            assert node.wait_exit(15) == 0, node.log()
+
+
+def test_pulls_that_wait_at_other_nodes_hear_it_once_too():
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 1)
+        js.consumer("S", "C")
+        leader = c.leader("S")
+        pulls = [waiting_pull(node, 5) for node in c.nodes]
+        wait_until("them to wait", lambda: js.ok("CONSUMER.INFO.S.C")["num_waiting"] == 3)
+        leader.signal(signal.SIGTERM)
+        for (waits, sid), node in zip(pulls, c.nodes):
+            hears_shutdown_once(waits, sid, 5, node is leader)
+        assert leader.wait_exit(15) == 0, leader.log()
+
+
+def test_pulls_that_wait_for_a_stream_that_others_take_over_are_told_so():
+    """Not that the server stops: whoever asks again is served."""
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s"], 3)
+        js.consumer("S", "C")
+        leader = c.leader("S")
+        pulls = [waiting_pull(node, 5) for node in c.nodes]
+        wait_until("them to wait", lambda: js.ok("CONSUMER.INFO.S.C")["num_waiting"] == 3)
+        leader.signal(signal.SIGTERM)
+        for waits, sid in pulls:
+            m = waits.client.msg(5)
+            assert m[1] == sid and m[3].startswith(b"NATS/1.0 409 Leadership Change"), m
+        assert leader.wait_exit(15) == 0, leader.log()
+
+
 def test_the_nats_cli_steps_leaders_down():
     command = clients.get_or_skip("cli", "step-down")
     if command is None:
