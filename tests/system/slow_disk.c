@@ -1,6 +1,6 @@
 /* Preloaded into a node (LD_PRELOAD): writes and syncs of its write-ahead log take as long as the
- * file named by SLOW_DISK says, in milliseconds; `stuck`: until it says something else; `store 30`:
- * those of the store instead. Without the file nothing is slower. */
+ * file named by SLOW_DISK says, in milliseconds; `stuck`: until it says something else; `store 30`
+ * and `store stuck`: those of the store instead. Without the file nothing is slower. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
@@ -39,7 +39,8 @@ static long delay_ms(int fd)
     if (!is_of(fd, is_store ? "/store/" : "/wal/")) {
         return 0;
     }
-    return strncmp(text, "stuck", 5) == 0 ? -1 : strtol(text + (is_store ? 6 : 0), NULL, 10);
+    const char *how = text + (is_store ? 6 : 0);
+    return strncmp(how, "stuck", 5) == 0 ? -1 : strtol(how, NULL, 10);
 }
 
 static void sleep_ms(long ms)

@@ -8,6 +8,7 @@ import tempfile
 import time
 
 import js_cluster
+from test_disks import LIBRARY, DiskCluster
 from test_kills import STREAM, create_stream, end_programs, settle, start_programs
 from test_stops import stored_of
 from weir_cluster import binary, run, wait_until
@@ -114,15 +115,19 @@ def test_up_and_down_and_up_for_good():
 def test_a_replica_that_stops_at_a_version_takes_so_much_and_no_more():
     """The older build has a state from before the newer version, and meets it in its log. What comes after that it takes
     while memory has room, 32 MiB; no more, or its log would fill the disk. Nothing is lost when a newer build is back."""
-    with JsCluster(3) as c:
+    with DiskCluster(3) as c:
         js = Js(c.nodes[0])
         js.create("S", ["s"], 3)
         js.create("OTHER", ["other"], 3)
         for node in c.nodes:
             switch(c, node, NEXT)
+        for node in c.nodes:
+            c.disk(node, "store stuck")  # So that the newer version is not flushed.
         wait_until("the newer version", lambda: {v for _, v in versions(c)} == {VERSION}, 60)
         victim = next(n for n in c.nodes if n not in (c.leader("S"), c.leader("OTHER")))
-        victim.kill()  # Before it is flushed, 5 s later.
+        victim.kill()
+        for node in c.nodes:
+            c.disk(node, 0)
         victim.binary = binary()
         victim.start()
         victim.wait_log("Stream S stops on this node at index")
@@ -206,5 +211,8 @@ def test_official_clients_up_and_back():
 if __name__ == "__main__":
     if not os.path.exists(NEXT):
         print("SKIP: the newer build is not there")
+        sys.exit(77)
+    if not os.path.exists(LIBRARY):
+        print("SKIP: needs a library that makes disks slow")
         sys.exit(77)
     run(globals())
