@@ -8,6 +8,7 @@
 #include "broker/entry.h"
 #include "broker/meta.h"
 #include "cluster/js.h"
+#include "cluster/js_advisory.h"
 #include "cluster/js_api.h"
 #include "cluster/js_batch.h"
 #include "cluster/js_birth.h"
@@ -323,6 +324,7 @@ static void on_propose(void *arg)
     (void)loop_enter(js->loop, WATCHDOG_PROPOSE, 0);
     js_batch_flush(js);
     js_lock(js);
+    js_advisory_turn(js);
     js_leader_turns(js);
     (void)loop_enter(js->loop, WATCHDOG_RAFT, 0);
     bool is_more = host_turn_end(js->host);
@@ -546,6 +548,7 @@ int js_start(struct node_context *ctx, struct monitor *monitor, struct js **ret_
     js->origin = ctx->boot_count << ORIGIN_RANDOM_BITS | node_random() >> (64 - ORIGIN_RANDOM_BITS);
     list_init(&js->turn_streams);
     list_init(&js->api_waiting);
+    list_init(&js->advisories);
     list_init(&js->calls_list);
     list_init(&js->meta_reads);
     list_init(&js->lists);
@@ -603,6 +606,7 @@ void js_free(struct js *js)
         return;
     }
     js_api_close(js);
+    js_advisory_close(js);
     js_lane_close(js);
     js_pull_close(js);
     js_batch_close(js);

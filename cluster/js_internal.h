@@ -221,6 +221,11 @@ struct js {
     struct list serves;
     unsigned serves_count;
 
+    /* js_advisory.c */
+    struct list advisories;
+    size_t advisories_count;
+    bool is_meta_own; /* What is applied now this node proposed, as meta's leader. */
+
     /* js_api.c */
     struct list api_waiting;
     size_t api_waiting_count; /* Without acks. */

@@ -16,6 +16,7 @@
 #include "broker/stream.h"
 #include "broker/stream_config.h"
 #include "cluster/js.h"
+#include "cluster/js_advisory.h"
 #include "cluster/js_api.h"
 #include "cluster/js_batch.h"
 #include "cluster/js_clock.h"
@@ -477,6 +478,10 @@ static void answer_request(struct js_stream *st, const struct effect_admin_reply
     struct js_request *r;
     if (e->type == OP_CONSUMER_SET) {
         js_leader_turn_wanted(st); /* The planner is to hear of it: its time may run. */
+        const struct consumer *c = consumers_by_id(stream_get_consumers(st->machine), e->consumer);
+        if (e->err_code == 0 && e->is_created && c != NULL) {
+            js_advisory_consumer(st, slice_str(c->name), JS_ACTION_CREATE);
+        }
     }
     HASH_FIND(hh, st->requests, &e->request, sizeof e->request, r);
     if (r == NULL) {
@@ -522,9 +527,13 @@ static void carry_out_advisory(struct js_stream *st, const struct effect_advisor
         break;
     case ADVISORY_CONSUMER_DELETED:
         delivery_consumer_deleted(st->delivery, a->consumer);
+        js_advisory_consumer(st, a->text, JS_ACTION_DELETE);
         break;
-    default:
-        break; /* Advisories on $JS.EVENT come with a later step. */
+    case ADVISORY_MAX_DELIVER:
+    case ADVISORY_TERMINATED:
+    case ADVISORY_NAK:
+        js_advisory_message(st, a);
+        break;
     }
 }
 

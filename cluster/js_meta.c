@@ -67,6 +67,7 @@ static void apply(struct js *js, const struct group_entry *entry)
         return;
     }
     if (entry->type == GROUP_ENTRY_COMMAND) {
+        js->is_meta_own = entry->token != 0;
         int rv = meta_apply(js->meta, entry->index, entry->bytes);
         if (rv != 0) {
             log_err("The meta group stops here at index %llu: %s", (unsigned long long)entry->index,

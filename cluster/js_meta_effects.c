@@ -8,6 +8,7 @@
 #include "broker/api_reply.h"
 #include "broker/interest.h"
 #include "broker/meta.h"
+#include "cluster/js_advisory.h"
 #include "cluster/js_api.h"
 #include "cluster/js_internal.h"
 #include "cluster/js_lane.h"
@@ -82,11 +83,19 @@ static struct js_request *request_for(const struct meta_asker *asker, const char
     return r;
 }
 
+static void tell(struct js *js, const struct meta_stream *s, enum js_action action)
+{
+    if (js->is_meta_own) {
+        js_advisory_stream(js, slice_str(s->config.name), action);
+    }
+}
+
 static void on_created(void *arg, const struct meta_stream *s, const struct meta_asker *asker,
                        uint64_t index)
 {
     struct js *js = arg;
     js_meta_subjects_add(js, s);
+    tell(js, s, JS_ACTION_CREATE);
     if (js_replicas_is_here(js, s)) {
         struct js_request *r = request_for(asker, "stream_create_response", index);
         if (r != NULL) {
@@ -112,6 +121,7 @@ static void on_updated(void *arg, const struct meta_stream *s, const struct meta
     struct js *js = arg;
     subjects_remove(js, s);
     js_meta_subjects_add(js, s);
+    tell(js, s, JS_ACTION_MODIFY);
     struct js_stream *st = js_stream_find(js, s->gid);
     if (st != NULL) {
         js_leader_config(st, &s->config, asker, index);
@@ -151,6 +161,7 @@ static void on_deleted(void *arg, const struct meta_stream *s, const struct meta
     struct js *js = arg;
     uint64_t by_node_id = confirming_node(js, s->gid, asker);
     js_meta_end_stream(js, s); /* Forgets the leader. */
+    tell(js, s, JS_ACTION_DELETE);
     if (js->is_meta_leader && asker->inbox.len > 0) {
         struct buf b = BUF_EMPTY;
         api_reply_success(&b, "stream_delete_response");

@@ -9,7 +9,7 @@ A conversation file holds cases; each begins with no stream and a new connection
     pull STREAM CONSUMER N [BODY]   MSG.NEXT; N messages and statuses are awaited, more are shown
     more N                          N more messages of the pulls so far
     ack K [BODY]                    request to the reply subject of the K-th delivered message of the case
-    watch SUBJECT / seen N          subscribe; show N messages that came
+    watch SUBJECT / seen N          subscribe, to several too; show N messages that came
     sleep MS
     > TEXT                          a line for a connection of its own, with escapes; `>>` without a line end
     <                               sends a PING behind and shows what came up to its PONG or the end
@@ -290,7 +290,7 @@ class Player:
                 return ["no such message"]
             return self.request(self.acks[int(number) - 1], body, None, 0.4)
         if word == "watch":
-            self.client.sub(rest, "w%d" % len(self.acks))
+            self.client.sub(rest, "w" + rest)
             return []
         if word == "seen":
             return self.collect(int(rest))
