@@ -91,9 +91,19 @@ static void print_cluster(struct buf *out, const struct api_cluster *c)
         buf_append_u8(out, ',');
         print_text(out, "leader", c->leader);
     }
+    if (c->peers_count > 0) {
+        buf_append_str(out, ",\"replicas\":");
+        api_print_peers(out, c);
+    }
+    buf_append_u8(out, '}');
+}
+
+void api_print_peers(struct buf *out, const struct api_cluster *c)
+{
+    buf_append_u8(out, '[');
     for (size_t i = 0; i < c->peers_count; i++) {
         const struct api_peer *p = &c->peers[i];
-        buf_append_str(out, i == 0 ? ",\"replicas\":[{" : ",{");
+        buf_append_str(out, i == 0 ? "{" : ",{");
         print_text(out, "name", p->name);
         buf_printf(out, ",\"current\":%s", p->is_current ? "true" : "false");
         if (p->is_offline) {
@@ -107,7 +117,7 @@ static void print_cluster(struct buf *out, const struct api_cluster *c)
         print_text(out, "peer", p->peer);
         buf_append_u8(out, '}');
     }
-    buf_append_str(out, c->peers_count > 0 ? "]}" : "}");
+    buf_append_u8(out, ']');
 }
 
 void api_print_stream_info(struct buf *out, const struct api_stream_info *info)

@@ -86,6 +86,8 @@ void api_reply_open(struct buf *out, const char *type, const struct api_error *e
 void api_reply_error(struct buf *out, const char *type, const struct api_error *error);
 void api_reply_success(struct buf *out, const char *type);
 
+/* [{...}, ...], each peer. */
+void api_print_peers(struct buf *out, const struct api_cluster *c);
 /* Members config, created, state, cluster, ts; without braces and without a leading comma. */
 void api_print_stream_info(struct buf *out, const struct api_stream_info *info);
 void api_print_stream_state(struct buf *out, const struct api_stream_state *state);

@@ -9,6 +9,8 @@
 #include "broker/consumer.h"
 #include "broker/json_fields.h"
 #include "broker/stream.h"
+#include "broker/stream_config.h"
+#include "cluster/js_api.h"
 #include "cluster/js_clock.h"
 #include "cluster/js_internal.h"
 #include "cluster/js_meta_effects.h"
@@ -98,6 +100,22 @@ void js_advisory_stream(struct js *js, struct slice stream, enum js_action actio
 {
     static const char *const subjects[] = {"STREAM.CREATED", "STREAM.UPDATED", "STREAM.DELETED"};
     print_action(begin(js, subjects[action], "stream_action", stream, SLICE_EMPTY), action);
+}
+
+void js_advisory_leader(struct js_stream *st)
+{
+    if (stream_get_config(st->machine)->replicas_count <= 1) {
+        return;
+    }
+    struct js_advisory *a = begin(st->js, "STREAM.LEADER_ELECTED", "stream_leader_elected",
+                                  slice_str(st->name), SLICE_EMPTY);
+    if (a != NULL) {
+        buf_append_str(&a->payload, ",\"leader\":");
+        json_print_string(&a->payload, slice_str(st->js->ctx->server_name));
+        buf_append_str(&a->payload, ",\"replicas\":");
+        js_api_print_replicas(st, &a->payload);
+        buf_append_u8(&a->payload, '}');
+    }
 }
 
 void js_advisory_consumer(struct js_stream *st, struct slice consumer, enum js_action action)

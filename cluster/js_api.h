@@ -32,5 +32,7 @@ void js_api_no_responders(struct js *js, uint64_t asker, struct slice inbox, str
 /* Info of a stream with a replica here, into an open reply. Of a stream that another node leads it
  * is what this replica knows. */
 void js_api_print_stream(struct js_stream *st, struct buf *out, const struct api_paging *detail);
+/* The replicas of a stream led here, as a list. */
+void js_api_print_replicas(struct js_stream *st, struct buf *out);
 void js_api_print_consumer(struct js_stream *st, struct slice name, struct buf *out);
 #endif

@@ -103,6 +103,21 @@ static void fill_cluster(struct js_stream *st, struct api_cluster *ret_cluster,
     ret_cluster->peers = peers;
 }
 
+void js_api_print_replicas(struct js_stream *st, struct buf *out)
+{
+    struct js *js = st->js;
+    struct api_cluster cluster = {0};
+    struct api_peer peers[META_REPLICAS_MAX + 1];
+    char ids[META_REPLICAS_MAX + 1][9];
+    fill_cluster(st, &cluster, peers, ids);
+    size_t at = cluster.peers_count;
+    js_peer_id(js, js->ctx->node_id, ids[at]);
+    peers[at] = (struct api_peer){
+        .name = js_node_name(js, js->ctx->node_id), .peer = ids[at], .is_current = true};
+    cluster.peers_count++;
+    api_print_peers(out, &cluster);
+}
+
 static int64_t time_or_never(int64_t time_ns)
 {
     return time_ns == 0 ? INT64_MIN : time_ns;

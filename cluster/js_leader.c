@@ -284,6 +284,7 @@ static void begin_serving(struct js_stream *st)
     struct js *js = st->js;
     st->is_led = true;
     js_republish_config(st);
+    js_advisory_leader(st);
     delivery_lead(st->delivery, js_stream_now_ns(st));
     js_clock_tell_stream(st);
     log_inf("JetStream cluster new stream leader for '$G > %s'", st->name);

@@ -104,12 +104,16 @@ class Player:
                     item = {a: 0 for a in item if a in ("total", "errors")}
                 out[k] = self.json_value(item, k)
             return out
+        if key == "replicas" and isinstance(v, list):
+            return len(v)
         if isinstance(v, list):
             return [self.json_value(i, key) for i in v]
         if key in TIMES and isinstance(v, str) and not v.startswith("0001-"):
             return "<time>"
         if key in LOCAL:
             return "<%s>" % key
+        if key == "leader" and isinstance(v, str):
+            return "<node>"
         if isinstance(v, str):
             if key in ("name", "consumers", "consumer", "durable_name") and v not in self.known:
                 return "<auto>" if re.fullmatch(r"[0-9A-Za-z]{8}", v) else v
