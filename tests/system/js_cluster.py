@@ -26,7 +26,7 @@ class JsCluster(Cluster):
         super().start()
         self.wait_mesh()
         for node in self.nodes:
-            wait_until("a meta leader at " + node.name, lambda: is_healthy(node), 20)
+            wait_until("a meta leader at " + node.name, lambda: is_healthy(node), 60)
         return self
 
 
@@ -72,7 +72,7 @@ def leader(nodes, stream):
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
-def wait_equal(nodes, stream, timeout=30):
+def wait_equal(nodes, stream, timeout=60):
     """All replicas have applied the same entries; their common hash."""
     seen = {}
 

@@ -6,8 +6,9 @@
         b.sub("foo", 1)
         ...
 
-The binary is $WEIR, or the newest build/*/cluster/weir of this tree. Every wait is bounded. Each node
-has a folder of its own under a temporary directory: log, store, ports file.
+The binary is $WEIR, or the newest build/*/cluster/weir of this tree. Every wait is bounded; the bounds
+end what hangs, also where a machine gives a node a twentieth of one core. Each node has a folder of its
+own under a temporary directory: log, store, ports file.
 """
 
 import atexit
@@ -79,7 +80,7 @@ def free_port():
         return port
 
 
-def wait_until(what, check, timeout=10.0, step=0.02):
+def wait_until(what, check, timeout=30.0, step=0.02):
     """Polls check() until it is true; its value, or an error that names what was awaited."""
     end = time.monotonic() + timeout
     while True:
@@ -271,7 +272,7 @@ class Node:
         return [self.argv0 or self.binary, "-a", "127.0.0.1", "-p", str(self.port),
                 "-m", str(self.http_port), "-n", self.name] + self.args
 
-    def start(self, ready=True, timeout=15.0):
+    def start(self, ready=True, timeout=60.0):
         self.log_from = os.path.getsize(self.log_path) if os.path.exists(self.log_path) else 0
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen(self.command(), executable=self.binary, stdout=log, stderr=log,
@@ -287,7 +288,7 @@ class Node:
             f.seek(self.log_from)
             return f.read()
 
-    def wait_log(self, pattern, timeout=10.0):
+    def wait_log(self, pattern, timeout=30.0):
         def check():
             found = re.search(pattern, self.log())
             if not found and self.process.poll() is not None:
@@ -314,7 +315,7 @@ class Node:
             self.process.kill()
             self.process.wait(10)
 
-    def stop(self, timeout=10.0):
+    def stop(self, timeout=30.0):
         if self.process is None or self.process.poll() is not None:
             return
         self.process.send_signal(signal.SIGINT)
@@ -385,7 +386,7 @@ class Cluster:
             node.start()
         return self
 
-    def wait_mesh(self, nodes=None, timeout=10.0):
+    def wait_mesh(self, nodes=None, timeout=30.0):
         nodes = nodes or self.nodes
         for node in nodes:
             wait_until("%s to see %d nodes" % (node.name, len(nodes) - 1),

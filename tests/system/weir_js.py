@@ -41,13 +41,13 @@ class JsCluster(Cluster):
             self.wait_ready()
         return self
 
-    def wait_ready(self, nodes=None, timeout=20.0):
+    def wait_ready(self, nodes=None, timeout=60.0):
         for node in nodes or self.nodes:
             wait_until("%s to be healthy" % node.name,
                        lambda: node.http("/healthz")[0] == 200, timeout)
         return self
 
-    def leader(self, stream, timeout=10.0, among=None):
+    def leader(self, stream, timeout=30.0, among=None):
         """The node that says it leads the stream, and that nobody else of the live ones contradicts."""
         def check():
             for node in among or self.nodes:
@@ -62,7 +62,7 @@ class JsCluster(Cluster):
             return None
         return wait_until("a leader of " + stream, check, timeout)
 
-    def same(self, stream, nodes=None, timeout=20.0):
+    def same(self, stream, nodes=None, timeout=60.0):
         """Waits until all replicas have applied the same and have the same hash; returns one of them."""
         nodes = nodes or self.nodes
         seen = []

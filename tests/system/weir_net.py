@@ -43,7 +43,7 @@ class NetNode(Node):
         super().__init__(*args, **options)
         self.namespace = namespace
 
-    def start(self, ready=True, timeout=15.0):
+    def start(self, ready=True, timeout=60.0):
         with inside(self.namespace):
             return super().start(ready, timeout)
 

@@ -543,7 +543,7 @@ async function consume(w) {
 async function acks(w) {
   await w.stream();
   await w.publish(6);
-  const c = await w.consumer("d", { ack_wait: nanos(2500) });
+  const c = await w.consumer("d", { ack_wait: nanos(5000) });
   const m = await fetch(c, 6, 3000);
   check(m.length === 6, `${m.length} of 6`);
   m[0].ack();
@@ -559,9 +559,9 @@ async function acks(w) {
   check(Date.now() - began > 600, "nak with delay came at once");
   check(await again.ackAck(), "double ack of a message that came again");
   m[4].term();
-  for (let i = 0; i < 7; i++) {
+  for (let i = 0; i < 4; i++) {
     m[5].working();
-    await sleep(500);
+    await sleep(1500);
   }
   check((await fetch(c, 1, 1000)).length === 0, "redelivered in spite of in progress");
   check(await m[5].ackAck(), "double ack after in progress");
