@@ -25,6 +25,7 @@
 #include "cluster/js_meta_effects.h"
 #include "cluster/js_pull.h"
 #include "cluster/js_stream.h"
+#include "cluster/js_wait.h"
 #include "cluster/loop.h"
 #include "cluster/router.h"
 #include "cluster/watchdog.h"
@@ -382,6 +383,9 @@ static bool route_stream(struct js *js, const struct js_api_call *call, unsigned
         js_calls_sent(js, call, leader, 0, msg);
         send_on(js, leader, call->asker, hops, msg);
         return true;
+    }
+    if (leader == 0) {
+        js_wait_set(js, s->gid, true);
     }
     return false;
 }

@@ -32,6 +32,7 @@
 #include "cluster/js_scrub.h"
 #include "cluster/js_spread.h"
 #include "cluster/js_stream.h"
+#include "cluster/js_wait.h"
 #include "cluster/loop.h"
 #include "cluster/node.h"
 #include "cluster/node_options.h"
@@ -240,6 +241,7 @@ static void on_peer_down(void *ctx, uint64_t node_id)
 {
     struct js *js = ctx;
     js->liveness_ms = loop_now_ms(js->loop);
+    js_wait_peer_down(js, node_id);
     js_lock(js);
     host_peer_down(js->host, node_id);
     js_unlock(js);

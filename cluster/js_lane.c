@@ -28,6 +28,7 @@
 #include "cluster/js_propose.h"
 #include "cluster/js_pull.h"
 #include "cluster/js_stream.h"
+#include "cluster/js_wait.h"
 #include "cluster/loop.h"
 #include "cluster/router.h"
 #include "storage/base/arena.h"
@@ -373,6 +374,8 @@ bool js_lane_publish(struct js *js, const struct meta_stream *s, const struct ro
     }
     if (leader != 0) {
         send_waiting(js, l, leader);
+    } else {
+        js_wait_set(js, l->gid, true);
     }
     return true;
 }
@@ -483,6 +486,7 @@ void js_lane_leader(struct js *js, uint64_t gid, uint64_t node_id, uint64_t term
         known->since_ms = loop_now_ms(js->loop);
         known->refused_ms = 0;
     }
+    js_wait_set(js, gid, false);
     js_pull_leader(js, gid, node_id);
     struct js_lane *l = lane_find(js, gid);
     /* Also when it is nothing new: a leader says so again on a connection that replaces another,
@@ -522,6 +526,12 @@ void js_lane_peer_down(struct js *js, uint64_t node_id)
             k->node_id = 0;
         }
     }
+}
+
+bool js_lane_is_used(struct js *js, uint64_t gid)
+{
+    const struct js_lane *l = lane_find(js, gid);
+    return l != NULL && l->count > 0;
 }
 
 bool js_lane_is_idle(const struct js *js)

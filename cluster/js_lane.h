@@ -42,6 +42,8 @@ void js_lane_leader_lost(struct js *js, uint64_t gid, uint64_t node_id);
 uint64_t js_lane_leader_of(struct js *js, uint64_t gid);
 void js_lane_peer_up(struct js *js, uint64_t node_id);
 void js_lane_peer_down(struct js *js, uint64_t node_id);
+/* A publish of this node's clients to the stream is not answered yet. */
+bool js_lane_is_used(struct js *js, uint64_t gid);
 /* Every publish of this node's clients that was accepted is answered. */
 bool js_lane_is_idle(const struct js *js);
 void js_lane_forget(struct js *js, uint64_t gid); /* The stream is gone. */

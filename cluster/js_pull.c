@@ -11,6 +11,7 @@
 #include "broker/ack.h"
 #include "broker/delivery.h"
 #include "cluster/js_internal.h"
+#include "cluster/js_wait.h"
 #include "cluster/loop.h"
 #include "cluster/router.h"
 #include "storage/base/buf.h"
@@ -123,6 +124,17 @@ void js_pull_peer_down(struct js *js, uint64_t node_id)
         struct js_pull *p = container_of(it, struct js_pull, link);
         if (p->leader == node_id) {
             set_due(js, p, now == 0 ? 1 : now);
+        }
+    }
+}
+
+void js_pull_mark_waiting(struct js *js, uint64_t node_id)
+{
+    LIST_FOR(it, &js->pulls_list)
+    {
+        const struct js_pull *p = container_of(it, struct js_pull, link);
+        if (p->leader == node_id) {
+            js_wait_set(js, p->gid, true);
         }
     }
 }

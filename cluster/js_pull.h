@@ -16,6 +16,8 @@ void js_pull_status(struct js *js, struct slice inbox, struct slice header);
 /* @node_id leads the stream now. */
 void js_pull_leader(struct js *js, uint64_t gid, uint64_t node_id);
 void js_pull_peer_down(struct js *js, uint64_t node_id);
+/* Streams of which a pull was passed on to @node_id are waited for (js_wait.h). */
+void js_pull_mark_waiting(struct js *js, uint64_t node_id);
 void js_pull_tick(struct js *js);
 void js_pull_close(struct js *js);
 #endif

@@ -678,6 +678,7 @@ void group_status(const struct raft_group *g, struct group_status *ret_status)
                              .is_catching_up = g->pull != NULL,
                              .is_divergent = g->is_divergent,
                              .is_halted = g->is_halted,
+                             .is_waiting = g->is_waiting,
                              .is_level = g->is_level && g->pull == NULL};
     struct conf c = {0};
     if (g->r != NULL) {

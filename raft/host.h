@@ -473,6 +473,7 @@ struct group_status {
     bool is_configuration_uncommitted;
     bool is_divergent; /* FAILED because a leader's entries differ from what was committed here. */
     bool is_halted;    /* By group_halt(). */
+    bool is_waiting;   /* By group_set_waiting(). */
     bool is_target_reached; /* A leader, and the members are those of group_set_target(). */
     bool is_catching_up;    /* Pulling an image. */
     bool is_level; /* It leads, or has once had, since it was opened or fetched an image, all that

@@ -671,3 +671,38 @@ Test(raft_host, leadership_moves_with_the_third_voter_down)
     cr_assert_leq(w.now_ms - from, 200, "%lu ms", w.now_ms - from);
     world_close(&w);
 }
+
+/* A host begins few campaigns at a time, and a node may have led thousands of groups. Here one a
+ * second: of four groups two at least are not the first on either survivor. */
+Test(raft_host, a_group_that_somebody_waits_for_is_elected_first)
+{
+    struct host_options options = {.groups_per_s = 1};
+    world_open(&w, 3, &options);
+    for (uint64_t gid = 1; gid <= WORLD_GROUPS; gid++) {
+        world_create(&w, gid, 7);
+    }
+    for (uint64_t waited = 1; waited <= WORLD_GROUPS; waited++) {
+        for (uint64_t gid = 1; gid <= WORLD_GROUPS; gid++) {
+            int leader = world_leader(&w, gid, 20000);
+            cr_assert_geq(leader, 0);
+            struct machine *m = world_machine(&w, (unsigned)leader, gid);
+            if (leader != 0) {
+                cr_assert_eq(group_move_leader(m->group, 1), 0);
+                world_run(&w, 3000);
+            }
+            cr_assert_eq(world_leader(&w, gid, 0), 0);
+            for (unsigned node = 1; node < 3; node++) {
+                group_set_waiting(world_machine(&w, node, gid)->group, gid == waited);
+            }
+        }
+        world_run(&w, 3000); /* Each may begin one at once. */
+        world_crash(&w, 0);
+        world_tell_down(&w, 0);
+        cr_assert_gt(world_leader(&w, waited, 60), 0, "group %lu waits for its turn", waited);
+        world_run(&w, 20000);
+        world_start(&w, 0);
+        world_run(&w, 2000);
+    }
+    cr_assert_eq(w.alarms, 0);
+    world_close(&w);
+}
