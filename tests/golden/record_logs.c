@@ -500,6 +500,11 @@ static const struct recipe {
     {"shifts", "{" COMMON ",\"max_age\":20000000000,\"duplicate_window\":5000000000}", shifts, 2},
     {"deadlines", "{" COMMON ",\"max_age\":200000000000,\"duplicate_window\":5000000000}",
      deadlines, 3},
+    {"transform",
+     "{" COMMON ",\"max_msgs_per_subject\":12,\"duplicate_window\":2000000000,"
+     "\"allow_rollup_hdrs\":true,\"subject_transform\":{\"src\":\"a.*\",\"dest\":"
+     "\"t.{{partition(3,1)}}.{{left(1,1)}}.{{random(4)}}\"}}",
+     all_sorts, 0},
     {"config", "{" COMMON ",\"first_seq\":100}", config_changes, 0},
     {"jobs", "{" COMMON ",\"duplicate_window\":2000000000}", jobs, 0},
 };
