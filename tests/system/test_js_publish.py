@@ -173,5 +173,47 @@ def test_a_stop_in_the_middle_of_publishing():
             assert state["last_seq"] >= acked, (state, acked)
 
 
+def test_what_was_sent_once_is_not_sent_again_by_who_applies_it_anew():
+    """A restart applies the log once more, and a new leader what it had not yet: nothing of it is republished, nor
+    told in an advisory. What follows is, under the rules in force."""
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s.*"], 3, subject_transform={"src": "s.*", "dest": "t.{{left(1,1)}}.$1"},
+                  republish={"src": "t.>", "dest": "re.>"})
+        for i in range(20):
+            assert js.publish("s.x%d" % i, b"x")["seq"] == i + 1
+        for n in c.nodes:
+            n.kill()
+        for n in c.nodes:
+            n.start(ready=False)
+        for n in c.nodes:
+            wait_until("a client at " + n.name, lambda: can_connect(n), 30)
+        listener = c.nodes[1].client()
+        listener.sub("re.>")
+        for kind in ("CREATED", "UPDATED", "DELETED"):
+            listener.sub("$JS.EVENT.ADVISORY.STREAM.%s.>" % kind)
+        listener.ping()
+        c.wait_ready(timeout=30)
+        js = Js(c.nodes[0])
+        for i in range(2):
+            c.leader("S", timeout=30)
+            assert js.publish("s.last%d" % i, b"y", timeout=20)["seq"] == 21 + i
+            subject, _, _, header, _ = listener.msg(10)
+            assert subject == "re.l.last%d" % i and b"Nats-Subject: t.l.last" in header, (subject, header)
+            leader = c.leader("S")
+            if leader is not c.nodes[0] and leader is not c.nodes[1]:
+                leader.kill()
+                leader.start()
+        listener.silent(0.5)
+
+
+def can_connect(node):
+    try:
+        node.client().close()
+        return True
+    except OSError:
+        return False
+
+
 if __name__ == "__main__":
     run(globals())
