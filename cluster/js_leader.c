@@ -227,6 +227,7 @@ static void end_leading(struct js_stream *st)
 {
     if (st->is_led && st->delivery != NULL) {
         delivery_unlead(st->delivery);
+        js_send_tell_skipped(st);
     }
     st->is_leader = false;
     st->is_led = false;
@@ -421,6 +422,7 @@ void js_leader_tick(struct js *js)
         }
         propose_digest(st);
         js_version_tick(st);
+        js_send_tick(st);
         if (js_clock_leads(st)) {
             js_propose_grown(st);
             js_leader_turn_wanted(st);

@@ -18,8 +18,10 @@
 #include "storage/base/buf.h"
 #include "storage/base/err.h"
 #include "storage/base/list.h"
+#include "storage/base/log.h"
 #include "storage/store.h"
 
+#define SKIP_TELL_MS 1000u
 #define MEND_WAIT_MS 5000u /* So long a reader waits for what is damaged here. */
 
 /* One message that waits for its block, or behind one that does. */
@@ -37,6 +39,9 @@ struct js_send {
 /* What a delivery needs when its bytes are there. */
 struct delivery_out {
     uint64_t node;
+    uint64_t consumer;
+    uint64_t seq;
+    uint64_t delivery_count;
     bool is_headers_only;
     struct buf inbox;
     struct buf reply;
@@ -188,15 +193,59 @@ static void put_out(struct js *js, uint64_t node, struct slice inbox, struct sli
     buf_close(&header);
 }
 
+void js_send_tell_skipped(struct js_stream *st)
+{
+    struct js_skipped *s = &st->skipped;
+    if (s->count == 0) {
+        return;
+    }
+    const struct consumer *c = consumers_by_id(stream_get_consumers(st->machine), s->consumer);
+    log_err("messages_skipped stream=%s consumer=%s first=%llu last=%llu count=%llu: damaged, not "
+            "mended in time, and not delivered again",
+            st->name, c == NULL ? "" : c->name, (unsigned long long)s->first_seq,
+            (unsigned long long)s->last_seq, (unsigned long long)s->count);
+    s->count = 0;
+}
+
+void js_send_tick(struct js_stream *st)
+{
+    if (st->skipped.count > 0 && loop_now_ms(st->js->loop) - st->skipped.since_ms >= SKIP_TELL_MS) {
+        js_send_tell_skipped(st);
+    }
+}
+
+/* The deadline brings a message back, but not to a consumer without acks, nor at the last of the
+ * deliveries it may have. Its numbers show a gap; the log says what is missing. */
+static void note_skipped(struct js_stream *st, const struct delivery_out *d)
+{
+    struct js_skipped *s = &st->skipped;
+    const struct consumer *c = consumers_by_id(stream_get_consumers(st->machine), d->consumer);
+    bool is_last =
+        c != NULL &&
+        (c->config.ack_policy == ACK_NONE ||
+         (c->config.max_deliver > 0 && d->delivery_count >= (uint64_t)c->config.max_deliver));
+    if (!is_last) {
+        return;
+    }
+    if (s->count > 0 && (s->consumer != d->consumer || d->seq < s->last_seq)) {
+        js_send_tell_skipped(st);
+    }
+    if (s->count == 0) {
+        *s = (struct js_skipped){
+            .consumer = d->consumer, .first_seq = d->seq, .since_ms = loop_now_ms(st->js->loop)};
+    }
+    s->last_seq = d->seq;
+    s->count++;
+}
+
 static void on_late(struct js_stream *st, void *arg, int status, const struct store_view *view)
 {
-    (void)status;
     struct delivery_out *d = arg;
-    /* Gone meanwhile, or damaged: the deadline brings back what can be. A consumer without acks has
-     * none: its numbers show the gap, and who reads in order begins again there. */
     if (st != NULL && view != NULL) {
         put_out(st->js, d->node, buf_slice(&d->inbox), buf_slice(&d->reply), view,
                 d->is_headers_only);
+    } else if (st != NULL && status == ERR_CORRUPT) {
+        note_skipped(st, d); /* Else it is gone meanwhile. */
     }
     buf_close(&d->inbox);
     buf_close(&d->reply);
@@ -217,6 +266,9 @@ void js_send_deliver(struct js_stream *st, const struct effect_deliver *e)
     }
     struct delivery_out *d = xcalloc(1, sizeof *d);
     d->node = e->node;
+    d->consumer = e->consumer;
+    d->seq = e->seq;
+    d->delivery_count = e->delivery_count;
     d->is_headers_only = is_headers_only;
     buf_append_slice(&d->inbox, e->destination);
     delivery_ack_reply(st->delivery, e, &d->reply);

@@ -17,6 +17,11 @@ typedef void (*js_read_cb)(struct js_stream *st, void *arg, int status,
                            const struct store_view *view);
 void js_send_read(struct js_stream *st, uint64_t seq, js_read_cb cb, void *arg);
 
+/* Damaged messages that a consumer has passed for good: named in the log, at most once a second, or
+ * now. */
+void js_send_tick(struct js_stream *st);
+void js_send_tell_skipped(struct js_stream *st);
+
 /* What waits for a damaged block may go on. */
 void js_send_resume(struct js_stream *st);
 #endif

@@ -104,7 +104,14 @@ struct js_stream {
     struct list turn;                    /* In js->turn_streams while something is to do. */
     struct list sends;                   /* struct js_send, in order. */
     size_t sends_count;
-    struct list reads; /* struct js_read, in order: wait for a proof. */
+    struct list reads;  /* struct js_read, in order: wait for a proof. */
+    struct js_skipped { /* By a consumer, and not told yet (js_send.c). */
+        uint64_t consumer;
+        uint64_t first_seq;
+        uint64_t last_seq;
+        uint64_t count;
+        uint64_t since_ms;
+    } skipped;
 
     /* js_rebuild.c */
     bool is_broken; /* To be built anew, once */

@@ -216,6 +216,21 @@ def test_what_all_have_lost_is_named_and_costs_nothing_else():
         assert [m["seq"] for m in lines if "error" in m] == [1234]
         assert js.info("S")["state"]["messages"] == COUNT
         assert js.publish("s.x", b"goes on")
+        # No deadline brings it back to these: that they passed it is said once.
+        js.consumer("S", "NONE", ack_policy="none")
+        js.consumer("S", "ONCE", max_deliver=1, max_ack_pending=2 * COUNT)
+        js.consumer("S", "AGAIN", max_ack_pending=2 * COUNT)
+        leader = c.leader("S")
+        wanted = [seq for seq in range(1200, 1301) if seq != 1234]
+        for name in ("NONE", "ONCE", "AGAIN"):
+            js.pull("S", name, 1300, expires=int(30e9))
+            seen = [int(js.client.msg()[2].split(".")[5]) for _ in range(1299)]  # The one that is missing counts.
+            assert [seq for seq in seen if 1200 <= seq <= 1300] == wanted, (name, seen)
+        for name in ("NONE", "ONCE"):
+            text = "messages_skipped stream=S consumer=%s first=1234 last=1234 count=1" % name
+            leader.wait_log(text, 5)
+            assert leader.log().count(text) == 1
+        assert "consumer=AGAIN" not in leader.log()
 
 
 if __name__ == "__main__":
