@@ -225,11 +225,8 @@ static void prune(struct interest *in, struct interest_node *n)
  * for what all subjects `a.b.*` have in common. Empty if there is one token only. */
 static struct slice prefix_of(struct slice subject)
 {
-    size_t len = subject.len;
-    while (len > 0 && subject.ptr[len - 1] != '.') {
-        len--;
-    }
-    return slice_of(subject.ptr, len);
+    const uint8_t *dot = subject.len == 0 ? NULL : memrchr(subject.ptr, '.', subject.len);
+    return slice_of(subject.ptr, dot == NULL ? 0 : (size_t)(dot - subject.ptr) + 1);
 }
 
 /* A set of @subject came or went: forget what that makes wrong. */

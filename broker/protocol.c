@@ -9,6 +9,8 @@
 #include "broker/protocol.h"
 
 #include <assert.h>
+#include <endian.h>
+#include <string.h>
 
 enum { STATE_START, STATE_SPACES, STATE_ARG, STATE_BODY, STATE_SKIP, STATE_FAILED };
 
@@ -80,6 +82,34 @@ static enum protocol_event_type fail(struct protocol *p, struct protocol_event *
     return PROTOCOL_FAILED;
 }
 
+/* Where the first byte from @at on stands that is_between() names, or @end. Eight bytes at a time
+ * as long as none of them is a space or less: then a borrow sets the top bit of the first such
+ * byte, and what it does to those behind it does not matter. */
+static inline const uint8_t *find_between(const uint8_t *at, const uint8_t *end,
+                                          bool is_line_separator)
+{
+    const uint64_t ones = UINT64_MAX / 255;
+    while (end - at >= 8) {
+        uint64_t word;
+        memcpy(&word, at, 8);
+        word = le64toh(word);
+        uint64_t low = (word - ones * (' ' + 1)) & ~word & (ones << 7);
+        if (low == 0) {
+            at += 8;
+            continue;
+        }
+        at += __builtin_ctzll(low) / 8;
+        if (is_between(*at, is_line_separator)) {
+            return at;
+        }
+        at++;
+    }
+    while (at < end && !is_between(*at, is_line_separator)) {
+        at++;
+    }
+    return at;
+}
+
 /* Split at runs of spaces and tabs, and for SUB and UNSUB of \r and \n as nats-server does. Returns
  * the number of arguments, ARGS_MAX when there are that many or more. */
 static inline unsigned split(struct slice arg, bool is_line_separator, struct slice args[ARGS_MAX])
@@ -95,9 +125,7 @@ static inline unsigned split(struct slice arg, bool is_line_separator, struct sl
             break;
         }
         const uint8_t *begin = at;
-        while (at < end && !is_between(*at, is_line_separator)) {
-            at++;
-        }
+        at = find_between(at, end, is_line_separator);
         args[n++] = slice_of(begin, (size_t)(at - begin));
     }
     return n;

@@ -156,6 +156,34 @@ Test(protocol, a_stream_gives_the_same_events_in_pieces_of_any_one_size)
     }
 }
 
+/* Bytes that are nearly separators, at each place of an argument of any length. */
+Test(protocol, arguments_end_at_separators_only)
+{
+    static const uint8_t odd[] = {0x01, 0x08, 0x0b, 0x0d, 0x1f, 0x21, 0x7f, 0x80, 0xa0, 0xff};
+    for (size_t len = 1; len <= 40; len++) {
+        for (size_t at = 0; at < len * sizeof odd; at++) {
+            uint8_t subject[40];
+            memset(subject, 'a', sizeof subject);
+            subject[at / sizeof odd] = odd[at % sizeof odd];
+            struct buf line = BUF_EMPTY;
+            buf_append_str(&line, "PUB ");
+            buf_append(&line, subject, len);
+            buf_append_str(&line, len % 2 == 0 ? " \t" : "\t");
+            buf_append(&line, subject, len);
+            buf_append_str(&line, " 3\r\nxyz\r\n");
+            struct protocol p;
+            struct protocol_event ev;
+            protocol_init(&p, 4096, 1024);
+            cr_assert_eq(protocol_next(&p, buf_slice(&line), &ev), PROTOCOL_PUB);
+            cr_assert(slice_eq(ev.subject, slice_of(subject, len)), "%zu, %zu", len, at);
+            cr_assert(slice_eq(ev.reply, slice_of(subject, len)), "%zu, %zu", len, at);
+            cr_assert(slice_eq_str(ev.payload, "xyz"));
+            cr_assert_eq(ev.consumed_bytes, line.len);
+            buf_close(&line);
+        }
+    }
+}
+
 /* Each of these was checked against nats-server. */
 Test(protocol, what_is_no_operation_is_refused_with_a_text)
 {
