@@ -302,12 +302,18 @@ void block_build(struct buf *out, const struct block_owner *owner, const uint8_t
     put_u32(f + 56, meta->index_off);
     put_u32(f + 60, subjects_off);
     put_u32(f + 64, absent_off);
-    put_u32(f + 68, crc32c(0, base + meta->index_off, out->len - begin - meta->index_off));
-    put_u32(f + 72, crc32c(0, base + BLOCK_HEADER_BYTES, meta->index_off - BLOCK_HEADER_BYTES));
+    size_t body = meta->index_off - BLOCK_HEADER_BYTES;
+    size_t index = out->len - begin - meta->index_off;
+    uint32_t body_crc = crc32c(0, base + BLOCK_HEADER_BYTES, body);
+    uint32_t index_crc = crc32c(0, base + meta->index_off, index);
+    put_u32(f + 68, index_crc);
+    put_u32(f + 72, body_crc);
     put_u32(f + 76, meta->bytes);
     put_u32(f + 4, crc32c(0, f, sizeof f));
+    /* Of the whole, without reading it all once more. */
+    meta->crc = crc32c_join(crc32c(0, base, BLOCK_HEADER_BYTES), body_crc, body);
+    meta->crc = crc32c(crc32c_join(meta->crc, index_crc, index), f, sizeof f);
     buf_append(out, f, sizeof f);
-    meta->crc = crc32c(0, out->ptr + begin, out->len - begin);
     subjects_close(&t);
 }
 

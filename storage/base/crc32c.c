@@ -49,3 +49,36 @@ uint32_t crc32c(uint32_t crc, const void *ptr, size_t len)
     }
     return ~crc;
 }
+
+/* ---- Joining: polynomials over two elements, the bit of x^0 being the highest ---- */
+
+#define POLYNOMIAL 0x82f63b78u
+#define ONE 0x80000000u
+
+static uint32_t times_x(uint32_t a)
+{
+    return a >> 1 ^ ((a & 1) != 0 ? POLYNOMIAL : 0);
+}
+
+static uint32_t multiply(uint32_t a, uint32_t b)
+{
+    uint32_t product = 0;
+    for (; a != 0; a <<= 1) {
+        product ^= (a & ONE) != 0 ? b : 0;
+        b = times_x(b);
+    }
+    return product;
+}
+
+uint32_t crc32c_join(uint32_t a, uint32_t b, size_t b_len)
+{
+    /* To append a byte is to multiply by x^8; what the inversions of both add cancels out. */
+    uint32_t power = ONE >> 8;
+    for (; b_len > 0; b_len >>= 1) {
+        if ((b_len & 1) != 0) {
+            a = multiply(a, power);
+        }
+        power = multiply(power, power);
+    }
+    return a ^ b;
+}

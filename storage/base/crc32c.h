@@ -7,4 +7,9 @@
 /* Continue @crc (0 at the beginning) over @len bytes. crc32c(crc32c(0, a), b) equals crc32c(0, ab).
  */
 uint32_t crc32c(uint32_t crc, const void *ptr, size_t len);
+
+/* The checksum of two runs one after the other, from theirs: crc32c(0, ab) from @a, that of the
+ * first, and @b, that of the second, which is @b_len bytes long. About a microsecond, whatever the
+ * length. */
+uint32_t crc32c_join(uint32_t a, uint32_t b, size_t b_len);
 #endif

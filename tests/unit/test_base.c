@@ -35,6 +35,24 @@ Test(crc32c, long_runs_equal_the_same_bytes_in_short_pieces)
     }
 }
 
+Test(crc32c, checksums_of_two_runs_are_joined)
+{
+    static uint8_t bytes[5000];
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        bytes[i] = (uint8_t)(i * 7 + i / 11);
+    }
+    static const size_t lens[] = {0, 1, 2, 3, 7, 8, 64, 255, 256, 1023, 4096, 5000};
+    for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) {
+        for (size_t cut = 0; cut <= lens[i]; cut += lens[i] / 9 + 1) {
+            size_t rest = lens[i] - cut;
+            uint32_t a = crc32c(0, bytes, cut);
+            uint32_t b = crc32c(0, bytes + cut, rest);
+            cr_expect_eq(crc32c_join(a, b, rest), crc32c(0, bytes, lens[i]), "%zu of %zu", cut,
+                         lens[i]);
+        }
+    }
+}
+
 Test(buf, numbers_survive_a_round_trip)
 {
     struct buf b = BUF_EMPTY;
