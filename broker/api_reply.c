@@ -222,8 +222,15 @@ void api_reply_purge(struct buf *out, uint64_t purged_count)
     buf_printf(out, ",\"success\":true,\"purged\":%llu}", U64(purged_count));
 }
 
+void api_puback_begin(struct buf *out, const char *stream)
+{
+    buf_append_str(out, "{\"stream\":");
+    json_print_string(out, slice_str(stream));
+    buf_append_str(out, ",\"seq\":");
+}
+
 /* The hottest reply of all: no printf. */
-void api_puback(struct buf *out, const char *stream, uint64_t seq, bool is_duplicate)
+void api_puback_end(struct buf *out, uint64_t seq, bool is_duplicate)
 {
     char digits[20];
     size_t at = sizeof digits;
@@ -231,11 +238,14 @@ void api_puback(struct buf *out, const char *stream, uint64_t seq, bool is_dupli
         digits[--at] = (char)('0' + seq % 10);
         seq /= 10;
     } while (seq > 0);
-    buf_append_str(out, "{\"stream\":");
-    json_print_string(out, slice_str(stream));
-    buf_append_str(out, ",\"seq\":");
     buf_append(out, digits + at, sizeof digits - at);
     buf_append_str(out, is_duplicate ? ",\"duplicate\":true}" : "}");
+}
+
+void api_puback(struct buf *out, const char *stream, uint64_t seq, bool is_duplicate)
+{
+    api_puback_begin(out, stream);
+    api_puback_end(out, seq, is_duplicate);
 }
 
 void api_puback_error(struct buf *out, const char *stream, const struct api_error *error)

@@ -105,6 +105,9 @@ void api_reply_purge(struct buf *out, uint64_t purged_count);
 
 /* PubAck: success, or with @error set the error form. @val and domains come with later features. */
 void api_puback(struct buf *out, const char *stream, uint64_t seq, bool is_duplicate);
+/* The same in two steps: what all acks of a stream begin with, and the rest. */
+void api_puback_begin(struct buf *out, const char *stream);
+void api_puback_end(struct buf *out, uint64_t seq, bool is_duplicate);
 void api_puback_error(struct buf *out, const char *stream, const struct api_error *error);
 
 /* The reference's getHash: 8 characters of SHA-256 of a name. Used for peer ids and consumer names.

@@ -92,6 +92,8 @@ struct js_lane {
     uint64_t progress_ms; /* Last answer or sending. */
     uint64_t gap_ms;      /* When it was sent again because of a gap. */
     uint64_t gap_from;    /* Send again from here, a little later; 0: no. */
+    struct buf ack;       /* The text of the last one; */
+    size_t ack_begin;     /* so much of it all of them have. */
     UT_hash_handle hh;
 };
 
@@ -382,29 +384,36 @@ bool js_lane_publish(struct js *js, const struct meta_stream *s, const struct ro
 
 /* ---- Answers ---- */
 
-static void answer_publisher(struct js *js, const struct js_lane *l, const struct lane_message *m,
+static struct slice ack_text(struct js_lane *l, const struct js_answer *a)
+{
+    if (l->ack_begin == 0) {
+        api_puback_begin(&l->ack, l->stream);
+        l->ack_begin = l->ack.len;
+    }
+    l->ack.len = l->ack_begin;
+    api_puback_end(&l->ack, a->seq, a->is_duplicate);
+    return buf_slice(&l->ack);
+}
+
+static void answer_publisher(struct js *js, struct js_lane *l, const struct lane_message *m,
                              const struct js_answer *a)
 {
-    if (m->reply_bytes == 0) {
-        return;
-    }
-    struct buf b = BUF_EMPTY;
-    if (a->is_forgotten) {
-        /* Stored or not, nobody knows any more: what a lost ack looks like. */
-        return;
+    if (m->reply_bytes == 0 || a->is_forgotten) {
+        return; /* Stored or not, nobody knows any more: what a lost ack looks like. */
     }
     if (a->err_code == 0) {
-        api_puback(&b, l->stream, a->seq, a->is_duplicate);
-    } else {
-        struct api_error e;
-        if (api_error_is_known(a->err_code)) {
-            api_error_set(&e, (enum api_error_code)a->err_code, "%.*s", SLICE_ARG(a->text));
-        } else { /* Of a newer node. */
-            api_error_set(&e, API_ERROR_STREAM_STORE_FAILED,
-                          "refused with error %d, which this node does not know", a->err_code);
-        }
-        api_puback_error(&b, l->stream, &e);
+        router_send(js->ctx->router, part(m, 1), SLICE_EMPTY, SLICE_EMPTY, ack_text(l, a));
+        return;
     }
+    struct api_error e;
+    struct buf b = BUF_EMPTY;
+    if (api_error_is_known(a->err_code)) {
+        api_error_set(&e, (enum api_error_code)a->err_code, "%.*s", SLICE_ARG(a->text));
+    } else { /* Of a newer node. */
+        api_error_set(&e, API_ERROR_STREAM_STORE_FAILED,
+                      "refused with error %d, which this node does not know", a->err_code);
+    }
+    api_puback_error(&b, l->stream, &e);
     router_send(js->ctx->router, part(m, 1), SLICE_EMPTY, SLICE_EMPTY, buf_slice(&b));
     buf_close(&b);
 }
@@ -582,6 +591,7 @@ static void lane_free(struct js *js, struct js_lane *l)
         }
     }
     resume_clients(js, l);
+    buf_close(&l->ack);
     free(l->stream);
     free(l);
 }
