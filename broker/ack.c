@@ -475,3 +475,32 @@ void duration_print(struct buf *out, int64_t ns)
         buf_append_str(out, "s");
     }
 }
+
+/* ---- Flow control ---- */
+
+bool ack_is_flow(struct slice subject)
+{
+    return slice_has_prefix(subject, SLICE_LIT("$JS.FC."));
+}
+
+bool ack_flow_parse(struct slice subject, struct slice *ret_stream, struct slice *ret_consumer,
+                    struct slice *ret_id)
+{
+    struct slice rest = ack_is_flow(subject) ? slice_from(subject, sizeof "$JS.FC." - 1) : subject;
+    struct slice tokens[3];
+    for (size_t i = 0; i < 3; i++) {
+        const uint8_t *dot = rest.len == 0 ? NULL : memchr(rest.ptr, '.', rest.len);
+        size_t len = dot == NULL ? rest.len : (size_t)(dot - rest.ptr);
+        if (len == 0 || (dot == NULL) != (i == 2)) {
+            return false;
+        }
+        tokens[i] = slice_of(rest.ptr, len);
+        rest = slice_from(rest, dot == NULL ? len : len + 1);
+    }
+    if (ret_stream != NULL) {
+        *ret_stream = tokens[0];
+    }
+    *ret_consumer = tokens[1];
+    *ret_id = tokens[2];
+    return true;
+}

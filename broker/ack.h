@@ -19,6 +19,10 @@ struct ack_subject {
     int64_t time_ns; /* Of the message. */
     uint64_t pending;
 };
+/* `$JS.FC.<stream>.<consumer>.<id>`: answers to flow control requests. @ret_stream may be NULL. */
+bool ack_is_flow(struct slice subject);
+bool ack_flow_parse(struct slice subject, struct slice *ret_stream, struct slice *ret_consumer,
+                    struct slice *ret_id);
 /* Append `$JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<ts>.<pending>` (v1). */
 void ack_subject_print(struct buf *out, const struct ack_subject *a);
 /* v1: exactly 9 tokens; v2: 11 or more. False if it is neither. */

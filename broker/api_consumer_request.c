@@ -15,6 +15,7 @@
 #define INACTIVE_DEFAULT_NS (5 * NS_PER_S)
 #define MAX_WAITING_DEFAULT 512
 #define MAX_ACK_PENDING_DEFAULT 1000
+#define PUSH_HEARTBEAT_MIN_NS (100 * NS_PER_MS)
 
 static int read_action(const json_t *v, enum consumer_action *ret_action, struct api_error *e)
 {
@@ -195,10 +196,6 @@ static int check_filters(const struct consumer_config *c, struct api_error *e)
 
 static int check_pull(struct consumer_config *c, struct api_error *e)
 {
-    if (c->deliver_subject != NULL) {
-        return api_error_set(e, API_ERROR_CONSUMER_CREATE,
-                             "push consumers are not supported by this server yet");
-    }
     if (c->rate_limit_bps > 0) {
         return api_error_set(e, API_ERROR_CONSUMER_PULL_WITH_RATE_LIMIT, NULL);
     }
@@ -212,9 +209,39 @@ static int check_pull(struct consumer_config *c, struct api_error *e)
         return api_error_set(e, API_ERROR_CONSUMER_MAX_REQUEST_EXPIRES_TOO_SMALL, NULL);
     }
     c->max_waiting = c->max_waiting <= 0 ? MAX_WAITING_DEFAULT : c->max_waiting;
-    c->max_batch = c->max_batch < 0 ? 0 : c->max_batch;
-    c->max_expires_ns = c->max_expires_ns < 0 ? 0 : c->max_expires_ns;
-    c->max_bytes = c->max_bytes < 0 ? 0 : c->max_bytes;
+    return 0;
+}
+
+static int check_push(struct consumer_config *c, const struct stream_config *stream,
+                      struct api_error *e)
+{
+    c->max_waiting = c->max_waiting < 0 ? 0 : c->max_waiting;
+    c->idle_heartbeat_ns = c->idle_heartbeat_ns < 0 ? 0 : c->idle_heartbeat_ns;
+    struct slice subject = slice_str(c->deliver_subject);
+    if (subject_has_wildcard(subject)) {
+        return api_error_set(e, API_ERROR_CONSUMER_DELIVER_TO_WILDCARDS, NULL);
+    }
+    if (!subject_is_valid(subject)) {
+        return api_error_set(e, API_ERROR_CONSUMER_INVALID_DELIVER_SUBJECT, NULL);
+    }
+    /* What is delivered would be stored again, and delivered again. */
+    for (size_t i = 0; i < stream->subjects_count; i++) {
+        if (subject_is_subset(subject, slice_str(stream->subjects[i]))) {
+            return api_error_set(e, API_ERROR_CONSUMER_DELIVER_CYCLE, NULL);
+        }
+    }
+    if (c->max_waiting != 0) {
+        return api_error_set(e, API_ERROR_CONSUMER_PUSH_MAX_WAITING, NULL);
+    }
+    if (c->max_ack_pending > 0 && c->ack_policy == ACK_NONE) {
+        return api_error_set(e, API_ERROR_CONSUMER_MAX_PENDING_ACK_POLICY_REQUIRED, NULL);
+    }
+    if (c->idle_heartbeat_ns > 0 && c->idle_heartbeat_ns < PUSH_HEARTBEAT_MIN_NS) {
+        return api_error_set(e, API_ERROR_CONSUMER_SMALL_HEARTBEAT, NULL);
+    }
+    if (c->flow_control && c->idle_heartbeat_ns <= 0) {
+        return api_error_set(e, API_ERROR_CONSUMER_WITH_FLOW_CONTROL_NEEDS_HEARTBEATS, NULL);
+    }
     return 0;
 }
 
@@ -382,7 +409,12 @@ static int check_consumer(struct consumer_config *c, const struct api_limits *li
     int rv = is_pedantic ? check_pedantic(c, &stream->consumer_limits, e) : 0;
     take_stream_limits(c, &stream->consumer_limits);
     rv = rv == 0 ? check_acks(c, limits, e) : rv;
-    rv = rv == 0 ? check_pull(c, e) : rv;
+    if (rv == 0) {
+        rv = c->deliver_subject == NULL ? check_pull(c, e) : check_push(c, stream, e);
+    }
+    c->max_batch = c->max_batch < 0 ? 0 : c->max_batch;
+    c->max_expires_ns = c->max_expires_ns < 0 ? 0 : c->max_expires_ns;
+    c->max_bytes = c->max_bytes < 0 ? 0 : c->max_bytes;
     rv = rv == 0 ? check_stream_limits(c, &stream->consumer_limits, e) : rv;
     rv = rv == 0 ? check_filters(c, e) : rv;
     rv = rv == 0 ? check_start(c, e) : rv;

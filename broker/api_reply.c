@@ -171,6 +171,9 @@ void api_print_consumer_info(struct buf *out, const struct api_consumer_info *in
         print_cluster(out, &info->cluster);
         buf_append_u8(out, ',');
     }
+    if (info->is_push_bound) {
+        buf_append_str(out, "\"push_bound\":true,");
+    }
     print_time(out, "ts", info->now_ns);
 }
 

@@ -66,6 +66,7 @@ struct api_consumer_info {
     uint64_t waiting_count;
     uint64_t pending_count;
     struct api_cluster cluster;
+    bool is_push_bound;
 };
 
 struct api_account_info {

@@ -8,6 +8,7 @@
 #define ACK_RUN_MAX 4096u
 #define REASON_BYTES_MAX 4096u
 #define IDLE_SCAN_NS 250000000ll
+#define PUSH_LOOK_NS 50000000ll /* So often for interest in deliver subjects. */
 #define DELETE_AGAIN_NS 60000000000ll
 
 /* ---- Life ---- */
@@ -30,6 +31,7 @@ static void free_queue(struct delivery *d, struct delivery_queue *q)
 {
     list_remove(&q->active);
     HASH_DEL(d->queues, q);
+    free(q->push_subject);
     free(q);
 }
 
@@ -279,17 +281,24 @@ static void land_pull(struct delivery *d, struct pull *p, uint64_t n)
     }
 }
 
+static uint64_t take_cost(struct flight *f, uint64_t n)
+{
+    uint64_t cost = n == f->left ? f->cost : f->cost / f->left * n;
+    f->cost -= cost;
+    return cost;
+}
+
 /* @n deliveries of the flight did not happen. */
 static void undo(struct delivery *d, struct flight *f, uint64_t n, int64_t now_ns)
 {
     struct delivery_queue *q = f->queue;
     uint64_t seq = f->seq;
-    uint64_t cost = n == f->left ? f->cost : f->cost / f->left * n;
-    f->cost -= cost;
+    uint64_t cost = take_cost(f, n);
     land(d, f, n);
     if (q == NULL) {
         return;
     }
+    q->push_bytes -= f->pull->is_push ? cost : 0;
     struct consumer *c = consumers_by_id(d->cs, q->id);
     for (uint64_t i = 0; i < n && c != NULL && !f->is_first; i++) {
         struct pending_entry *entry = consumer_pending(c, seq + i);
@@ -333,15 +342,20 @@ bool delivery_commit(struct delivery *d, const struct effect_deliver *effect, in
     struct delivery_queue *q = f->queue;
     struct pull *p = f->pull;
     bool is_sent = false;
+    uint64_t cost = 0;
     if (effect->is_skipped) {
         undo(d, f, n, now_ns);
     } else {
-        f->cost -= n == f->left ? f->cost : f->cost / f->left * n;
+        cost = take_cost(f, n);
         land(d, f, n);
     }
     if (!effect->is_skipped && q != NULL) {
         is_sent = pull_is_heard(d, p, now_ns);
         q->used_ns = now_ns;
+        if (p->is_push) {
+            q->push_bytes -= cost;
+            q->flow_sent += is_sent && q->push == p ? cost : 0;
+        }
         if (!is_sent) {
             propose(
                 d, q,
@@ -418,12 +432,20 @@ static void scan_idle(struct delivery *d, int64_t now_ns)
     for (size_t i = 0; i < d->cs->count; i++) {
         const struct consumer *c = d->cs->items[i];
         int64_t threshold_ns = c->config.inactive_threshold_ns;
-        if (threshold_ns <= 0 || c->config.deliver_subject != NULL) {
+        bool is_push = c->config.deliver_subject != NULL;
+        if (threshold_ns <= 0 && !is_push) {
             continue;
         }
         struct delivery_queue *q = delivery_queue_get(d, c, now_ns);
+        if (is_push) {
+            push_look(d, q, c, now_ns);
+            next_ns = min_ns(next_ns, add_ns(now_ns, PUSH_LOOK_NS));
+            if (threshold_ns <= 0) {
+                continue;
+            }
+        }
         int64_t due_ns = add_ns(q->used_ns, threshold_ns);
-        if (due_ns <= now_ns) {
+        if (due_ns <= now_ns && !is_push) {
             int64_t since_ns = idle_since(d, q, c, now_ns);
             q->used_ns = since_ns == INT64_MAX ? now_ns : since_ns;
             due_ns = add_ns(q->used_ns, threshold_ns);
@@ -494,6 +516,7 @@ void delivery_turn(struct delivery *d, int64_t now_ns)
         if (q->waiting_count > 0 && budget > 0) {
             budget = plan_match(d, q, c, budget, now_ns);
         }
+        push_ask_flow(d, q, c, now_ns);
         plan_log_position(d, q, c, now_ns);
         if (has_work(q)) {
             bool is_served = budget > 0 && d->scan_left > 0;
@@ -524,7 +547,7 @@ int64_t delivery_next_due(const struct delivery *d)
 uint64_t delivery_num_waiting(struct delivery *d, uint64_t consumer)
 {
     const struct delivery_queue *q = delivery_queue_find(d, consumer);
-    return q == NULL ? 0 : q->waiting_count;
+    return q == NULL || q->push != NULL ? 0 : q->waiting_count;
 }
 
 void delivery_get_info(struct delivery *d, uint64_t consumer, struct consumer_info *ret_info)

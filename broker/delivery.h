@@ -25,12 +25,20 @@ struct delivery_options {
     void *ctx;
     /* Is there still a subscription to @inbox on @node? NULL: always. */
     bool (*has_interest)(void *ctx, uint64_t node, struct slice inbox);
+    /* Does anybody, on any node, listen to a push consumer's @subject; with a @group that is not
+     * empty, as a member of that queue group? NULL: always. */
+    bool (*has_push_interest)(void *ctx, struct slice subject, struct slice group);
     /* Append to the open batch: entry_progress(). */
     void (*propose)(void *ctx, uint64_t consumer, const struct progress_item *item);
     /* Propose CONSUMER_DELETE: inactive. Once per consumer and minute. */
     void (*propose_delete)(void *ctx, uint64_t consumer, struct slice name);
     /* Send a message without payload now: @header is the whole block, or empty. */
     void (*status)(void *ctx, uint64_t node, struct slice inbox, struct slice header);
+    /* The same to a push consumer's subject, behind the messages sent before; @reply may be empty.
+     */
+    void (*push_status)(void *ctx, struct slice subject, struct slice reply, struct slice header);
+    uint64_t node;          /* This one: messages of push consumers are sent from here. */
+    uint64_t payload_bytes; /* The largest there may be. */
     /* Ack none: send this message now; as for a committed effect. */
     void (*deliver)(void *ctx, const struct effect_deliver *effect);
 };
@@ -54,6 +62,9 @@ void delivery_pull(struct delivery *d, uint64_t consumer, uint64_t node, struct 
 void delivery_ack(struct delivery *d, uint64_t consumer, uint64_t seq, uint64_t node,
                   struct slice reply, struct slice payload, int64_t now_ns);
 
+/* A client answers the flow control request whose reply subject ended with @id. */
+void delivery_flow(struct delivery *d, uint64_t consumer, struct slice id, int64_t now_ns);
+
 /* Time is about to jump by @shift_ns: nobody was silent for so long. */
 void delivery_time_sure(struct delivery *d, int64_t shift_ns);
 /* Once per loop turn: match, expire, heartbeat. Calls propose and status. */
@@ -74,6 +85,8 @@ void delivery_shutdown(struct delivery *d);
 
 /* Pull requests waiting: CONSUMER.INFO num_waiting. */
 uint64_t delivery_num_waiting(struct delivery *d, uint64_t consumer);
+/* A push consumer that somebody listens to: CONSUMER.INFO push_bound. */
+bool delivery_is_bound(struct delivery *d, uint64_t consumer);
 /* As consumer_get_info(), with an ack none consumer's position on this leader. */
 void delivery_get_info(struct delivery *d, uint64_t consumer, struct consumer_info *ret_info);
 /* Append the ack reply subject of a delivery. */

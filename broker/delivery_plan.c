@@ -45,7 +45,7 @@ uint64_t plan_lead_pending(const struct delivery *d, const struct consumer *c)
     return c->has_rank ? msg_index_count_from(d->cs->index, c->lead_seq) : c->lead_count;
 }
 
-static void send_now(struct plan *p, struct pull *pull)
+static void send_now(struct plan *p, struct pull *pull, uint64_t cost)
 {
     struct consumer *c = p->c;
     c->lead_seq = p->next.seq + 1;
@@ -66,6 +66,7 @@ static void send_now(struct plan *p, struct pull *pull)
     if (pull->heartbeat_ns > 0) {
         pull->heartbeat_at_ns = add_ns(p->now_ns, pull->heartbeat_ns);
     }
+    p->q->flow_sent += pull->is_push ? cost : 0;
     p->d->options.deliver(p->d->options.ctx, &e);
 }
 
@@ -256,6 +257,7 @@ static void join_run(struct plan *p, struct pull *pull, uint64_t cost)
         p->q->agains++;
     }
     pull->in_flight++;
+    p->q->push_bytes += pull->is_push ? cost : 0;
     p->d->in_flight++;
     p->d->in_flight_bytes += p->next.size;
 }
@@ -302,10 +304,13 @@ static void serve(struct plan *p, struct pull *pull, uint64_t cost)
         p->q->replay_sent_ns = p->now_ns;
     }
     pull_take(p->q, pull, 1);
+    if (pull->is_push) {
+        push_planned(p->d, p->q, p->c, cost, p->now_ns);
+    }
     if (p->is_logged) {
         join_run(p, pull, cost);
     } else {
-        send_now(p, pull);
+        send_now(p, pull, cost);
     }
     bool is_spent = pull->has_bytes && pull->bytes_left == cost;
     pull->bytes_left -= pull->has_bytes ? cost : 0;
@@ -345,7 +350,10 @@ uint64_t plan_match(struct delivery *d, struct delivery_queue *q, struct consume
             (d->in_flight >= DELIVERY_IN_FLIGHT_MAX || d->in_flight_bytes >= DELIVERY_BYTES_MAX)) {
             break; /* Goes on when something is committed. */
         }
-        uint64_t cost = pull->has_bytes ? cost_of(&p) : 0;
+        uint64_t cost = pull->has_bytes || pull->is_push ? cost_of(&p) : 0;
+        if (pull->is_push && !push_has_room(d, q, c, cost, now_ns)) {
+            break;
+        }
         if (pull->has_bytes && cost > pull->bytes_left) {
             pull_finish(d, q, pull, PULL_TOO_LARGE);
             continue;

@@ -32,18 +32,27 @@ static void send_pending(struct delivery *d, const struct pull *p, const char *s
     send_header(d, p->node, pull_inbox(p));
 }
 
-static void send_heartbeat(struct delivery *d, const struct pull *p, const struct delivery_queue *q,
-                           const struct consumer *c)
+void delivery_print_last(const struct delivery_queue *q, const struct consumer *c, struct buf *out)
 {
     struct sequence_pair last = c->delivered;
     if (c->lead_seq != 0) {
         last = (struct sequence_pair){q->lead_consumer_seq, c->lead_seq - 1};
     }
-    buf_clear(&d->header);
-    buf_printf(&d->header,
-               "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: %llu\r\n"
-               "Nats-Last-Stream: %llu\r\n\r\n",
+    buf_printf(out, "Nats-Last-Consumer: %llu\r\nNats-Last-Stream: %llu\r\n",
                (unsigned long long)last.consumer_seq, (unsigned long long)last.stream_seq);
+}
+
+static void send_heartbeat(struct delivery *d, const struct pull *p, const struct delivery_queue *q,
+                           const struct consumer *c)
+{
+    if (p->is_push) {
+        push_heartbeat(d, q, c, p);
+        return;
+    }
+    buf_clear(&d->header);
+    buf_append_str(&d->header, "NATS/1.0 100 Idle Heartbeat\r\n");
+    delivery_print_last(q, c, &d->header);
+    buf_append_str(&d->header, "\r\n");
     send_header(d, p->node, pull_inbox(p));
 }
 
@@ -84,6 +93,12 @@ static void enter_waiting(struct delivery_queue *q, struct pull *p)
     q->no_wait_count += p->no_wait;
     q->demand = add_capped(q->demand, p->left);
     q->due_ns = min_ns(q->due_ns, min_ns(p->deadline_ns, p->heartbeat_at_ns));
+}
+
+void pull_wait(struct delivery_queue *q, struct pull *p)
+{
+    enter_waiting(q, p);
+    list_push_back(&q->waiting, &p->link);
 }
 
 static void leave_waiting(struct delivery_queue *q, struct pull *p)
@@ -131,7 +146,13 @@ void pull_give_back(struct delivery *d, struct delivery_queue *q, struct pull *p
 /* Asked once per moment: what is planned or committed together shares the answer. */
 bool pull_is_heard(struct delivery *d, struct pull *p, int64_t now_ns)
 {
-    if (d->options.has_interest != NULL && p->listened_ns != now_ns) {
+    if (p->is_push) {
+        if (d->options.has_push_interest != NULL && p->listened_ns != now_ns) {
+            p->has_listener =
+                d->options.has_push_interest(d->options.ctx, pull_inbox(p), pull_group(p));
+            p->listened_ns = now_ns;
+        }
+    } else if (d->options.has_interest != NULL && p->listened_ns != now_ns) {
         p->has_listener = d->options.has_interest(d->options.ctx, p->node, pull_inbox(p));
         p->listened_ns = now_ns;
     }
@@ -141,6 +162,9 @@ bool pull_is_heard(struct delivery *d, struct pull *p, int64_t now_ns)
 void pull_finish(struct delivery *d, struct delivery_queue *q, struct pull *p, enum pull_end end)
 {
     leave_waiting(q, p);
+    if (q->push == p) {
+        q->push = NULL;
+    }
     p->end = end;
     if (p->in_flight > 0) {
         list_push_back(&q->ended, &p->link);
@@ -189,6 +213,10 @@ static void drop_list(struct delivery *d, struct list *pulls, const char *status
     struct list *it;
     while ((it = list_pop_front(pulls)) != NULL) {
         struct pull *p = container_of(it, struct pull, link);
+        if (p->is_push) {
+            free(p); /* Clients of push consumers see the silence. */
+            continue;
+        }
         if (status != NULL && with_pending) {
             send_pending(d, p, status);
         } else if (status != NULL) {
@@ -202,6 +230,7 @@ void pulls_drop(struct delivery *d, struct delivery_queue *q, const char *status
 {
     drop_list(d, &q->waiting, status, with_pending);
     drop_list(d, &q->ended, status, with_pending);
+    q->push = NULL;
     q->waiting_count = 0;
     q->no_wait_count = 0;
     q->demand = 0;
@@ -282,8 +311,7 @@ static void add_waiting(struct delivery_queue *q, uint64_t node, struct slice in
     p->no_wait = r->no_wait;
     p->inbox_len = inbox.len;
     memcpy(p->inbox, inbox.ptr, inbox.len);
-    enter_waiting(q, p);
-    list_push_back(&q->waiting, &p->link);
+    pull_wait(q, p);
 }
 
 void delivery_pull(struct delivery *d, uint64_t consumer, uint64_t node, struct slice inbox,

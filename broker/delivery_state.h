@@ -34,9 +34,11 @@ struct pull {
     bool has_listener;
     bool has_bytes;
     bool no_wait;
+    bool is_push; /* A push consumer's subject: without end. */
     enum pull_end end;
     size_t inbox_len;
-    uint8_t inbox[];
+    size_t group_len;
+    uint8_t inbox[]; /* And the queue group. */
 };
 
 /* The planner's side of a consumer. */
@@ -70,6 +72,16 @@ struct delivery_queue {
     int64_t position_ns; /* When its position was logged. */
     bool is_moved;       /* Since then. */
 
+    /* Push (delivery_push.c). */
+    struct pull *push;    /* In waiting while somebody listens. */
+    char *push_subject;   /* Where deliveries went last. */
+    uint64_t push_bytes;  /* In flight. */
+    uint64_t flow_window; /* Bytes that may be sent and not confirmed. */
+    uint64_t flow_sent;   /* Those that are. */
+    uint64_t flow_asked;  /* Of those: what the request under way confirms. */
+    uint64_t flow_id;     /* That request's; 0: none. */
+    int64_t rate_free_ns; /* Rate limit: when the bucket is full again. */
+
     uint64_t replay_upto; /* Replay at the original pace as far as this. */
     int64_t replay_time_ns;
     int64_t replay_sent_ns;
@@ -98,6 +110,7 @@ struct delivery {
     struct flight *flights; /* A ring; cap is a power of two. */
     size_t flights_head, flights_count, flights_cap;
     uint64_t last_flight;
+    uint64_t last_flow;
     uint64_t in_flight;
     uint64_t in_flight_bytes;
     uint64_t scan_left; /* In this turn. */
@@ -113,6 +126,10 @@ struct delivery {
 static inline struct slice pull_inbox(const struct pull *p)
 {
     return slice_of(p->inbox, p->inbox_len);
+}
+static inline struct slice pull_group(const struct pull *p)
+{
+    return slice_of(p->inbox + p->inbox_len, p->group_len);
 }
 static inline struct flight *flight_at(const struct delivery *d, size_t i)
 {
@@ -136,6 +153,7 @@ void delivery_activate(struct delivery *d, struct delivery_queue *q, int64_t now
 void delivery_flush_acks(struct delivery *d, struct delivery_queue *q);
 
 /* delivery_pull.c */
+void pull_wait(struct delivery_queue *q, struct pull *p);
 bool pull_is_heard(struct delivery *d, struct pull *p, int64_t now_ns);
 void pull_take(struct delivery_queue *q, struct pull *p, uint64_t n); /* From what it waits for. */
 void pull_give_back(struct delivery *d, struct delivery_queue *q, struct pull *p, uint64_t n,
@@ -150,6 +168,23 @@ void pulls_sweep(struct delivery *d, struct delivery_queue *q, const struct cons
 /* End all of them with @status (a line without NATS/1.0), or silently if NULL. */
 void pulls_drop(struct delivery *d, struct delivery_queue *q, const char *status,
                 bool with_pending);
+
+/* delivery_push.c */
+/* Begin or end delivering as its subject's interest and configuration say. */
+void push_look(struct delivery *d, struct delivery_queue *q, const struct consumer *c,
+               int64_t now_ns);
+/* May a message of @cost bytes go now? If not for its rate, q->due_ns says when. */
+bool push_has_room(struct delivery *d, struct delivery_queue *q, const struct consumer *c,
+                   uint64_t cost, int64_t now_ns);
+void push_planned(struct delivery *d, struct delivery_queue *q, const struct consumer *c,
+                  uint64_t cost, int64_t now_ns);
+/* Ask for confirmation when half of the window is sent. */
+void push_ask_flow(struct delivery *d, struct delivery_queue *q, const struct consumer *c,
+                   int64_t now_ns);
+void push_heartbeat(struct delivery *d, const struct delivery_queue *q, const struct consumer *c,
+                    const struct pull *p);
+/* Append the headers that say how far @c is. */
+void delivery_print_last(const struct delivery_queue *q, const struct consumer *c, struct buf *out);
 
 /* delivery_plan.c */
 /* Messages there for a pull now. */

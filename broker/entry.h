@@ -44,12 +44,14 @@
 #define ENTRY_FORMAT 1u
 #define ENTRY_MACHINE_VERSION_FIRST 1u /* The oldest rules this build knows: of new streams. */
 #ifdef WEIR_NEXT_MACHINE               /* Only in tests/system/test_upgrade.py. */
-#define ENTRY_MACHINE_VERSION 4u
+#define ENTRY_MACHINE_VERSION 5u
 #else
-#define ENTRY_MACHINE_VERSION 3u /* The newest. */
+#define ENTRY_MACHINE_VERSION 4u /* The newest. */
 #endif
 #define ENTRY_MACHINE_VERSION_SHIFTS 2u    /* Stamps can be unsure: stream_shift.c. */
 #define ENTRY_MACHINE_VERSION_DEADLINES 3u /* So can deadlines that begin with them. */
+/* Consumers can be push. No new rules, but leaders of older builds would not deliver. */
+#define ENTRY_MACHINE_VERSION_PUSH 4u
 #define ENTRY_OPS_MAX 65536u
 
 enum op_type {

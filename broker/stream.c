@@ -141,7 +141,7 @@ bool stream_is_over_limits(const struct stream *s)
 {
     uint64_t most = (uint64_t)s->config.max_msgs;
 #ifdef WEIR_NEXT_MACHINE
-    most -= s->machine_version >= 4; /* What a test can see from outside. */
+    most -= s->machine_version >= ENTRY_MACHINE_VERSION; /* What a test can see from outside. */
 #endif
     return (s->config.max_msgs > 0 && s->index.count > most) ||
            (s->config.max_bytes > 0 && s->index.bytes > (uint64_t)s->config.max_bytes);

@@ -394,8 +394,15 @@ static bool route_stream(struct js *js, const struct js_api_call *call, unsigned
 static bool route_ack(struct js *js, const struct router_msg *msg)
 {
     struct ack_subject a;
-    bool is_ack = ack_subject_parse(msg->subject, &a);
+    struct slice consumer;
+    struct slice id;
+    bool is_flow = ack_is_flow(msg->subject);
+    bool is_ack = is_flow ? ack_flow_parse(msg->subject, &a.stream, &consumer, &id)
+                          : ack_subject_parse(msg->subject, &a);
     const struct meta_stream *s = is_ack ? meta_stream_find(js->meta, a.stream) : NULL;
+    if (s == NULL && is_flow) {
+        return true;
+    }
     if (s == NULL) {
         /* A consumer hears every subject of nine tokens, whatever they are. */
         if (is_ack || subject_token_count(msg->subject) != 9) {
@@ -610,6 +617,10 @@ int js_api_start(struct js *js)
                                        &js->ack_sub);
     }
     if (rv == 0) {
+        rv = router_subscribe_internal(r, SLICE_LIT("$JS.FC.>"), SLICE_EMPTY, false, on_ack, js,
+                                       &js->flow_sub);
+    }
+    if (rv == 0) {
         router_set_stream_hook(r, on_publish, js);
     }
     return rv;
@@ -620,6 +631,7 @@ void js_api_close(struct js *js)
     router_set_stream_hook(js->ctx->router, NULL, NULL);
     router_unsubscribe_internal(js->api_sub);
     router_unsubscribe_internal(js->ack_sub);
+    router_unsubscribe_internal(js->flow_sub);
     LIST_FOR_SAFE(it, tmp, &js->api_waiting)
     {
         wait_free(js, container_of(it, struct api_waiting, link));

@@ -27,6 +27,7 @@
 #include "cluster/js_meta.h"
 #include "cluster/js_send.h"
 #include "cluster/js_stream.h"
+#include "cluster/js_version.h"
 #include "cluster/node.h"
 #include "cluster/peers.h"
 #include "raft/host.h"
@@ -482,7 +483,8 @@ void js_api_print_consumer(struct js_stream *st, struct slice name, struct buf *
         .ack_pending_count = i.num_ack_pending,
         .redelivered_count = i.num_redelivered,
         .waiting_count = st->delivery == NULL ? 0 : delivery_num_waiting(st->delivery, c->id),
-        .pending_count = i.num_pending};
+        .pending_count = i.num_pending,
+        .is_push_bound = st->delivery != NULL && delivery_is_bound(st->delivery, c->id)};
     fill_cluster(st, &info.cluster, peers, ids);
     api_print_consumer_info(out, &info);
 }
@@ -518,7 +520,16 @@ static int check_existing(struct js_stream *st, const struct consumer_config *wa
     if (action == CONSUMER_ACTION_CREATE && !consumer_config_eq(&old->config, wanted)) {
         return api_error_set(e, API_ERROR_CONSUMER_ALREADY_EXISTS, NULL);
     }
-    return api_check_consumer_update(&old->config, wanted, e);
+    if (api_check_consumer_update(&old->config, wanted, e) != 0) {
+        return ERR_INVALID;
+    }
+    /* It is not taken from who listens. */
+    bool is_elsewhere = wanted->deliver_subject != NULL &&
+                        strcmp(old->config.deliver_subject, wanted->deliver_subject) != 0;
+    if (is_elsewhere && st->delivery != NULL && delivery_is_bound(st->delivery, old->id)) {
+        return api_error_set(e, API_ERROR_CONSUMER_NAME_EXIST, NULL);
+    }
+    return 0;
 }
 
 static void create_consumer(struct js_stream *st, const struct js_api_call *call)
@@ -543,6 +554,9 @@ static void create_consumer(struct js_stream *st, const struct js_api_call *call
     api_default_inactive(&c, old == NULL ? NULL : &old->config);
     if (check_existing(st, &c, action, &e) != 0) {
         js_api_refuse(st->js, call, &e);
+    } else if (c.deliver_subject != NULL && !js_version_need(st, ENTRY_MACHINE_VERSION_PUSH)) {
+        refuse(st, call, API_ERROR_CONSUMER_CREATE,
+               "push consumers need all nodes of the stream up, and of a build that knows them");
     } else {
         struct buf json = BUF_EMPTY;
         consumer_config_print(&c, &json);

@@ -237,6 +237,7 @@ struct js {
     struct list lists; /* STREAM.LIST under way. */
     struct router_internal *api_sub;
     struct router_internal *ack_sub;
+    struct router_internal *flow_sub;
     char health_text[400];
     uint64_t api_total;
     uint64_t api_errors;

@@ -30,6 +30,7 @@
 #include "cluster/js_stream.h"
 #include "cluster/js_version.h"
 #include "cluster/loop.h"
+#include "cluster/node_options.h"
 #include "cluster/peers.h"
 #include "cluster/router.h"
 #include "cluster/watchdog.h"
@@ -143,6 +144,20 @@ static bool planner_has_interest(void *ctx, uint64_t node, struct slice inbox)
     return router_is_interest(st->js->ctx->router, inbox);
 }
 
+static bool planner_has_push_interest(void *ctx, struct slice subject, struct slice group)
+{
+    struct js_stream *st = ctx;
+    struct router *r = st->js->ctx->router;
+    return group.len > 0 ? router_is_group_interest(r, subject, group)
+                         : router_is_interest(r, subject);
+}
+
+static void planner_push_status(void *ctx, struct slice subject, struct slice reply,
+                                struct slice header)
+{
+    js_send_status(ctx, subject, reply, header);
+}
+
 static void planner_propose(void *ctx, uint64_t consumer, const struct progress_item *item)
 {
     struct js_stream *st = ctx;
@@ -173,6 +188,10 @@ void js_leader_open(struct js_stream *st)
 {
     struct delivery_options options = {.ctx = st,
                                        .has_interest = planner_has_interest,
+                                       .has_push_interest = planner_has_push_interest,
+                                       .push_status = planner_push_status,
+                                       .node = st->js->ctx->node_id,
+                                       .payload_bytes = (uint64_t)st->js->ctx->options->max_payload,
                                        .propose = planner_propose,
                                        .propose_delete = planner_delete,
                                        .status = planner_status,
@@ -329,9 +348,27 @@ void js_leader_turn_wanted(struct js_stream *st)
     }
 }
 
+/* The answer to a flow control request: $JS.FC.<stream>.<consumer>.<id>. */
+static void take_flow(struct js_stream *st, struct slice subject)
+{
+    struct slice consumer;
+    struct slice id;
+    if (ack_flow_parse(subject, NULL, &consumer, &id)) {
+        struct consumer *c = consumers_by_name(stream_get_consumers(st->machine), consumer);
+        if (c != NULL) {
+            delivery_flow(st->delivery, c->id, id, js_stream_now_ns(st));
+            js_leader_turn_wanted(st);
+        }
+    }
+}
+
 void js_leader_ack(struct js_stream *st, uint64_t node_id, const struct router_msg *msg)
 {
     struct ack_subject a;
+    if (ack_is_flow(msg->subject)) {
+        take_flow(st, msg->subject);
+        return;
+    }
     if (!ack_subject_parse(msg->subject, &a)) {
         return;
     }

@@ -28,7 +28,7 @@
 struct js_send {
     struct list link;
     struct js_stream *st; /* NULL once the stream is gone. */
-    uint64_t seq;
+    uint64_t seq;         /* 0: nothing to read, only its turn is waited for. */
     js_read_cb cb;
     void *arg;
     bool is_reading;
@@ -43,6 +43,7 @@ struct delivery_out {
     uint64_t seq;
     uint64_t delivery_count;
     bool is_headers_only;
+    bool is_push; /* With acks, which make it needless. */
     struct buf inbox;
     struct buf reply;
 };
@@ -107,6 +108,10 @@ static void pump(struct js_stream *st)
         struct store_view view;
         if (s->is_reading) {
             return;
+        }
+        if (s->seq == 0) {
+            answer(st, s, 0, NULL);
+            continue;
         }
         int rv = store_read(st->store, s->seq, &view);
         if (rv == ERR_AGAIN) {
@@ -238,10 +243,21 @@ static void note_skipped(struct js_stream *st, const struct delivery_out *d)
     s->count++;
 }
 
+/* Acknowledged while it was read: its confirmation is out, and the message must not follow it. A
+ * pull counts on what it was promised, and gets it all the same. */
+static bool is_needless(struct js_stream *st, const struct delivery_out *d)
+{
+    if (!d->is_push) {
+        return false;
+    }
+    const struct consumer *c = consumers_by_id(stream_get_consumers(st->machine), d->consumer);
+    return c == NULL || consumer_pending(c, d->seq) == NULL;
+}
+
 static void on_late(struct js_stream *st, void *arg, int status, const struct store_view *view)
 {
     struct delivery_out *d = arg;
-    if (st != NULL && view != NULL) {
+    if (st != NULL && view != NULL && !is_needless(st, d)) {
         put_out(st->js, d->node, buf_slice(&d->inbox), buf_slice(&d->reply), view,
                 d->is_headers_only);
     } else if (st != NULL && status == ERR_CORRUPT) {
@@ -270,7 +286,48 @@ void js_send_deliver(struct js_stream *st, const struct effect_deliver *e)
     d->seq = e->seq;
     d->delivery_count = e->delivery_count;
     d->is_headers_only = is_headers_only;
+    d->is_push = c != NULL && c->config.deliver_subject != NULL && c->config.ack_policy != ACK_NONE;
     buf_append_slice(&d->inbox, e->destination);
     delivery_ack_reply(st->delivery, e, &d->reply);
     js_send_read(st, e->seq, on_late, d);
+}
+
+/* ---- Statuses of push consumers ---- */
+
+struct status_out {
+    struct buf subject;
+    struct buf reply;
+    struct buf header;
+};
+
+static void on_status_turn(struct js_stream *st, void *arg, int status,
+                           const struct store_view *view)
+{
+    (void)status;
+    (void)view;
+    struct status_out *o = arg;
+    if (st != NULL) {
+        router_send(st->js->ctx->router, buf_slice(&o->subject), buf_slice(&o->reply),
+                    buf_slice(&o->header), SLICE_EMPTY);
+    }
+    buf_close(&o->subject);
+    buf_close(&o->reply);
+    buf_close(&o->header);
+    free(o);
+}
+
+/* One that overtakes a message counts that message as delivered already, and who reads in order
+ * would take it for lost. */
+void js_send_status(struct js_stream *st, struct slice subject, struct slice reply,
+                    struct slice header)
+{
+    if (list_is_empty(&st->sends)) {
+        router_send(st->js->ctx->router, subject, reply, header, SLICE_EMPTY);
+        return;
+    }
+    struct status_out *o = xcalloc(1, sizeof *o);
+    buf_append_slice(&o->subject, subject);
+    buf_append_slice(&o->reply, reply);
+    buf_append_slice(&o->header, header);
+    js_send_read(st, 0, on_status_turn, o);
 }

@@ -3,11 +3,16 @@
 #define CLUSTER_JS_SEND_H
 #include <stdint.h>
 
+#include "storage/base/slice.h"
+
 struct effect_deliver;
 struct js_stream;
 struct store_view;
 
 void js_send_deliver(struct js_stream *st, const struct effect_deliver *d);
+/* A message without payload, behind those sent before. @reply may be empty. */
+void js_send_status(struct js_stream *st, struct slice subject, struct slice reply,
+                    struct slice header);
 void js_send_close(struct js_stream *st);
 /* Read message @seq now or later, then call @cb with 0 and a view, or with ERR_NOTFOUND (it is
  * gone;

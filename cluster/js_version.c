@@ -85,6 +85,18 @@ void js_version_tick(struct js_stream *st)
     }
 }
 
+bool js_version_need(struct js_stream *st, uint32_t version)
+{
+    if (stream_machine_version(st->machine) >= version) {
+        return true;
+    }
+    if (known_by_all(st) < version) {
+        return false;
+    }
+    entry_version(&st->batch, version);
+    return true;
+}
+
 unsigned js_version_of_meta(struct js *js)
 {
     struct group_status status;

@@ -230,3 +230,18 @@ int peer_frame_read_msg(struct slice body, struct router_msg *msg, struct slice 
     *ret_queues_count = (uint32_t)count;
     return 0;
 }
+
+int peer_frame_read_deliver(struct slice body, struct router_msg *msg, struct slice *queues,
+                            uint32_t *ret_queues_count)
+{
+    struct reader r = reader_of(body);
+    struct slice shown = peer_frame_read_string(&r);
+    if (r.failed || !subject_is_word(shown)) {
+        return ERR_PROTO;
+    }
+    int rv = peer_frame_read_msg(slice_of(r.ptr, r.len), msg, queues, ret_queues_count);
+    if (rv == 0) {
+        msg->shown = shown;
+    }
+    return rv;
+}

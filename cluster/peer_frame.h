@@ -47,6 +47,7 @@ enum peer_frame_type {
     PEER_FRAME_RAFT,      /* a frame of raft/host */
     PEER_FRAME_BULK,      /* the same on the bulk lane */
     PEER_FRAME_BEGIN,     /* empty: the connection is in service */
+    PEER_FRAME_DELIVER,   /* the subject to show, then as MSG; to who knows machine version 4 */
     PEER_FRAME_USER = 64, /* PEERS_TYPE_USER: registered types, client lane */
 };
 
@@ -124,6 +125,9 @@ int peer_frame_read_heartbeat(struct slice body, struct peer_heartbeat *ret_hear
  * subject and reply are words on a line of their protocol. */
 void peer_frame_msg(struct buf *out, const struct router_msg *msg, const struct slice *queues,
                     uint32_t queues_count);
+/* The body of a DELIVER: a MSG with msg->shown. */
+int peer_frame_read_deliver(struct slice body, struct router_msg *ret_msg, struct slice *queues,
+                            uint32_t *ret_queues_count);
 int peer_frame_read_msg(struct slice body, struct router_msg *ret_msg, struct slice *queues,
                         uint32_t *ret_queues_count);
 #endif

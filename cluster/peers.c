@@ -260,7 +260,8 @@ int peers_on_frame(struct peer_conn *c, uint8_t type, struct slice body)
     }
     switch (type) {
     case PEER_FRAME_MSG:
-        return peers_msg_frame(c, body);
+    case PEER_FRAME_DELIVER:
+        return peers_msg_frame(c, type, body);
     case PEER_FRAME_INTEREST:
         return peers_interest_frame(peer, body);
     case PEER_FRAME_GOSSIP:

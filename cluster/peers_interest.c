@@ -3,6 +3,7 @@
  * begins with all of it; what the peer wanted before is forgotten then. */
 #include <stdlib.h>
 
+#include "broker/entry.h"
 #include "cluster/peers_internal.h"
 #include "storage/base/err.h"
 
@@ -50,7 +51,13 @@ static void on_send(struct router_remote *remote, const struct router_msg *msg,
         return;
     }
     struct buf *out = peer_conn_out(c);
-    size_t at = peer_frame_begin(out, PEER_FRAME_MSG);
+    /* Older builds cannot show another subject than the one a message is for. */
+    bool is_shown =
+        msg->shown.len > 0 && peer->info.machine_version_max >= ENTRY_MACHINE_VERSION_PUSH;
+    size_t at = peer_frame_begin(out, is_shown ? PEER_FRAME_DELIVER : PEER_FRAME_MSG);
+    if (is_shown) {
+        peer_frame_string(out, msg->shown);
+    }
     peer_frame_msg(out, msg, queues, queues_count);
     peer_frame_end(out, at);
     size_t bytes = msg->header.len + msg->payload.len;
@@ -127,13 +134,16 @@ int peers_interest_frame(struct peer *peer, struct slice body)
     return rv == 0 ? 0 : ERR_PROTO;
 }
 
-int peers_msg_frame(struct peer_conn *c, struct slice body)
+int peers_msg_frame(struct peer_conn *c, uint8_t type, struct slice body)
 {
     struct peers *p = c->peers;
     struct router_msg msg = {0};
     uint32_t queues_count;
-    if (peer_frame_read_msg(body, &msg, p->queues, &queues_count) != 0) {
-        return ERR_PROTO;
+    int rv = type == PEER_FRAME_DELIVER
+                 ? peer_frame_read_deliver(body, &msg, p->queues, &queues_count)
+                 : peer_frame_read_msg(body, &msg, p->queues, &queues_count);
+    if (rv != 0) {
+        return rv;
     }
     size_t bytes = msg.header.len + msg.payload.len;
     c->in_msgs++;

@@ -209,5 +209,5 @@ void peers_interest_start(struct peers *p);
 void peers_interest_new_peer(struct peer *peer); /* Tell it all of ours; forget what was its. */
 void peers_interest_forget(struct peer *peer);
 int peers_interest_frame(struct peer *peer, struct slice body);
-int peers_msg_frame(struct peer_conn *c, struct slice body);
+int peers_msg_frame(struct peer_conn *c, uint8_t type, struct slice body);
 #endif

@@ -391,6 +391,17 @@ bool router_is_interest(struct router *r, struct slice subject)
     return interest_is_any(r->interest, subject);
 }
 
+bool router_is_group_interest(struct router *r, struct slice subject, struct slice queue)
+{
+    const struct interest_result *res = interest_match(r->interest, subject);
+    for (uint32_t i = 0; i < res->queues_count; i++) {
+        if (slice_eq(res->queues[i]->queue, queue)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void router_set_stream_hook(struct router *r, router_stream_cb cb, void *arg)
 {
     r->stream_cb = cb;

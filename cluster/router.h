@@ -62,6 +62,9 @@ uint32_t router_send(struct router *r, struct slice subject, struct slice reply,
 /* Whether anybody, here or at a peer, is subscribed to the literal @subject. */
 bool router_is_interest(struct router *r, struct slice subject);
 
+/* Whether a member of the queue group @queue, here or at a peer, is subscribed to it. */
+bool router_is_group_interest(struct router *r, struct slice subject, struct slice queue);
+
 /* ---- Internal subscribers: the JetStream API, acks, deliveries ---- */
 
 typedef void (*router_cb)(void *arg, const struct router_msg *msg,

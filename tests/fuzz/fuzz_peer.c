@@ -140,6 +140,9 @@ static void put_body(struct reader *r, uint8_t type, struct buf *out)
         peer_frame_string(out, reader_u8(r) % 2 == 0 ? SLICE_EMPTY : name_of(r));
         buf_append_varint(out, script_number(r));
         break;
+    case PEER_FRAME_DELIVER:
+        peer_frame_string(out, name_of(r));
+        /* fall through */
     case PEER_FRAME_MSG: {
         struct slice queues[4];
         uint32_t count = reader_u8(r) % 4;
@@ -266,7 +269,8 @@ static void step(struct world *w, struct reader *r)
                                     PEER_FRAME_HELLO,
                                     PEER_FRAME_AUTH,
                                     PEER_FRAME_BEGIN,
-                                    200};
+                                    200,
+                                    PEER_FRAME_DELIVER};
     uint8_t op = reader_u8(r);
     unsigned which = op >> 4;
     struct buf bytes = BUF_EMPTY;

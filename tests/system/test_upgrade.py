@@ -18,7 +18,7 @@ from weir_load import Load
 NEXT = os.environ.get("WEIR_NEXT", os.path.join(os.path.dirname(os.path.dirname(binary())), "tests", "system",
                                                 "weir_next"))
 LOADS = 3
-VERSION = 4  # Of weir_next.
+VERSION = 5  # Of weir_next.
 # How long weir_next waits before it raises the version: never while a test goes back, however long that takes.
 NEVER = {"WEIR_STANDS_MS": "3600000"}
 REFUSAL = "of a newer machine version than this build knows; start a newer build"

@@ -172,7 +172,12 @@ Test(api_request, consumer_creation_is_refused_in_the_words_of_the_reference)
          "syntax"},
         {"{\"num_replicas\":-1}", 10133, "replicas count cannot be negative"},
         {"{\"num_replicas\":2}", 10074, "replicas > 1 not supported in non-clustered mode"},
-        {"{\"deliver_subject\":\"x\"}", 10012, NULL},
+        {"{\"deliver_subject\":\"x.*\"}", 10079, NULL},
+        {"{\"deliver_subject\":\"x..y\"}", 10112, NULL},
+        {"{\"deliver_subject\":\"x\",\"max_waiting\":1}", 10080, NULL},
+        {"{\"deliver_subject\":\"x\",\"max_ack_pending\":1}", 10082, NULL},
+        {"{\"deliver_subject\":\"x\",\"idle_heartbeat\":99999999}", 10083, NULL},
+        {"{\"deliver_subject\":\"x\",\"flow_control\":true}", 10108, NULL},
         {"{\"pause_until\":\"2030-01-01T00:00:00Z\"}", 10052, NULL},
     };
     struct api_consumer_subject subject = {SLICE_LIT("S"), SLICE_LIT("d"), SLICE_EMPTY, false};

@@ -256,11 +256,6 @@ func account(w *World) {
 func refused(w *World) {
 	w.stream(jetstream.StreamConfig{})
 	for what, try := range map[string]func() error{
-		"push consumer": func() error {
-			legacy := got(w.nc[0].JetStream())
-			_, err := legacy.AddConsumer(w.name, &nats.ConsumerConfig{Durable: "p", DeliverSubject: "x.y"})
-			return err
-		},
 		"mirror": func() error {
 			_, err := w.js[0].CreateStream(w.ctx, jetstream.StreamConfig{Name: w.name + "m",
 				Mirror: &jetstream.StreamSource{Name: w.name}})

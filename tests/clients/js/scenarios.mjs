@@ -327,9 +327,8 @@ async function account(w) {
 
 async function refused(w) {
   await w.stream();
-  const { streams, consumers } = w.jsm[0];
+  const { streams } = w.jsm[0];
   const tries = {
-    "push consumer": () => consumers.add(w.name, { durable_name: "p", deliver_subject: "x.y" }),
     "mirror": () => streams.add({ name: `${w.name}m`, mirror: { name: w.name } }),
     "source": () => streams.add({ name: `${w.name}s`, sources: [{ name: w.name }] }),
     "work queue": () =>

@@ -281,7 +281,6 @@ async def refused(w):
     await w.stream()
     js = w.js[0]
     for what, attempt in (
-            ("push consumer", lambda: js.add_consumer(w.name, durable_name="p", deliver_subject="x.y")),
             ("mirror", lambda: js.add_stream(name=w.name + "m", mirror=api.StreamSource(name=w.name))),
             ("source", lambda: js.add_stream(name=w.name + "s", sources=[api.StreamSource(name=w.name)])),
             ("work queue", lambda: js.add_stream(name=w.name + "w", subjects=[w.name + "w"],
