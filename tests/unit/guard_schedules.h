@@ -70,4 +70,13 @@ bool who_has_an_image_tells_its_leader(uint64_t off);                 /* C7 */
 bool an_abandoned_pull_makes_room_for_the_next(uint64_t off);         /* C8 */
 bool a_new_leaders_image_replaces_the_old_ones_at_once(uint64_t off); /* C8 */
 bool a_crash_in_the_middle_of_a_switch_is_healed(uint64_t off);       /* T5 */
+
+struct guard_check {
+    enum host_guard guard;
+    puppet_schedule schedule;
+    uint64_t others_off; /* Guards that hide what this one does. */
+    bool may_die;        /* Without it memory is corrupted. */
+};
+extern const struct guard_check guard_checks[];
+extern const size_t guard_checks_count;
 #endif
