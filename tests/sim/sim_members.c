@@ -465,34 +465,23 @@ void sim_members_init(struct sim_run *run)
     sim_clock_at(&run->clock, POLL_US, poll_event, run, 0, 0);
 }
 
-struct found {
-    uint64_t gid;
-    uint64_t raft_id;
-};
-
-static void note_found(void *arg, const struct group_found *g)
-{
-    struct found *f = arg;
-    if (g->gid == f->gid) {
-        f->raft_id = g->raft_id;
-    }
-}
-
 void sim_members_open(struct sim_replica *r)
 {
     struct sim_node *n = r->node;
     struct sim_run *run = n->run;
     struct sim_members *m = members_of(r);
-    struct found found = {sim_gid(r->group), 0};
+    struct group_found found = {0};
     struct group_options options;
-    host_each_group(n->host, note_found, &found);
+    bool is_there = host_find_group(n->host, sim_gid(r->group), &found);
     r->is_proving = false;
     r->proven_index = 0;
     if (sim_store_is_mending(r)) {
         return;
     }
-    if (found.raft_id != 0 && found.raft_id != r->raft_id) {
-        (void)host_destroy_found(n->host, sim_gid(r->group)); /* It was to be destroyed already. */
+    if (is_there && (found.raft_id == 0 || found.raft_id != r->raft_id)) {
+        /* It was to be destroyed already. Where its first records were trimmed before that was
+         * durable, the WAL does not know any more whose the others are. */
+        (void)host_destroy_found(n->host, sim_gid(r->group));
         found.raft_id = 0;
     }
     if (r->raft_id == 0) {
