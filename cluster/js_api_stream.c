@@ -556,7 +556,7 @@ static void create_consumer(struct js_stream *st, const struct js_api_call *call
         js_api_refuse(st->js, call, &e);
     } else if (c.deliver_subject != NULL && !js_version_need(st, ENTRY_MACHINE_VERSION_PUSH)) {
         refuse(st, call, API_ERROR_CONSUMER_CREATE,
-               "push consumers need all nodes of the stream up, and of a build that knows them");
+               "push consumers need all nodes of the stream to be of a build that knows them");
     } else {
         struct buf json = BUF_EMPTY;
         consumer_config_print(&c, &json);

@@ -40,8 +40,9 @@ static uint64_t stands_ms(void)
 }
 #endif
 
-/* The newest version that all members know; 0: not all are up. */
-static uint32_t known_by_all(struct js_stream *st)
+/* The newest version that all members know by what they said last; 0: not all are up, or, unless
+ * @are_up_wanted, have been since this node's start. */
+static uint32_t known_by_all(struct js_stream *st, bool are_up_wanted)
 {
     struct group_status status;
     uint32_t version = ENTRY_MACHINE_VERSION;
@@ -53,7 +54,7 @@ static uint32_t known_by_all(struct js_stream *st)
             continue;
         }
         if (st->js->ctx->peers == NULL || !peers_get(st->js->ctx->peers, node_id, &info) ||
-            !info.is_up) {
+            (are_up_wanted && !info.is_up)) {
             return 0;
         }
         version = info.machine_version_max < version ? info.machine_version_max : version;
@@ -69,7 +70,7 @@ void js_version_tick(struct js_stream *st)
         return;
     }
     st->version_looked_ms = now_ms;
-    uint32_t version = known_by_all(st);
+    uint32_t version = known_by_all(st, true);
     if (version != st->version_wanted || st->version_term != st->term) {
         st->version_wanted = version;
         st->version_term = st->term;
@@ -90,7 +91,8 @@ bool js_version_need(struct js_stream *st, uint32_t version)
     if (stream_machine_version(st->machine) >= version) {
         return true;
     }
-    if (known_by_all(st) < version) {
+    /* An older build that takes the place of one that is down refuses the stream, and says so. */
+    if (known_by_all(st, false) < version) {
         return false;
     }
     entry_version(&st->batch, version);

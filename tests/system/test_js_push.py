@@ -173,6 +173,25 @@ def test_it_goes_on_when_its_leader_dies_and_confirmed_acks_stand():
         assert i["num_ack_pending"] == 0 and i["num_pending"] == 0 and i["ack_floor"]["stream_seq"] == 400, i
 
 
+def test_one_is_created_while_a_node_is_down():
+    with JsCluster(3) as c:
+        js = Js(c.nodes[0])
+        js.create("S", ["s.>"], 3)
+        leader = c.leader("S")
+        victim = next(n for n in c.nodes[1:] if n is not leader)
+        victim.kill()
+        leader.wait_log("peer_down name=" + victim.name, 10)
+        client = c.nodes[0].client()
+        client.sub("d")
+        client.ping()
+        js.consumer("S", "C", deliver_subject="d")
+        js.publish("s.1", b"one")
+        assert client.msg(10)[4] == b"one"
+        victim.start()
+        c.wait_ready(timeout=30)
+        c.same("S")
+
+
 def test_an_ephemeral_one_lives_as_long_as_somebody_listens():
     with JsCluster(3) as c:
         js = Js(c.nodes[0])
