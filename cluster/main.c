@@ -52,10 +52,10 @@ int main(int argc, char **argv)
     struct buf error = BUF_EMPTY;
     struct options *o = NULL;
     int status = 1;
+    memory_tune();
     if (argc > 1 && strcmp(argv[1], "recover") == 0) {
         return recover_main(argc - 2, argv + 2);
     }
-    memory_tune();
     if (options_open(argc, argv, options_source_files(), &o, &error) == 0) {
         status = act(o);
     } else {

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <uv.h>
 
 #include "cluster/loop.h"
 #include "storage/base/buf.h"
@@ -26,6 +27,8 @@ void memory_tune(void)
 {
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES_MIN);
     (void)mallopt(M_TRIM_THRESHOLD, KEPT_BYTES_MAX);
+    /* Where its own tables cannot grow libuv ends the process without a word. */
+    (void)uv_replace_allocator(xmalloc, xrealloc, xcalloc, free);
 }
 
 /* On the pool: to give back a hundred megabytes takes longer than a turn may. */
