@@ -26,6 +26,10 @@ struct loop_async;
 
 typedef void (*loop_cb)(void *arg);
 
+/* Once, before anything else of the loop: what it cannot get memory for ends the process with a
+ * message. By itself libuv does so without a word where its own tables cannot grow. */
+void loop_own_memory(void);
+
 struct loop *loop_new(void);
 /* Every timer, async and handle must be freed before. */
 void loop_free(struct loop *l);

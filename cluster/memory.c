@@ -4,7 +4,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <uv.h>
 
 #include "cluster/loop.h"
 #include "storage/base/buf.h"
@@ -27,8 +26,7 @@ void memory_tune(void)
 {
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES_MIN);
     (void)mallopt(M_TRIM_THRESHOLD, KEPT_BYTES_MAX);
-    /* Where its own tables cannot grow libuv ends the process without a word. */
-    (void)uv_replace_allocator(xmalloc, xrealloc, xcalloc, free);
+    loop_own_memory();
 }
 
 /* On the pool: to give back a hundred megabytes takes longer than a turn may. */

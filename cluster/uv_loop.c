@@ -139,6 +139,11 @@ static void on_idle(uv_idle_t *h)
     (void)h; /* Its being active is what makes the poll return at once. */
 }
 
+void loop_own_memory(void)
+{
+    (void)uv_replace_allocator(xmalloc, xrealloc, xcalloc, free);
+}
+
 struct loop *loop_new(void)
 {
     struct loop *l = xcalloc(1, sizeof *l);
