@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #ifdef WEIR_ALLOC_FAULT
-#include <inttypes.h>
 
 #include "storage/base/log.h"
 #include "tests/lib/alloc_fault.h"
@@ -37,16 +36,9 @@ int fuzz_allocs(const struct slice *inputs, size_t n, unsigned long runs_max,
         struct alloc_runs how = {.name = name, .run = run, .arg = &in, .runs_max = runs_max};
         struct alloc_counts c;
         alloc_runs(&how, &c);
-        sum.allocations += c.allocations;
-        sum.runs += c.runs;
-        sum.stopped += c.stopped;
-        sum.survived += c.survived;
-        sum.wrong += c.wrong;
+        alloc_counts_add(&sum, &c);
     }
-    printf("%zu files, %" PRIu64 " allocations, %" PRIu64 " failed: %" PRIu64
-           " stopped by the message, %" PRIu64 " went on, %" PRIu64 " wrong\n",
-           n, sum.allocations, sum.runs, sum.stopped, sum.survived, sum.wrong);
-    return sum.wrong > 0 || sum.stopped == 0;
+    return alloc_counts_tell(&sum, "files", n);
 }
 
 void fuzz_alloc_one(struct slice input, unsigned long nth, void (*run_input)(struct slice in))

@@ -112,3 +112,20 @@ void alloc_runs(const struct alloc_runs *how, struct alloc_counts *ret_counts)
     }
     *ret_counts = c;
 }
+
+void alloc_counts_add(struct alloc_counts *sum, const struct alloc_counts *c)
+{
+    sum->allocations += c->allocations;
+    sum->runs += c->runs;
+    sum->stopped += c->stopped;
+    sum->survived += c->survived;
+    sum->wrong += c->wrong;
+}
+
+int alloc_counts_tell(const struct alloc_counts *sum, const char *what, size_t n)
+{
+    printf("%zu %s, %" PRIu64 " allocations, %" PRIu64 " failed: %" PRIu64
+           " stopped by the message, %" PRIu64 " went on, %" PRIu64 " wrong\n",
+           n, what, sum->allocations, sum->runs, sum->stopped, sum->survived, sum->wrong);
+    return sum->wrong > 0 || sum->stopped == 0;
+}

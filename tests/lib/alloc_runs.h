@@ -4,6 +4,7 @@
  * the message that memory is out, which goes to stderr: nothing else. */
 #ifndef TESTS_LIB_ALLOC_RUNS_H
 #define TESTS_LIB_ALLOC_RUNS_H
+#include <stddef.h>
 #include <stdint.h>
 
 struct alloc_runs {
@@ -26,4 +27,8 @@ struct alloc_counts {
 };
 
 void alloc_runs(const struct alloc_runs *how, struct alloc_counts *ret_counts);
+void alloc_counts_add(struct alloc_counts *sum, const struct alloc_counts *c);
+/* Print the sum over @n things of that name. Returns what a process should: 0, or 1 if anything was
+ * wrong or nothing was tried. */
+int alloc_counts_tell(const struct alloc_counts *sum, const char *what, size_t n);
 #endif

@@ -3,7 +3,6 @@
  * message that memory is out; nothing that was said before that is taken back.
  *
  *   alloc_guards [RUNS]   at most so many allocations of each schedule, evenly spread; 0: all */
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -40,14 +39,7 @@ int main(int argc, char **argv)
                                  .runs_max = runs_max == 0 ? UINT64_MAX : runs_max};
         struct alloc_counts c;
         alloc_runs(&how, &c);
-        sum.allocations += c.allocations;
-        sum.runs += c.runs;
-        sum.stopped += c.stopped;
-        sum.survived += c.survived;
-        sum.wrong += c.wrong;
+        alloc_counts_add(&sum, &c);
     }
-    printf("%zu schedules, %" PRIu64 " allocations, %" PRIu64 " failed: %" PRIu64
-           " stopped by the message, %" PRIu64 " went on, %" PRIu64 " wrong\n",
-           guard_checks_count, sum.allocations, sum.runs, sum.stopped, sum.survived, sum.wrong);
-    return sum.wrong > 0 || sum.stopped == 0;
+    return alloc_counts_tell(&sum, "schedules", guard_checks_count);
 }
